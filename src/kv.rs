@@ -1,0 +1,325 @@
+//! The replicated state machine: a key-value store with client sessions.
+//!
+//! [`Store::execute`] is deterministic. A command takes effect at most once, however often it is
+//! executed: the store keeps, for every session, which sequences it has executed and the outcomes
+//! that the client has not yet acknowledged ([`crate::command::Command::answered_below`]).
+//!
+//! *Bounded:* a session keeps one slot per sequence between the first that is not both executed
+//! and answered, and the newest executed; clients keep within
+//! [`crate::command::SESSION_WINDOW`]. Replicas admit at most [`SESSIONS_MAX`] sessions at the
+//! edge, so that no order of execution can make two replicas differ over it.
+
+use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::{FxHashMap, FxHasher};
+
+use crate::command::{ClientId, Command, Key, Operation, Outcome, Value};
+
+/// The balance of an account that no transfer has touched.
+pub const OPENING_BALANCE: u64 = 1000;
+
+/// How many sessions a replica admits.
+pub const SESSIONS_MAX: usize = 1 << 16;
+
+/// What [`Store::execute`] made of a command.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Executed<'a> {
+    /// First execution.
+    Applied(&'a Outcome),
+    /// It had been executed; this is the outcome of that time.
+    Repeated(&'a Outcome),
+    /// It had been executed and its client has acknowledged the answer.
+    Forgotten,
+}
+
+/// One sequence of a session. `Missing` can only stand between executed ones.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Slot {
+    Missing,
+    Executed(Outcome),
+    Answered,
+}
+
+/// What the store remembers of one client. `slots[0]` has sequence `base`; all before are executed
+/// and answered.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Session {
+    pub(crate) base: u64,
+    pub(crate) answered_below: u64,
+    pub(crate) slots: VecDeque<Slot>,
+}
+
+impl Session {
+    /// Forgets the outcomes below `answered_below`, and the slots that are done with.
+    fn acknowledge(&mut self, answered_below: u64) {
+        while self.answered_below < answered_below {
+            let offset = self.answered_below.max(self.base) - self.base;
+            match self.slots.get_mut(offset as usize) {
+                None => self.answered_below = answered_below,
+                Some(slot) => {
+                    // A missing one was answered by another replica and comes here later.
+                    if !matches!(slot, Slot::Missing) {
+                        *slot = Slot::Answered;
+                    }
+                    self.answered_below = self.base + offset + 1;
+                }
+            }
+        }
+        while matches!(self.slots.front(), Some(Slot::Answered)) {
+            self.slots.pop_front();
+            self.base += 1;
+        }
+    }
+
+    /// The slot of `sequence`, made if need be; `None` if it is done with.
+    fn slot(&mut self, sequence: u64) -> Option<&mut Slot> {
+        let offset = sequence.checked_sub(self.base)? as usize;
+        while self.slots.len() <= offset {
+            self.slots.push_back(Slot::Missing);
+        }
+        Some(&mut self.slots[offset])
+    }
+}
+
+/// The state: registers, accounts, sessions, and a running digest of the first two.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Store {
+    pub(crate) registers: FxHashMap<Key, Value>,
+    pub(crate) accounts: FxHashMap<Key, u64>,
+    pub(crate) sessions: FxHashMap<ClientId, Session>,
+    digest: u64,
+    applied: u64,
+}
+
+impl Store {
+    /// Applies `command` unless it was applied before, and says what it returned the first time.
+    pub fn execute(&mut self, command: &Command) -> Executed<'_> {
+        let session = self.sessions.entry(command.id.client).or_default();
+        session.acknowledge(command.answered_below);
+        let Some(slot) = session.slot(command.id.sequence) else { return Executed::Forgotten };
+        match slot {
+            Slot::Answered => Executed::Forgotten,
+            Slot::Executed(outcome) => Executed::Repeated(outcome),
+            Slot::Missing => {
+                let state = State {
+                    registers: &mut self.registers,
+                    accounts: &mut self.accounts,
+                    digest: &mut self.digest,
+                };
+                let outcome = state.apply(&command.operation);
+                self.applied += 1;
+                *slot = Slot::Executed(outcome);
+                let Slot::Executed(outcome) = slot else { unreachable!("just written") };
+                Executed::Applied(outcome)
+            }
+        }
+    }
+
+    /// A digest of all registers and accounts: equal states have equal digests, whatever the order
+    /// of the commands that led there.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// How many commands have taken effect.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// How many sessions the store knows.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether the store knows this client.
+    pub fn knows(&self, client: ClientId) -> bool {
+        self.sessions.contains_key(&client)
+    }
+
+    /// Rebuilds a store from its parts, as state transfer delivers them.
+    pub(crate) fn from_parts(
+        registers: FxHashMap<Key, Value>,
+        accounts: FxHashMap<Key, u64>,
+        sessions: FxHashMap<ClientId, Session>,
+        applied: u64,
+    ) -> Self {
+        let digest = registers.iter().map(|(k, v)| mark(*k, v.as_slice())).fold(0, add)
+            ^ accounts.iter().map(|(k, v)| mark(*k, v)).fold(0, add);
+        Store { registers, accounts, sessions, digest, applied }
+    }
+}
+
+fn add(a: u64, b: u64) -> u64 {
+    a ^ b
+}
+
+/// The part of the digest that one entry makes: its hash, mixed so that exclusive or over entries
+/// is a fair digest of the set.
+fn mark(key: Key, value: impl Hash) -> u64 {
+    let mut hasher = FxHasher::default();
+    (key, value).hash(&mut hasher);
+    let mut x = hasher.finish();
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// The part of the store that operations see.
+struct State<'a> {
+    registers: &'a mut FxHashMap<Key, Value>,
+    accounts: &'a mut FxHashMap<Key, u64>,
+    digest: &'a mut u64,
+}
+
+impl State<'_> {
+    fn apply(self, operation: &Operation) -> Outcome {
+        match operation {
+            Operation::Get { key } => Outcome::Found(self.registers.get(key).cloned()),
+            Operation::Put { key, value } => {
+                self.replace(*key, Some(value));
+                Outcome::Done
+            }
+            Operation::Cas { key, expected, value } => {
+                if self.registers.get(key) == expected.as_ref() {
+                    Outcome::Found(self.replace(*key, Some(value)))
+                } else {
+                    Outcome::Found(self.registers.get(key).cloned())
+                }
+            }
+            Operation::Rmw { key, value } => Outcome::Found(self.replace(*key, Some(value))),
+            Operation::Delete { key } => Outcome::Found(self.replace(*key, None)),
+            Operation::Transfer { from, to, amount } => self.transfer(*from, *to, *amount),
+        }
+    }
+
+    fn replace(self, key: Key, value: Option<&Value>) -> Option<Value> {
+        let before = match value {
+            Some(value) => {
+                *self.digest ^= mark(key, value.as_slice());
+                self.registers.insert(key, value.clone())
+            }
+            None => self.registers.remove(&key),
+        };
+        if let Some(before) = &before {
+            *self.digest ^= mark(key, before.as_slice());
+        }
+        before
+    }
+
+    fn transfer(mut self, from: Key, to: Key, amount: u64) -> Outcome {
+        let balance = |key| self.accounts.get(&key).copied().unwrap_or(OPENING_BALANCE);
+        let (payer, receiver) = (balance(from), balance(to));
+        let after = payer.checked_sub(amount).zip(receiver.checked_add(amount));
+        let Some((payer, receiver)) = after else {
+            return Outcome::Balances { moved: false, from: payer, to: receiver };
+        };
+        self.set_balance(from, payer);
+        self.set_balance(to, receiver);
+        Outcome::Balances { moved: true, from: payer, to: receiver }
+    }
+
+    fn set_balance(&mut self, key: Key, balance: u64) {
+        *self.digest ^= mark(key, balance);
+        if let Some(before) = self.accounts.insert(key, balance) {
+            *self.digest ^= mark(key, before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::CommandId;
+
+    fn command(sequence: u64, answered_below: u64, operation: Operation) -> Command {
+        let id = CommandId { client: ClientId(9), sequence };
+        Command { id, answered_below, operation }
+    }
+
+    fn value(text: &str) -> Value {
+        Value::from_slice(text.as_bytes())
+    }
+
+    fn rmw(text: &str) -> Operation {
+        Operation::Rmw { key: Key::register(1), value: value(text) }
+    }
+
+    #[test]
+    fn a_command_executed_twice_takes_effect_once_and_repeats_its_outcome() {
+        let mut store = Store::default();
+        store.execute(&command(0, 0, rmw("a")));
+        let found_a = Outcome::Found(Some(value("a")));
+        assert_eq!(store.execute(&command(1, 0, rmw("b"))), Executed::Applied(&found_a));
+        assert_eq!(store.execute(&command(1, 0, rmw("b"))), Executed::Repeated(&found_a));
+        assert_eq!(store.applied(), 2);
+        store.execute(&command(2, 2, rmw("c")));
+        assert_eq!(store.execute(&command(1, 0, rmw("b"))), Executed::Forgotten);
+        assert_eq!(store.registers[&Key::register(1)], value("c"));
+    }
+
+    #[test]
+    fn a_command_that_another_replica_answered_first_still_takes_effect_here() {
+        let mut store = Store::default();
+        // 1 says that 0 is answered, but 0 reaches this replica after it.
+        store.execute(&command(1, 1, Operation::Get { key: Key::register(2) }));
+        assert!(matches!(store.execute(&command(0, 0, rmw("a"))), Executed::Applied(_)));
+        assert!(matches!(
+            store.execute(&command(0, 0, rmw("a"))),
+            Executed::Repeated(_) | Executed::Forgotten
+        ));
+        assert_eq!(store.applied(), 2);
+    }
+
+    #[test]
+    fn a_session_forgets_what_its_client_has_acknowledged() {
+        let mut store = Store::default();
+        for sequence in 0..10_000 {
+            store.execute(&command(sequence, sequence.saturating_sub(4), rmw("x")));
+        }
+        assert!(store.sessions[&ClientId(9)].slots.len() <= 5);
+    }
+
+    #[test]
+    fn cas_writes_only_where_it_finds_what_it_expects() {
+        let mut store = Store::default();
+        let key = Key::register(3);
+        let cas = |expected: Option<&str>, new: &str| Operation::Cas {
+            key,
+            expected: expected.map(value),
+            value: value(new),
+        };
+        store.execute(&command(0, 0, cas(None, "a")));
+        let outcome = Outcome::Found(Some(value("a")));
+        assert_eq!(store.execute(&command(1, 0, cas(Some("z"), "b"))), Executed::Applied(&outcome));
+        assert_eq!(store.execute(&command(2, 0, cas(Some("a"), "c"))), Executed::Applied(&outcome));
+        assert_eq!(store.registers[&key], value("c"));
+    }
+
+    #[test]
+    fn transfers_preserve_the_sum_and_refuse_overdrafts() {
+        let mut store = Store::default();
+        let transfer =
+            |amount| Operation::Transfer { from: Key::account(0), to: Key::account(1), amount };
+        let moved = Outcome::Balances { moved: true, from: 400, to: 1600 };
+        assert_eq!(store.execute(&command(0, 0, transfer(600))), Executed::Applied(&moved));
+        let refused = Outcome::Balances { moved: false, from: 400, to: 1600 };
+        assert_eq!(store.execute(&command(1, 0, transfer(600))), Executed::Applied(&refused));
+    }
+
+    #[test]
+    fn the_digest_depends_on_the_state_and_not_on_the_path_to_it() {
+        let put = |key, text: &str| Operation::Put { key: Key::register(key), value: value(text) };
+        let mut a = Store::default();
+        let mut b = Store::default();
+        a.execute(&command(0, 0, put(1, "x")));
+        a.execute(&command(1, 0, put(2, "y")));
+        b.execute(&command(0, 0, put(2, "z")));
+        b.execute(&command(1, 0, put(2, "y")));
+        assert_ne!(a.digest(), b.digest());
+        b.execute(&command(2, 0, put(1, "x")));
+        assert_eq!(a.digest(), b.digest());
+        let Store { registers, accounts, sessions, .. } = b.clone();
+        assert_eq!(Store::from_parts(registers, accounts, sessions, 3).digest(), b.digest());
+    }
+}

@@ -1,0 +1,224 @@
+//! The contract between a protocol core and whatever drives it.
+//!
+//! A core is a pure state machine: [`Protocol::step`] takes one [`Input`] and appends [`Effect`]s.
+//! It knows no clock, socket, disk, thread or source of randomness: time is an argument, a timer's
+//! delay is a range from which the driver picks, and durability is an edge between effects (`after`
+//! in [`Effect::Send`]). The same core runs over QUIC ([`crate::replica`]), in virtual time and in
+//! the model checker.
+//!
+//! *What a driver owes a core:* inputs one at a time; [`Input::TurnEnded`] after each batch of them;
+//! effects carried out in order; no message sent before the write it waits for is durable;
+//! [`Input::Durable`] once it is. *What it does not owe:* any message may be lost, duplicated,
+//! delayed or reordered.
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::command::{Command, NodeId};
+
+pub mod ballot;
+pub mod paxos;
+pub mod quorum;
+
+/// A reading of the driver's clock: nanoseconds since a moment that the driver chose. Clocks of
+/// two replicas have nothing in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The time `d` later.
+    pub fn after(self, d: Duration) -> Time {
+        Time(self.0.saturating_add(d.as_nanos() as u64))
+    }
+
+    /// How long after `earlier` this is; zero if it is before.
+    pub fn since(self, earlier: Time) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A write to the log, numbered by the core from 1 upwards. Writes become durable in order, so one
+/// number says it for all below it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct WriteId(pub u64);
+
+/// Commands that travel, are stored and are executed together. Cheap to clone.
+pub type Batch = Arc<[Command]>;
+
+/// What a core is told about its cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cluster {
+    /// How many replicas there are.
+    pub size: u8,
+}
+
+impl Cluster {
+    /// All replicas.
+    pub fn nodes(self) -> impl Iterator<Item = NodeId> {
+        (0..self.size).map(NodeId)
+    }
+
+    /// All replicas but `me`.
+    pub fn others(self, me: NodeId) -> impl Iterator<Item = NodeId> {
+        self.nodes().filter(move |node| *node != me)
+    }
+}
+
+/// What a driver must know of a message beside its bytes.
+pub trait Message: Clone + Debug {
+    /// The message's name in the paper, for counters and transcripts.
+    fn kind(&self) -> &'static str;
+
+    /// Messages of one lane arrive in the order sent, as long as the connection lasts; messages of
+    /// different lanes do not wait for each other. The driver takes it modulo its number of lanes.
+    fn lane(&self) -> u64;
+}
+
+/// One protocol core.
+pub trait Protocol: Sized {
+    /// What the experiment file may choose.
+    type Options;
+    /// What replicas send each other.
+    type Message: Message;
+    /// What a core may be woken for. Arming a timer again replaces it.
+    type Timer: Copy + Eq + Debug;
+    /// What must survive a crash.
+    type Record: Clone + Debug;
+
+    /// The state at start, from what was durable: nothing at the first start.
+    fn recover(
+        me: NodeId,
+        cluster: Cluster,
+        options: Self::Options,
+        log: impl Iterator<Item = Self::Record>,
+    ) -> Self;
+
+    /// Takes one input and appends what follows from it to `out`.
+    fn step(&mut self, now: Time, input: Input<Self>, out: &mut Effects<Self>);
+
+    /// A few numbers about what the core did, by name, for the counters of a run.
+    fn counters(&self) -> Vec<(&'static str, u64)>;
+}
+
+/// What can happen to a core.
+#[derive(Debug)]
+pub enum Input<P: Protocol> {
+    /// The replica is up. The first input.
+    Started,
+    /// A message arrived.
+    Message {
+        /// Its sender, as the transport authenticated it.
+        from: NodeId,
+        /// What it says.
+        message: P::Message,
+    },
+    /// Clients of this replica ask for these commands.
+    Requests(Vec<Command>),
+    /// An armed timer ran out.
+    Timer(P::Timer),
+    /// All writes up to this one are durable.
+    Durable(WriteId),
+    /// No further input is at hand: the moment to send what was held back to be batched.
+    TurnEnded,
+}
+
+/// What a core asks of its driver.
+#[derive(Debug)]
+pub enum Effect<P: Protocol> {
+    /// Append a record to the log.
+    Persist {
+        /// Its number.
+        id: WriteId,
+        /// What to append.
+        record: P::Record,
+    },
+    /// Send a message to some replicas, never to oneself.
+    Send {
+        /// To whom.
+        to: Destination,
+        /// What.
+        message: P::Message,
+        /// Not before this write is durable.
+        after: Option<WriteId>,
+    },
+    /// Wake the core once, after a delay that the driver draws from the range.
+    Arm(P::Timer, Range<Duration>),
+    /// Do not wake it for this.
+    Disarm(P::Timer),
+    /// Apply these commands to the replicated state, in order, and answer those whose clients are
+    /// connected here.
+    Execute(Batch),
+    /// Send the replicated state, as the effects before this one left it, together with `message`.
+    SendState {
+        /// To whom.
+        to: NodeId,
+        /// What the receiver's core is told of it.
+        message: P::Message,
+    },
+    /// Replace the replicated state by the one that came with the message of this step.
+    InstallState,
+}
+
+/// Whom a message goes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Destination {
+    /// One replica.
+    One(NodeId),
+    /// All replicas but the sender.
+    Others,
+}
+
+/// The effects of one or more steps, in order: a buffer that drivers reuse.
+#[derive(Debug)]
+pub struct Effects<P: Protocol> {
+    queue: Vec<Effect<P>>,
+    last_write: WriteId,
+}
+
+impl<P: Protocol> Default for Effects<P> {
+    fn default() -> Self {
+        Effects { queue: Vec::new(), last_write: WriteId(0) }
+    }
+}
+
+impl<P: Protocol> Effects<P> {
+    /// Takes all effects, in order.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Effect<P>> {
+        self.queue.drain(..)
+    }
+
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Appends a record to the log and returns the number that makes it an edge.
+    pub fn persist(&mut self, record: P::Record) -> WriteId {
+        self.last_write.0 += 1;
+        self.queue.push(Effect::Persist { id: self.last_write, record });
+        self.last_write
+    }
+
+    /// Sends to one replica at once.
+    pub fn send(&mut self, to: NodeId, message: P::Message) {
+        self.queue.push(Effect::Send { to: Destination::One(to), message, after: None });
+    }
+
+    /// Sends to one replica once `after` is durable.
+    pub fn send_after(&mut self, to: NodeId, message: P::Message, after: WriteId) {
+        let to = Destination::One(to);
+        self.queue.push(Effect::Send { to, message, after: Some(after) });
+    }
+
+    /// Sends to all other replicas at once.
+    pub fn broadcast(&mut self, message: P::Message) {
+        self.queue.push(Effect::Send { to: Destination::Others, message, after: None });
+    }
+
+    /// Any other effect.
+    pub fn push(&mut self, effect: Effect<P>) {
+        self.queue.push(effect);
+    }
+}

@@ -1,0 +1,1 @@
+//! Leader-based Paxos, deconstructed.

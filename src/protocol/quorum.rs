@@ -1,0 +1,58 @@
+//! Sets of replicas and their sizes.
+
+use crate::command::NodeId;
+
+/// A set of replicas, as bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub struct NodeSet(u64);
+
+impl NodeSet {
+    /// Adds a replica; says whether it was new.
+    pub fn insert(&mut self, node: NodeId) -> bool {
+        let before = self.0;
+        self.0 |= 1 << node.0;
+        self.0 != before
+    }
+
+    /// Whether it holds the replica.
+    pub fn contains(self, node: NodeId) -> bool {
+        self.0 & (1 << node.0) != 0
+    }
+
+    /// How many it holds.
+    pub fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The size of a majority of `n` replicas: any two of them intersect.
+pub fn majority(n: usize) -> usize {
+    n / 2 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_two_majorities_intersect_and_one_survives_a_minority_of_crashes() {
+        for n in 1..=13 {
+            assert!(2 * majority(n) > n);
+            assert!(n - (n - 1) / 2 >= majority(n));
+        }
+    }
+
+    #[test]
+    fn a_set_holds_what_was_inserted() {
+        let mut set = NodeSet::default();
+        assert!(set.is_empty());
+        assert!(set.insert(NodeId(3)) && !set.insert(NodeId(3)));
+        assert!(set.contains(NodeId(3)) && !set.contains(NodeId(2)));
+        assert_eq!(set.len(), 1);
+    }
+}

@@ -1,0 +1,1 @@
+//! The messages of `paxos` as bytes.
