@@ -1,0 +1,129 @@
+//! The cluster file: who takes part, where they listen, and what network lies between them.
+//!
+//! The driver writes it; replicas and load generators read it. It is all that a worker learns of
+//! the others.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::load::plan::LoadPlan;
+
+/// Everything a worker must know, as YAML or JSON.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterFile {
+    /// The experiment's name, for logs.
+    pub name: String,
+    /// Where the identities are: `ca.pem`, and per name `NAME.pem` and `NAME.key.pem`. Relative to
+    /// the cluster file.
+    pub certs: PathBuf,
+    /// The replicas, in the order of their [`crate::command::NodeId`].
+    pub replicas: Vec<Member>,
+    /// The load generators: one a site.
+    pub loads: Vec<Member>,
+    /// How QUIC is used.
+    #[serde(default)]
+    pub transport: TransportOptions,
+    /// The delays that the shaper makes; none for a plain socket.
+    #[serde(default)]
+    pub shaping: Option<ShapingPlan>,
+    /// The protocol and its options.
+    pub protocol: ProtocolChoice,
+    /// What the load generators do.
+    #[serde(default)]
+    pub load: Option<LoadPlan>,
+}
+
+/// One process of the cluster.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its name, as its certificate says it: a replica is called like its site (`virginia`, or
+    /// `virginia-2` for a second one there), a load generator `load-virginia`.
+    pub name: String,
+    /// Its site, by which the network's matrix knows it.
+    pub site: String,
+    /// Where it listens, and where all its datagrams come from.
+    pub address: SocketAddr,
+}
+
+/// How QUIC is used.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransportOptions {
+    /// Ordered streams between two processes, in each direction: a lost packet stalls only the
+    /// commands of its own lane.
+    pub lanes: usize,
+    /// The initial congestion window, in bytes: slow start would be measured otherwise.
+    pub initial_window_bytes: u64,
+    /// Datagrams larger than this are not tried, in bytes.
+    pub mtu_bytes_max: u16,
+    /// How many packets that ask for an acknowledgement may arrive before one is sent.
+    pub ack_after_packets: u32,
+    /// Bytes that may wait for a slow peer before what comes next is dropped.
+    pub queue_bytes_max: usize,
+    /// A connection that is silent for this long is lost, in ms.
+    pub idle_timeout_ms: u64,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        TransportOptions {
+            lanes: 1,
+            initial_window_bytes: 1 << 24,
+            mtu_bytes_max: 1452,
+            ack_after_packets: 10,
+            queue_bytes_max: 64 << 20,
+            idle_timeout_ms: 10_000,
+        }
+    }
+}
+
+/// The network that the shaper imitates, between sites.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShapingPlan {
+    /// The sites, in the order of the matrix.
+    pub sites: Vec<String>,
+    /// Round-trip times in ms, symmetric, zero on the diagonal. Each direction is delayed by half.
+    pub rtt_ms: Vec<Vec<f64>>,
+    /// Each datagram is delayed by up to this much more, uniformly, in ms.
+    pub jitter_ms: f64,
+    /// The share of datagrams lost, 0 to 1.
+    pub loss: f64,
+    /// The share of datagrams that overtake the ones before them, 0 to 1.
+    pub reorder: f64,
+    /// Each link's rate in bits a second; none for no limit.
+    pub bandwidth_bps: Option<u64>,
+    /// What the random choices start from.
+    pub seed: u64,
+}
+
+/// Which protocol the replicas run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "lowercase")]
+pub enum ProtocolChoice {
+    /// Leader-based.
+    Paxos(crate::protocol::paxos::PaxosOptions),
+}
+
+/// A cluster file that cannot be used; says which and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {why}")]
+pub struct BadClusterFile {
+    path: PathBuf,
+    why: String,
+}
+
+impl ClusterFile {
+    /// Reads the file and makes `certs` absolute.
+    pub fn read(path: &Path) -> Result<ClusterFile, BadClusterFile> {
+        let bad = |why: String| BadClusterFile { path: path.to_owned(), why };
+        let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+        let mut file: ClusterFile = serde_yaml::from_str(&text).map_err(|e| bad(e.to_string()))?;
+        file.certs = path.parent().unwrap_or(Path::new(".")).join(&file.certs);
+        Ok(file)
+    }
+}

@@ -1,0 +1,1 @@
+//! Experiments: the file, the plan, the deployment, the results directory.

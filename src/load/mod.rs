@@ -1,0 +1,3 @@
+//! The load generator: arrival schedules, workloads, clients, recording.
+
+pub mod plan;

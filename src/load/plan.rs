@@ -1,0 +1,102 @@
+//! What a load generator is told to do: the experiment file's `workload` and `phases`, resolved.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A run's load, the same at every site.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadPlan {
+    /// Client sessions at each site.
+    pub clients_per_site: usize,
+    /// When operations start.
+    pub arrival: Arrival,
+    /// Which operations, by share.
+    pub operations: OperationMix,
+    /// Which keys.
+    pub keys: KeyChoice,
+    /// Bytes of a written value.
+    pub value_bytes: usize,
+    /// Load before the measured phase.
+    pub warmup: Duration,
+    /// The measured phase.
+    pub measure: Duration,
+    /// An operation is retried at the next replica when unanswered for this long.
+    pub retry_after: Duration,
+    /// An operation unanswered for this long after its scheduled time counts as an error, though its
+    /// retries go on.
+    pub timeout: Duration,
+    /// What the random choices start from; each site mixes in its own name.
+    pub seed: u64,
+    /// Whether every operation is written to a history.
+    pub record_history: bool,
+}
+
+/// When operations start.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrival {
+    /// At a rate a site, whether or not earlier ones were answered: evenly spaced.
+    Constant {
+        /// Operations a second at each site.
+        rate_per_s: f64,
+    },
+    /// At a rate a site, with exponential gaps.
+    Poisson {
+        /// Operations a second at each site, in the mean.
+        rate_per_s: f64,
+    },
+    /// When an earlier one is answered: so many outstanding a client.
+    Closed {
+        /// Outstanding operations of each client.
+        outstanding: usize,
+    },
+}
+
+/// Shares of the operations; they add up to 1.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OperationMix {
+    /// Share of puts.
+    pub put: f64,
+    /// Share of gets.
+    pub get: f64,
+    /// Share of compare-and-sets.
+    pub cas: f64,
+    /// Share of read-modify-writes.
+    pub rmw: f64,
+    /// Share of deletes.
+    pub delete: f64,
+    /// Share of transfers between two of [`ACCOUNTS`] accounts.
+    pub transfer: f64,
+}
+
+/// How many accounts transfers choose from.
+pub const ACCOUNTS: u64 = 16;
+
+/// Which keys operations touch.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyChoice {
+    /// The field's usual workload: with this probability the one key that all clients share, else
+    /// one of the client's own keys.
+    Conflict {
+        /// Probability of the shared key, 0 to 1.
+        share: f64,
+        /// Own keys of each client.
+        own_keys: u64,
+    },
+    /// Every key alike.
+    Uniform {
+        /// How many keys.
+        keys: u64,
+    },
+    /// Zipf's law.
+    Zipf {
+        /// How many keys.
+        keys: u64,
+        /// The exponent, above 0.
+        theta: f64,
+    },
+}

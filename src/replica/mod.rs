@@ -1,0 +1,1 @@
+//! Drives one core over the network and the log.
