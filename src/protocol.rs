@@ -212,6 +212,17 @@ impl<P: Protocol> Effects<P> {
         self.queue.push(Effect::Send { to, message, after: Some(after) });
     }
 
+    /// The last write so far: an edge that covers all of them.
+    pub fn last_write(&self) -> WriteId {
+        self.last_write
+    }
+
+    /// Sends to all other replicas once all writes so far are durable.
+    pub fn broadcast_after_writes(&mut self, message: P::Message) {
+        let after = Some(self.last_write);
+        self.queue.push(Effect::Send { to: Destination::Others, message, after });
+    }
+
     /// Sends to all other replicas at once.
     pub fn broadcast(&mut self, message: P::Message) {
         self.queue.push(Effect::Send { to: Destination::Others, message, after: None });

@@ -1,6 +1,60 @@
-//! Leader-based Paxos, deconstructed.
+//! Leader-based Paxos, built from the modules of "Deconstructing Paxos" (Boichat, Dutta, Frølund,
+//! Guerraoui).
+//!
+//! *The problem:* processes that may crash, and messages that may be lost, must deliver the same
+//! commands in the same order. *The one idea:* cut Paxos along three abstractions, each with a
+//! specification of its own, and the order broadcast on top of them hardly changes from one variant to
+//! the next:
+//!
+//! | module | abstraction | specification |
+//! | --- | --- | --- |
+//! | [`register`] | round-based register: stores and locks a value | §3.1 |
+//! | [`consensus`] | round-based consensus: agrees on one value | §3.2 |
+//! | [`election`] | weak leader election: somebody leads in the end | §3.3 |
+//! | `broadcast`, `leader`, `deliveries` | total order broadcast | §3.4 |
+//! | `rounds` | register and consensus put to work over messages | Figs 5, 6, 12, 20, 21 |
+//!
+//! *A command's way:* a process puts what it received in one turn into a [`message::Parcel`] and
+//! forwards it to the leader. The leader proposes parcels, several together, in the next consensus
+//! instance: WRITE to all, ackWRITE from a majority, DECISION to all. Every process delivers the
+//! instances in order and each parcel once. [`Variant`] says when a READ must come before the WRITE.
+//!
+//! *What is bounded:* registers by [`register::REGISTERS_MAX`] and [`register::REGISTER_BYTES_MAX`], the
+//! log by what live processes have delivered (`deliveries`), running proposals by
+//! [`PaxosOptions::pipeline`], parcels of other processes that arrive before this one leads by
+//! [`EARLY_PARCELS_MAX`]. A process' own undelivered parcels are bounded by its clients' windows.
+//!
+//! *After a crash:* a process comes back with what it had stored ([`message::PaxosRecord`]), under a new
+//! incarnation. It never uses a round again: its own register had promised the round durably before
+//! the READ left, and the next one is above all that the register promised.
+
+use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use self::deliveries::Deliveries;
+use self::election::Election;
+use self::leader::Leading;
+use self::message::{Decided, Parcel, PaxosMessage, PaxosRecord, PaxosTimer};
+use self::register::Registers;
+use super::ballot::Round;
+use super::{Cluster, Effect, Effects, Input, Protocol, Time, WriteId};
+use crate::command::{Command, NodeId};
+
+mod broadcast;
+pub mod consensus;
+mod deliveries;
+pub mod election;
+mod leader;
+pub mod message;
+mod parcels;
+pub mod register;
+mod rounds;
+#[cfg(test)]
+mod tests;
+
+pub use self::parcels::ParcelSet;
 
 /// What the experiment file may choose for `paxos`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -51,5 +105,307 @@ impl Default for PaxosOptions {
             retransmit_ms: 1000,
             log_instances_max: 65_536,
         }
+    }
+}
+
+/// Parcels kept for the case that this process is about to lead.
+pub const EARLY_PARCELS_MAX: usize = 4096;
+
+/// A parcel of this process that it has not delivered yet.
+#[derive(Debug)]
+struct Own {
+    parcel: Parcel,
+    sent: Time,
+}
+
+/// What happened so far, for the counters of a run.
+#[derive(Clone, Copy, Default, Debug)]
+struct Counters {
+    elections: u64,
+    reads: u64,
+    writes: u64,
+    writes_without_read: u64,
+    aborts: u64,
+    retransmissions: u64,
+    refused_full: u64,
+    catch_ups: u64,
+    states_sent: u64,
+    states_installed: u64,
+    parcels_repeated: u64,
+}
+
+/// One process.
+#[derive(Debug)]
+pub struct Paxos {
+    me: NodeId,
+    cluster: Cluster,
+    options: PaxosOptions,
+    incarnation: u32,
+    registers: Registers,
+    election: Election,
+    deliveries: Deliveries,
+    /// Acknowledgements of this process to itself, until what they wait for is durable.
+    to_self: VecDeque<(WriteId, PaxosMessage)>,
+    durable: WriteId,
+    /// Commands that arrived in this turn.
+    requests: Vec<Command>,
+    /// Own parcels from number `own_first` on; none where delivered.
+    own: VecDeque<Option<Own>>,
+    own_first: u64,
+    /// The leader, as of the last look.
+    leader: NodeId,
+    leading: Option<Leading>,
+    early: VecDeque<Parcel>,
+    /// The highest round heard of in a nack.
+    highest: Round,
+    /// Decisions not announced yet.
+    announce: Vec<Decided>,
+    /// The highest next_batch heard of, and from whom.
+    ahead: (u64, NodeId),
+    /// next_batch when the catch-up timer was armed.
+    catch_up_from: Option<u64>,
+    /// The next_batch of every process, as it said last.
+    next_batches: Vec<u64>,
+    /// When each process was last sent the state.
+    state_sent: Vec<Option<Time>>,
+    counters: Counters,
+}
+
+impl Protocol for Paxos {
+    type Options = PaxosOptions;
+    type Message = PaxosMessage;
+    type Timer = PaxosTimer;
+    type Record = PaxosRecord;
+
+    fn recover(
+        me: NodeId,
+        cluster: Cluster,
+        options: PaxosOptions,
+        log: impl Iterator<Item = PaxosRecord>,
+    ) -> Self {
+        let mut registers = Registers::new(cluster.size);
+        let mut deliveries = Deliveries::new(cluster.size);
+        let mut incarnation = 0;
+        for record in log {
+            restore(&mut registers, &mut deliveries, &mut incarnation, record);
+        }
+        incarnation += 1;
+        let timeout = Duration::from_millis(options.election_timeout_ms);
+        let preferred = NodeId(options.leader);
+        let election = Election::new(me, cluster.size, preferred, incarnation, timeout);
+        let size = usize::from(cluster.size);
+        Paxos {
+            leader: election.leader(),
+            ahead: (deliveries.next_batch(), me),
+            me,
+            cluster,
+            options,
+            incarnation,
+            registers,
+            election,
+            deliveries,
+            to_self: VecDeque::new(),
+            durable: WriteId(0),
+            requests: Vec::new(),
+            own: VecDeque::new(),
+            own_first: 0,
+            leading: None,
+            early: VecDeque::new(),
+            highest: Round(0),
+            announce: Vec::new(),
+            catch_up_from: None,
+            next_batches: vec![0; size],
+            state_sent: vec![None; size],
+            counters: Counters::default(),
+        }
+    }
+
+    fn step(&mut self, now: Time, input: Input<Self>, out: &mut Effects<Self>) {
+        match input {
+            Input::Started => self.on_started(now, out),
+            Input::Message { from, message } => self.on_message(now, from, message, out),
+            Input::Requests(mut commands) => self.requests.append(&mut commands),
+            Input::Timer(timer) => self.on_timer(now, timer, out),
+            Input::Durable(write) => self.on_durable(now, write, out),
+            Input::TurnEnded => {
+                // What waits for a write that was durable already.
+                self.on_durable(now, self.durable, out);
+                self.on_turn_ended(now, out);
+            }
+        }
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let c = &self.counters;
+        vec![
+            ("leader", u64::from(self.leader.0)),
+            ("instances", self.deliveries.next_batch()),
+            ("elections", c.elections),
+            ("reads", c.reads),
+            ("writes", c.writes),
+            ("writes_without_read", c.writes_without_read),
+            ("aborts", c.aborts),
+            ("retransmissions", c.retransmissions),
+            ("refused_full", c.refused_full),
+            ("catch_ups", c.catch_ups),
+            ("states_sent", c.states_sent),
+            ("states_installed", c.states_installed),
+            ("parcels_repeated", c.parcels_repeated),
+        ]
+    }
+}
+
+/// Takes one record of the log into the state (Figs 12 and 13, *upon recovery*).
+fn restore(
+    registers: &mut Registers,
+    deliveries: &mut Deliveries,
+    incarnation: &mut u32,
+    record: PaxosRecord,
+) {
+    match record {
+        PaxosRecord::Incarnation(number) => *incarnation = number,
+        PaxosRecord::Read { instance: Some(instance), round } => {
+            registers.read(round, instance);
+        }
+        PaxosRecord::Read { instance: None, round } => {
+            registers.read_onwards(round);
+        }
+        PaxosRecord::Write { instance, round, value } => {
+            registers.write(round, instance, &value);
+        }
+        PaxosRecord::Delivered { instance, value } => {
+            let held = || registers.written_at(instance).map(|written| written.value);
+            let value = value.or_else(held).expect("the log holds what it says was delivered");
+            deliveries.decide(instance, value);
+            while let Some((_, value)) = deliveries.next_ready() {
+                for parcel in value.iter() {
+                    deliveries.deliver(parcel.id);
+                }
+            }
+            registers.drop_below(deliveries.next_batch());
+        }
+    }
+}
+
+impl Paxos {
+    fn on_started(&mut self, now: Time, out: &mut Effects<Self>) {
+        out.persist(PaxosRecord::Incarnation(self.incarnation));
+        self.replay(out);
+        self.election.start(now);
+        self.on_heartbeat_timer(now, out);
+        let retransmit = Duration::from_millis(self.options.retransmit_ms);
+        out.push(Effect::Arm(PaxosTimer::Retransmit, retransmit / 2..retransmit));
+        self.on_leader_changed(now, out);
+    }
+
+    fn on_timer(&mut self, now: Time, timer: PaxosTimer, out: &mut Effects<Self>) {
+        match timer {
+            PaxosTimer::Heartbeat => self.on_heartbeat_timer(now, out),
+            PaxosTimer::Retransmit => self.on_retransmit_timer(now, out),
+            PaxosTimer::Propose => self.on_propose_timer(now, out),
+            PaxosTimer::CatchUp => self.on_catch_up_timer(out),
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        message: PaxosMessage,
+        out: &mut Effects<Self>,
+    ) {
+        match message {
+            PaxosMessage::Heartbeat { epoch, next_batch, hears_majority } => {
+                self.election.on_heartbeat(now, from, epoch, hears_majority);
+                self.next_batches[usize::from(from.0)] = next_batch;
+                self.note_ahead(next_batch, from, out);
+                self.look_for_leader(now, out);
+            }
+            PaxosMessage::Forward(parcel) => self.on_forward(parcel),
+            PaxosMessage::Read { round, instance, onwards } => {
+                self.on_read(from, round, instance, onwards, out);
+            }
+            PaxosMessage::AckRead { round, instance, next_batch, written } => {
+                self.on_ack_read(now, from, (round, instance), next_batch, written, out);
+            }
+            PaxosMessage::Write { round, instance, value, decided } => {
+                self.on_write(from, round, instance, value, out);
+                if let Some(decided) = decided {
+                    self.on_decision(from, decided, out);
+                }
+            }
+            PaxosMessage::AckWrite { round, instance, permission } => {
+                self.on_ack_write(from, round, instance, permission, out);
+            }
+            PaxosMessage::Nack { round, instance, promised } => {
+                self.on_nack(round, instance, promised, out);
+            }
+            PaxosMessage::Decision(decided) => self.on_decision(from, decided, out),
+            PaxosMessage::Lagging { next_batch } => self.on_lagging(now, from, next_batch, out),
+            PaxosMessage::Update { from: first, values } => {
+                self.on_update(from, first, values, out);
+            }
+            PaxosMessage::State { next_batch, delivered } => {
+                self.on_state(now, next_batch, delivered, out);
+            }
+        }
+    }
+
+    fn on_heartbeat_timer(&mut self, now: Time, out: &mut Effects<Self>) {
+        self.election.on_tick(now);
+        let message = PaxosMessage::Heartbeat {
+            epoch: self.incarnation,
+            next_batch: self.deliveries.next_batch(),
+            hears_majority: self.election.hears_majority(),
+        };
+        // The incarnation is durable before anybody hears of it.
+        out.broadcast_after_writes(message);
+        self.truncate();
+        self.look_for_leader(now, out);
+        let period = Duration::from_millis(self.options.heartbeat_ms);
+        out.push(Effect::Arm(PaxosTimer::Heartbeat, period..period));
+    }
+
+    /// Compares Ω's output with what it was.
+    fn look_for_leader(&mut self, now: Time, out: &mut Effects<Self>) {
+        if self.election.leader() != self.leader {
+            self.counters.elections += 1;
+            self.leader = self.election.leader();
+            self.on_leader_changed(now, out);
+        }
+    }
+
+    /// Answers `to`; itself too, once what the answer waits for is durable.
+    fn reply(
+        &mut self,
+        to: NodeId,
+        message: PaxosMessage,
+        after: WriteId,
+        out: &mut Effects<Self>,
+    ) {
+        if to == self.me {
+            self.to_self.push_back((after, message));
+        } else {
+            out.send_after(to, message, after);
+        }
+    }
+
+    fn on_durable(&mut self, now: Time, write: WriteId, out: &mut Effects<Self>) {
+        self.durable = write;
+        while self.to_self.front().is_some_and(|(after, _)| *after <= self.durable) {
+            let Some((_, message)) = self.to_self.pop_front() else { return };
+            self.on_message(now, self.me, message, out);
+        }
+    }
+
+    /// Whether each instance needs a read of its own.
+    fn reads_each_instance(&self) -> bool {
+        self.options.variant != Variant::Multi
+    }
+
+    /// The least round above all that this process has met, and above the fast ones.
+    fn next_round(&self, met: Round) -> Round {
+        let fast = Round(u64::from(self.cluster.size));
+        met.max(self.highest).max(fast).next_owned(self.me, self.cluster.size)
     }
 }

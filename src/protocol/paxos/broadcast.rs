@@ -1,0 +1,327 @@
+//! Total order broadcast (§3.4, §4.4, Fig. 9).
+//!
+//! - *Termination:* what a process TO-Broadcasts and does not crash, it TO-Delivers.
+//! - *Agreement:* what one process delivers, every correct one delivers.
+//! - *Validity:* only what was broadcast is delivered, and at most once.
+//! - *Total order:* if one process delivers *m'* before *m*, whoever delivers *m* has delivered *m'*.
+//!
+//! Three things that the figure leaves to its assumption of endless broadcasts are done explicitly:
+//! the last decision of a burst is announced when the turn ends; a new leader learns what its
+//! predecessor had decided; and a process that lags asks for what it misses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::leader::Leading;
+use super::message::{
+    Decided, MsgSet, Parcel, ParcelId, PaxosMessage, PaxosRecord, PaxosTimer, command_bytes,
+};
+use super::register::REGISTERS_MAX;
+use super::{EARLY_PARCELS_MAX, Own, ParcelSet, Paxos};
+use crate::command::{Command, NodeId};
+use crate::protocol::{Batch, Effect, Effects, Time};
+
+/// Bytes of decided values in one UPDATE, unless a single value is larger.
+const UPDATE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of commands in one parcel, unless a single command is larger.
+const PARCEL_BYTES_MAX: usize = 256 << 10;
+
+/// Own parcels looked at for retransmission in one go.
+const OWN_RETRANSMITTED_MAX: usize = 256;
+
+impl Paxos {
+    /// The turn is over: what came in becomes parcels, the leader proposes, decisions go out.
+    pub(super) fn on_turn_ended(&mut self, now: Time, out: &mut Effects<Self>) {
+        if !self.requests.is_empty() {
+            let requests = std::mem::take(&mut self.requests);
+            for commands in into_batches(requests, self.options.batch) {
+                self.to_broadcast(now, commands, out);
+            }
+        }
+        if self.leading.is_some() {
+            self.launch(now, out);
+            self.announce(out);
+        }
+    }
+
+    /// TO-Broadcast(m).
+    fn to_broadcast(&mut self, now: Time, commands: Batch, out: &mut Effects<Self>) {
+        let number = self.own_first + self.own.len() as u64;
+        let id = ParcelId { origin: self.me, incarnation: self.incarnation, number };
+        let parcel = Parcel { id, commands };
+        self.own.push_back(Some(Own { parcel: parcel.clone(), sent: now }));
+        match &mut self.leading {
+            Some(leading) => leading.enqueue(parcel),
+            None => out.send_after(self.leader, PaxosMessage::Forward(parcel), out.last_write()),
+        }
+    }
+
+    /// Another process' parcel. Who does not lead yet keeps it in case it is about to.
+    pub(super) fn on_forward(&mut self, parcel: Parcel) {
+        match &mut self.leading {
+            Some(leading) => leading.enqueue(parcel),
+            None => {
+                if self.early.len() == EARLY_PARCELS_MAX {
+                    self.early.pop_front();
+                }
+                self.early.push_back(parcel);
+            }
+        }
+    }
+
+    /// Another process leads from now on: it gets all that is not delivered (Fig. 9, *launch*).
+    pub(super) fn on_leader_changed(&mut self, now: Time, out: &mut Effects<Self>) {
+        self.announce.clear();
+        if self.leader != self.me {
+            self.leading = None;
+            for own in self.own.iter_mut().flatten() {
+                own.sent = now;
+                out.send(self.leader, PaxosMessage::Forward(own.parcel.clone()));
+            }
+            return;
+        }
+        let next_batch = self.deliveries.next_batch();
+        let mut leading = Leading::new(self.deliveries.delivered(), next_batch);
+        let own = self.own.iter().flatten().map(|own| own.parcel.clone());
+        for parcel in own.chain(self.early.drain(..)) {
+            leading.enqueue(parcel);
+        }
+        self.leading = Some(leading);
+        if self.reads_each_instance() {
+            self.probe(now, out);
+        } else {
+            self.start_read_onwards(now, out);
+        }
+    }
+
+    /// DECISION: the values are in the registers, or on their way.
+    pub(super) fn on_decision(&mut self, from: NodeId, decided: Decided, out: &mut Effects<Self>) {
+        let Decided { round, from: first, below } = decided;
+        if round.owner(self.cluster.size) != Some(from) {
+            return;
+        }
+        let next_batch = self.deliveries.next_batch();
+        for instance in first.max(next_batch)..below.min(next_batch + REGISTERS_MAX) {
+            if let Some(value) = self.registers.decide(round, instance) {
+                self.decide(instance, value, out);
+            }
+        }
+        self.note_ahead(below, from, out);
+    }
+
+    /// An instance is decided: delivers all that is next.
+    pub(super) fn decide(&mut self, instance: u64, value: MsgSet, out: &mut Effects<Self>) {
+        if let Some(leading) = &mut self.leading {
+            leading.end(instance, &value);
+        }
+        self.deliveries.decide(instance, value);
+        let before = self.deliveries.next_batch();
+        while let Some((instance, value)) = self.deliveries.next_ready() {
+            let held = self.registers.holds(instance, &value);
+            let stored = (!held).then(|| value.clone());
+            out.persist(PaxosRecord::Delivered { instance, value: stored });
+            self.deliver(&value, out);
+        }
+        if self.deliveries.next_batch() > before {
+            self.registers.drop_below(self.deliveries.next_batch());
+        }
+    }
+
+    /// TO-Deliver: the parcels in the order that the value gives them, each once.
+    fn deliver(&mut self, value: &MsgSet, out: &mut Effects<Self>) {
+        for parcel in value.iter() {
+            if self.deliveries.deliver(parcel.id) {
+                out.push(Effect::Execute(parcel.commands.clone()));
+            } else {
+                self.counters.parcels_repeated += 1;
+            }
+            self.forget_own(parcel.id);
+        }
+    }
+
+    fn forget_own(&mut self, id: ParcelId) {
+        if id.origin != self.me || id.incarnation != self.incarnation {
+            return;
+        }
+        let offset = id.number.checked_sub(self.own_first);
+        if let Some(own) = offset.and_then(|offset| self.own.get_mut(offset as usize)) {
+            *own = None;
+        }
+        while matches!(self.own.front(), Some(None)) {
+            self.own.pop_front();
+            self.own_first += 1;
+        }
+    }
+
+    /// Rebuilds the replicated state from what the log says was delivered.
+    pub(super) fn replay(&mut self, out: &mut Effects<Self>) {
+        let values = self.deliveries.values(0, usize::MAX).unwrap_or_default();
+        let mut seen = vec![ParcelSet::default(); usize::from(self.cluster.size)];
+        for parcel in values.iter().flat_map(|value| value.iter()) {
+            if seen[usize::from(parcel.id.origin.0)].insert(parcel.id) {
+                out.push(Effect::Execute(parcel.commands.clone()));
+            }
+        }
+    }
+
+    /// Somebody has delivered up to `next_batch`, or said that it is decided.
+    pub(super) fn note_ahead(&mut self, next_batch: u64, whose: NodeId, out: &mut Effects<Self>) {
+        if next_batch > self.ahead.0 {
+            self.ahead = (next_batch, whose);
+        }
+        if self.ahead.0 > self.deliveries.next_batch() && self.catch_up_from.is_none() {
+            self.catch_up_from = Some(self.deliveries.next_batch());
+            let pause = Duration::from_millis(self.options.heartbeat_ms);
+            out.push(Effect::Arm(PaxosTimer::CatchUp, pause..pause * 2));
+        }
+    }
+
+    /// Asks for what is missing, unless deliveries went on meanwhile.
+    pub(super) fn on_catch_up_timer(&mut self, out: &mut Effects<Self>) {
+        let next_batch = self.deliveries.next_batch();
+        let stuck = self.catch_up_from.take() == Some(next_batch);
+        if stuck && self.ahead.0 > next_batch {
+            self.counters.catch_ups += 1;
+            out.send(self.ahead.1, PaxosMessage::Lagging { next_batch });
+            // Whoever was ahead may be gone: the next best is learned from the heartbeats.
+            self.ahead.0 = next_batch + 1;
+        }
+        self.note_ahead(0, self.me, out);
+    }
+
+    /// Another process lags: it gets what the log holds, or the state.
+    pub(super) fn on_lagging(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        next_batch: u64,
+        out: &mut Effects<Self>,
+    ) {
+        if next_batch >= self.deliveries.next_batch() {
+            return;
+        }
+        if self.deliveries.values(next_batch, 0).is_some() {
+            return self.send_update(from, next_batch, out);
+        }
+        let pause = Duration::from_millis(self.options.election_timeout_ms);
+        let sent = &mut self.state_sent[usize::from(from.0)];
+        if sent.is_some_and(|sent| now.since(sent) < pause) {
+            return;
+        }
+        *sent = Some(now);
+        self.counters.states_sent += 1;
+        let next_batch = self.deliveries.next_batch();
+        let delivered = self.deliveries.delivered().to_vec();
+        let message = PaxosMessage::State { next_batch, delivered };
+        out.push(Effect::SendState { to: from, message });
+    }
+
+    /// UPDATE to a process that is behind in `instance`.
+    pub(super) fn send_update(&mut self, to: NodeId, instance: u64, out: &mut Effects<Self>) {
+        if to == self.me {
+            return;
+        }
+        if let Some(values) = self.deliveries.values(instance, UPDATE_BYTES_MAX) {
+            out.send(to, PaxosMessage::Update { from: instance, values });
+        }
+    }
+
+    /// UPDATE: decided values. Asks for more while it lags.
+    pub(super) fn on_update(
+        &mut self,
+        from: NodeId,
+        first: u64,
+        values: Vec<MsgSet>,
+        out: &mut Effects<Self>,
+    ) {
+        let before = self.deliveries.next_batch();
+        let below = first.saturating_add(values.len() as u64);
+        for (instance, value) in (first..).zip(values) {
+            if !self.deliveries.is_decided(instance) {
+                self.decide(instance, value, out);
+            }
+        }
+        let next_batch = self.deliveries.next_batch();
+        if next_batch > before && next_batch < self.ahead.0 {
+            out.send(from, PaxosMessage::Lagging { next_batch });
+        }
+        self.note_ahead(below, from, out);
+    }
+
+    /// The replicated state of a process that is ahead came with this message.
+    pub(super) fn on_state(
+        &mut self,
+        now: Time,
+        next_batch: u64,
+        delivered: Vec<ParcelSet>,
+        out: &mut Effects<Self>,
+    ) {
+        if next_batch <= self.deliveries.next_batch()
+            || delivered.len() != usize::from(self.cluster.size)
+        {
+            return;
+        }
+        self.counters.states_installed += 1;
+        out.push(Effect::InstallState);
+        self.deliveries.install(next_batch, delivered);
+        self.registers.drop_below(next_batch);
+        let mine = self.deliveries.delivered()[usize::from(self.me.0)].clone();
+        let own = self.own.iter().flatten().map(|own| own.parcel.id);
+        let delivered: Vec<_> = own.filter(|id| mine.contains(*id)).collect();
+        for id in delivered {
+            self.forget_own(id);
+        }
+        if let Some(mut leading) = self.leading.take() {
+            // What it was deciding may be decided: it starts over behind the new state.
+            leading.abort_all();
+            self.early.extend(leading.undelivered);
+            self.on_leader_changed(now, out);
+        }
+    }
+
+    /// Drops what all live processes have delivered.
+    pub(super) fn truncate(&mut self) {
+        let live = self.cluster.others(self.me).filter(|node| !self.election.suspects(*node));
+        let floors = live.map(|node| self.next_batches[usize::from(node.0)]);
+        let floor = floors.min().unwrap_or(u64::MAX).min(self.deliveries.next_batch());
+        self.deliveries.truncate(floor, self.options.log_instances_max);
+    }
+
+    /// Sends again what was not answered (Fig. 11).
+    pub(super) fn on_retransmit_timer(&mut self, now: Time, out: &mut Effects<Self>) {
+        let patience = Duration::from_millis(self.options.retransmit_ms);
+        if self.leader != self.me {
+            for own in self.own.iter_mut().take(OWN_RETRANSMITTED_MAX).flatten() {
+                if now.since(own.sent) >= patience {
+                    own.sent = now;
+                    self.counters.retransmissions += 1;
+                    out.send(self.leader, PaxosMessage::Forward(own.parcel.clone()));
+                }
+            }
+        }
+        self.retransmit_rounds(now, out);
+        self.fill_gaps(now, out);
+        out.push(Effect::Arm(PaxosTimer::Retransmit, patience / 2..patience));
+    }
+}
+
+/// Cuts a turn's commands into batches within the bounds of a parcel.
+fn into_batches(commands: Vec<Command>, commands_max: usize) -> Vec<Batch> {
+    let bytes: usize = commands.iter().map(command_bytes).sum();
+    if commands.len() <= commands_max && bytes <= PARCEL_BYTES_MAX {
+        return vec![Arc::from(commands)];
+    }
+    let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for command in commands {
+        let more = command_bytes(&command);
+        if !batch.is_empty() && (batch.len() == commands_max || bytes + more > PARCEL_BYTES_MAX) {
+            batches.push(Arc::from(std::mem::take(&mut batch)));
+            bytes = 0;
+        }
+        bytes += more;
+        batch.push(command);
+    }
+    batches.push(Arc::from(batch));
+    batches
+}

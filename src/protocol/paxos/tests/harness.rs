@@ -1,0 +1,363 @@
+//! A few cores, a lossy network and crashes in virtual time, from one seed.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::Range;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::command::{ClientId, Command, CommandId, Key, NodeId, Operation, Value};
+use crate::kv::{Executed, Store};
+use crate::protocol::paxos::message::{PaxosMessage, PaxosRecord, PaxosTimer};
+use crate::protocol::paxos::{Paxos, PaxosOptions};
+use crate::protocol::{
+    Cluster, Destination, Effect, Effects, Input, Message, Protocol, Time, WriteId,
+};
+
+/// What can happen next.
+enum Event {
+    Message { from: NodeId, message: PaxosMessage, state: Option<Store> },
+    Timer { timer: PaxosTimer, armed: u64 },
+    Durable(WriteId),
+    Requests(Vec<Command>),
+}
+
+/// One process and what surrounds it.
+struct Node {
+    core: Paxos,
+    store: Store,
+    effects: Effects<Paxos>,
+    timers: Vec<(PaxosTimer, u64)>,
+    /// The log; the first `log_before` records are of earlier lives.
+    log: Vec<PaxosRecord>,
+    log_before: usize,
+    durable: WriteId,
+    held: Vec<(WriteId, Destination, PaxosMessage)>,
+    life: u64,
+    up: bool,
+    executed: Vec<CommandId>,
+}
+
+/// The network's manners; percentages.
+#[derive(Clone, Copy)]
+pub struct Faults {
+    pub loss: u32,
+    pub duplicates: u32,
+    pub delay_ms: (u64, u64),
+    pub sync_ms: (u64, u64),
+}
+
+pub const CALM: Faults = Faults { loss: 0, duplicates: 0, delay_ms: (5, 6), sync_ms: (0, 1) };
+
+/// When, which event in order of creation, at which process, in which of its lives.
+type Due = Reverse<(u64, u64, u8, u64)>;
+
+pub struct World {
+    pub faults: Faults,
+    pub cut: fn(u8, u8) -> bool,
+    options: PaxosOptions,
+    nodes: Vec<Node>,
+    queue: BinaryHeap<Due>,
+    events: BTreeMap<u64, Event>,
+    created: u64,
+    now: u64,
+    rng: StdRng,
+    next_sequence: u64,
+    pub sent: BTreeMap<&'static str, u64>,
+    /// When each command was first executed at the process that was asked, in ns.
+    pub answered: BTreeMap<u64, u64>,
+    asked: BTreeMap<u64, u8>,
+}
+
+impl World {
+    pub fn new(size: u8, options: PaxosOptions, faults: Faults, seed: u64) -> World {
+        let mut world = World {
+            faults,
+            cut: |_, _| false,
+            options,
+            nodes: (0..size).map(|me| Node::new(me, size, options, Vec::new())).collect(),
+            queue: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            created: 0,
+            now: 0,
+            rng: StdRng::seed_from_u64(seed),
+            next_sequence: 0,
+            sent: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        };
+        for node in 0..size {
+            world.step(node, Input::Started);
+        }
+        world
+    }
+
+    /// A client of `node` asks for its next command: an rmw on one key, which interferes with all.
+    pub fn ask(&mut self, node: u8) -> u64 {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.asked.insert(sequence, node);
+        let command = Command {
+            id: CommandId { client: ClientId(1), sequence },
+            answered_below: 0,
+            operation: Operation::Rmw {
+                key: Key::register(0),
+                value: Value::from_slice(&sequence.to_le_bytes()),
+            },
+        };
+        self.schedule(0, node, Event::Requests(vec![command]));
+        sequence
+    }
+
+    /// Asks again for what was not answered, as clients do.
+    pub fn retry_unanswered(&mut self) {
+        let unanswered: Vec<_> =
+            (0..self.next_sequence).filter(|s| !self.answered.contains_key(s)).collect();
+        for sequence in unanswered {
+            let next = self.next_sequence;
+            let node = self.up_at_random();
+            self.next_sequence = sequence;
+            self.ask(node);
+            self.next_sequence = next;
+        }
+    }
+
+    pub fn up_at_random(&mut self) -> u8 {
+        loop {
+            let node = self.rng.random_range(0..self.nodes.len());
+            if self.nodes[node].up {
+                return node as u8;
+            }
+        }
+    }
+
+    pub fn chance(&mut self, percent: u32) -> bool {
+        self.rng.random_range(0..100) < percent
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.now / 1_000_000
+    }
+
+    pub fn run_for(&mut self, ms: u64) {
+        let end = self.now + ms * 1_000_000;
+        while let Some(Reverse((due, ..))) = self.queue.peek()
+            && *due <= end
+        {
+            let Some(Reverse((due, number, node, life))) = self.queue.pop() else { return };
+            self.now = due;
+            let event = self.events.remove(&number).expect("queued once");
+            if self.nodes[usize::from(node)].up && self.nodes[usize::from(node)].life == life {
+                self.handle(node, event);
+            }
+        }
+        self.now = end;
+    }
+
+    /// Loses all that was not synced.
+    pub fn crash(&mut self, node: u8) {
+        let node = &mut self.nodes[usize::from(node)];
+        node.up = false;
+        node.life += 1;
+        node.log.truncate(node.log_before + node.durable.0 as usize);
+    }
+
+    pub fn restart(&mut self, node: u8) {
+        let size = self.nodes.len() as u8;
+        let slot = &mut self.nodes[usize::from(node)];
+        let (log, life) = (std::mem::take(&mut slot.log), slot.life);
+        *slot = Node::new(node, size, self.options, log);
+        slot.life = life;
+        self.step(node, Input::Started);
+    }
+
+    pub fn is_up(&self, node: u8) -> bool {
+        self.nodes[usize::from(node)].up
+    }
+
+    pub fn counter(&self, node: u8, name: &str) -> u64 {
+        let counters = self.nodes[usize::from(node)].core.counters();
+        counters.iter().find(|(n, _)| *n == name).expect("a known counter").1
+    }
+
+    pub fn log_length(&self, node: u8) -> usize {
+        let deliveries = &self.nodes[usize::from(node)].core.deliveries;
+        deliveries.values(deliveries.base(), usize::MAX).map_or(0, |values| values.len())
+    }
+
+    pub fn all_answered(&self) -> bool {
+        self.answered.len() as u64 == self.next_sequence
+    }
+
+    /// Every pair of processes executed the same commands in the same order, as far as both got.
+    /// (Not where a state was installed: there only the states can be compared.)
+    pub fn assert_total_order(&self) {
+        let whole = |node: &&Node| node.core.counters.states_installed == 0;
+        let whole: Vec<_> = self.nodes.iter().filter(whole).collect();
+        for pair in whole.windows(2) {
+            let (a, b) = (&pair[0].executed, &pair[1].executed);
+            let shorter = a.len().min(b.len());
+            assert_eq!(a[..shorter], b[..shorter], "orders differ");
+        }
+    }
+
+    /// All processes that are up reached the same state.
+    pub fn assert_converged(&self) {
+        let up: Vec<_> = self.nodes.iter().filter(|node| node.up).collect();
+        for node in &up {
+            assert_eq!(node.store.applied(), up[0].store.applied());
+            assert_eq!(node.store.digest(), up[0].store.digest());
+        }
+    }
+
+    fn handle(&mut self, node: u8, event: Event) {
+        match event {
+            Event::Message { from, message, state } => {
+                self.step_with(node, Input::Message { from, message }, state);
+            }
+            Event::Timer { timer, armed } => {
+                if self.nodes[usize::from(node)].timers.contains(&(timer, armed)) {
+                    self.step(node, Input::Timer(timer));
+                }
+            }
+            Event::Durable(id) => {
+                let id = id.max(self.nodes[usize::from(node)].durable);
+                self.nodes[usize::from(node)].durable = id;
+                self.release(node, id);
+                self.step(node, Input::Durable(id));
+            }
+            Event::Requests(commands) => self.step(node, Input::Requests(commands)),
+        }
+    }
+
+    fn release(&mut self, node: u8, id: WriteId) {
+        let held = std::mem::take(&mut self.nodes[usize::from(node)].held);
+        for (after, to, message) in held {
+            if after <= id {
+                self.transmit(node, to, message, None);
+            } else {
+                self.nodes[usize::from(node)].held.push((after, to, message));
+            }
+        }
+    }
+
+    fn step(&mut self, node: u8, input: Input<Paxos>) {
+        self.step_with(node, input, None);
+    }
+
+    fn step_with(&mut self, node: u8, input: Input<Paxos>, mut state: Option<Store>) {
+        let now = Time(self.now);
+        let slot = &mut self.nodes[usize::from(node)];
+        let mut effects = std::mem::take(&mut slot.effects);
+        slot.core.step(now, input, &mut effects);
+        slot.core.step(now, Input::TurnEnded, &mut effects);
+        let durable = slot.durable;
+        let mut wrote = None;
+        for effect in effects.drain().collect::<Vec<_>>() {
+            match effect {
+                Effect::Persist { id, record } => {
+                    self.nodes[usize::from(node)].log.push(record);
+                    wrote = Some(id);
+                }
+                Effect::Send { to, message, after } => match after {
+                    Some(after) if after > durable => {
+                        self.nodes[usize::from(node)].held.push((after, to, message));
+                    }
+                    _ => self.transmit(node, to, message, None),
+                },
+                Effect::Arm(timer, range) => self.arm(node, timer, range),
+                Effect::Disarm(timer) => {
+                    self.nodes[usize::from(node)].timers.retain(|(armed, _)| *armed != timer);
+                }
+                Effect::Execute(batch) => self.execute(node, &batch),
+                Effect::SendState { to, message } => {
+                    let store = self.nodes[usize::from(node)].store.clone();
+                    self.transmit(node, Destination::One(to), message, Some(store));
+                }
+                Effect::InstallState => {
+                    self.nodes[usize::from(node)].store = state.take().expect("came along");
+                }
+            }
+        }
+        self.nodes[usize::from(node)].effects = effects;
+        if let Some(id) = wrote {
+            let (low, high) = self.faults.sync_ms;
+            let delay = self.rng.random_range(low * 1_000_000..high * 1_000_000);
+            self.schedule(delay, node, Event::Durable(id));
+        }
+    }
+
+    fn execute(&mut self, node: u8, batch: &[Command]) {
+        let now = self.now;
+        let slot = &mut self.nodes[usize::from(node)];
+        for command in batch {
+            if let Executed::Applied(_) = slot.store.execute(command) {
+                slot.executed.push(command.id);
+            }
+            if self.asked.get(&command.id.sequence) == Some(&node) {
+                self.answered.entry(command.id.sequence).or_insert(now);
+            }
+        }
+    }
+
+    fn arm(&mut self, node: u8, timer: PaxosTimer, range: Range<Duration>) {
+        let (low, high) = (range.start.as_nanos() as u64, range.end.as_nanos() as u64);
+        let delay = if low < high { self.rng.random_range(low..high) } else { low };
+        let armed = self.created;
+        let timers = &mut self.nodes[usize::from(node)].timers;
+        timers.retain(|(other, _)| *other != timer);
+        timers.push((timer, armed));
+        self.schedule(delay, node, Event::Timer { timer, armed });
+    }
+
+    fn transmit(&mut self, from: u8, to: Destination, message: PaxosMessage, state: Option<Store>) {
+        let targets: Vec<u8> = match to {
+            Destination::One(node) => vec![node.0],
+            Destination::Others => (0..self.nodes.len() as u8).filter(|n| *n != from).collect(),
+        };
+        for to in targets {
+            assert_ne!(to, from, "nobody sends to itself: {message:?}");
+            *self.sent.entry(message.kind()).or_default() += 1;
+            let copies = 1 + u32::from(self.chance(self.faults.duplicates));
+            for _ in 0..copies {
+                if (self.cut)(from, to) || self.chance(self.faults.loss) {
+                    continue;
+                }
+                let (low, high) = self.faults.delay_ms;
+                let delay = self.rng.random_range(low * 1_000_000..high * 1_000_000);
+                let (from, message, state) = (NodeId(from), message.clone(), state.clone());
+                self.schedule(delay, to, Event::Message { from, message, state });
+            }
+        }
+    }
+
+    fn schedule(&mut self, delay: u64, node: u8, event: Event) {
+        let number = self.created;
+        self.created += 1;
+        let life = self.nodes[usize::from(node)].life;
+        self.queue.push(Reverse((self.now + delay, number, node, life)));
+        self.events.insert(number, event);
+    }
+}
+
+impl Node {
+    fn new(me: u8, size: u8, options: PaxosOptions, log: Vec<PaxosRecord>) -> Node {
+        let log_before = log.len();
+        let core = Paxos::recover(NodeId(me), Cluster { size }, options, log.iter().cloned());
+        Node {
+            core,
+            store: Store::default(),
+            effects: Effects::default(),
+            timers: Vec::new(),
+            log,
+            log_before,
+            durable: WriteId(0),
+            held: Vec::new(),
+            life: 0,
+            up: true,
+            executed: Vec::new(),
+        }
+    }
+}
