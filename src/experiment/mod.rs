@@ -1,1 +1,7 @@
 //! Experiments: the file, the plan, the deployment, the results directory.
+
+pub mod bounds;
+pub mod file;
+pub mod network;
+pub mod plan;
+pub mod units;

@@ -1,0 +1,112 @@
+//! The least latency that a network allows: what its round-trip times and a mode's quorums would
+//! cost if computing were free.
+//!
+//! A client asks the replica at its own site. `kth(k, S)` is the k-th smallest of S; a majority of N
+//! replicas has M = N/2 + 1, the sender's own answer, which takes no time, included.
+
+use super::network::Matrix;
+use crate::cluster::ProtocolChoice;
+use crate::protocol::paxos::{PaxosOptions, Variant};
+use crate::protocol::quorum::majority;
+
+/// The least latency of an operation asked for at `site`, in ms. Sites are counted in the order of
+/// the matrix, which has one replica at each.
+pub fn bound_ms(protocol: &ProtocolChoice, matrix: &Matrix, site: usize) -> f64 {
+    match protocol {
+        ProtocolChoice::Paxos(options) => paxos_ms(options, matrix, site),
+    }
+}
+
+/// The site asks the leader L, L asks a majority, L answers: `RTT(i,L) + kth(M, {RTT(L,r)})`, with a
+/// second round to a majority when each instance is read before it is written.
+fn paxos_ms(options: &PaxosOptions, matrix: &Matrix, site: usize) -> f64 {
+    let leader = usize::from(options.leader);
+    let quorum_ms = kth(majority(matrix.sites.len()), &matrix.rtt_ms[leader]);
+    let rounds = match options.variant {
+        Variant::Multi | Variant::Fall => 1.0,
+        Variant::Regular => 2.0,
+    };
+    matrix.rtt_ms(site, leader) + rounds * quorum_ms
+}
+
+/// The `k`-th smallest of `values`, counted from 1.
+fn kth(k: usize, values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[k - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITES: [&str; 5] = ["virginia", "california", "oregon", "tokyo", "ireland"];
+
+    fn aws_2020() -> Matrix {
+        Matrix {
+            source: "fantoch, 2020-06-05".to_owned(),
+            sites: SITES.map(str::to_owned).to_vec(),
+            rtt_ms: vec![
+                vec![0.0, 60.0, 73.0, 152.0, 71.0],
+                vec![60.0, 0.0, 21.0, 112.0, 141.0],
+                vec![73.0, 21.0, 0.0, 101.0, 127.0],
+                vec![152.0, 112.0, 101.0, 0.0, 204.0],
+                vec![71.0, 141.0, 127.0, 204.0, 0.0],
+            ],
+        }
+    }
+
+    fn bounds_ms(variant: Variant, leader: u8) -> Vec<f64> {
+        let protocol =
+            ProtocolChoice::Paxos(PaxosOptions { variant, leader, ..PaxosOptions::default() });
+        (0..SITES.len()).map(|site| bound_ms(&protocol, &aws_2020(), site)).collect()
+    }
+
+    // From Virginia the answers come after 0 (itself), 60 (CA), 71 (IE), 73 (OR), 152 (JP): the
+    // third of five after 71. The way to Virginia and back comes before and after:
+    //   VA 0 + 71 = 71, CA 60 + 71 = 131, OR 73 + 71 = 144, JP 152 + 71 = 223, IE 71 + 71 = 142.
+    #[test]
+    fn paxos_led_from_virginia_is_bounded_by_the_way_to_the_leader_and_its_third_answer() {
+        let expected = [71.0, 131.0, 144.0, 223.0, 142.0];
+        assert_eq!(bounds_ms(Variant::Multi, 0), expected);
+        assert_eq!(bounds_ms(Variant::Fall, 0), expected);
+    }
+
+    // One more round of 71: VA 142, CA 202, OR 215, JP 294, IE 213.
+    #[test]
+    fn the_regular_variant_pays_a_second_round_to_the_majority() {
+        assert_eq!(bounds_ms(Variant::Regular, 0), [142.0, 202.0, 215.0, 294.0, 213.0]);
+    }
+
+    // From Tokyo: 0, 101 (OR), 112 (CA), 152 (VA), 204 (IE); the third is 112.
+    //   VA 152 + 112 = 264, CA 112 + 112 = 224, OR 101 + 112 = 213, JP 112, IE 204 + 112 = 316.
+    #[test]
+    fn the_bound_moves_with_the_leader() {
+        assert_eq!(bounds_ms(Variant::Multi, 3), [264.0, 224.0, 213.0, 112.0, 316.0]);
+    }
+
+    // The seed paper's network: West US 2, West Central US, Southeast Asia; led from Southeast Asia.
+    // Its answers: 0, 171.4, 191.5; two of three after 171.4. West US 2: 171.4 + 171.4 = 342.8;
+    // West Central US: 191.5 + 171.4 = 362.9; Southeast Asia: 171.4.
+    #[test]
+    fn three_azure_sites_led_from_asia_have_the_published_bounds() {
+        let matrix = Matrix {
+            source: String::new(),
+            sites: ["west-us-2", "west-central-us", "southeast-asia"].map(str::to_owned).to_vec(),
+            rtt_ms: vec![vec![0.0, 23.7, 171.4], vec![23.7, 0.0, 191.5], vec![171.4, 191.5, 0.0]],
+        };
+        let options = PaxosOptions { leader: 2, ..PaxosOptions::default() };
+        let bound = |site| bound_ms(&ProtocolChoice::Paxos(options), &matrix, site);
+        for (site, expected) in [342.8, 362.9, 171.4].into_iter().enumerate() {
+            assert!((bound(site) - expected).abs() < 1e-9, "{site}: {}", bound(site));
+        }
+    }
+
+    #[test]
+    fn a_single_replica_is_bounded_by_nothing() {
+        let matrix =
+            Matrix { source: String::new(), sites: vec!["a".to_owned()], rtt_ms: vec![vec![0.0]] };
+        let protocol = ProtocolChoice::Paxos(PaxosOptions::default());
+        assert!(bound_ms(&protocol, &matrix, 0).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,529 @@
+//! The keys of the experiment file, section by section, with their defaults.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::read::{At, Fields, unknown};
+use super::tree::Value;
+use super::{Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Thresholds};
+use super::{Workload, write};
+use crate::cluster::{ProtocolChoice, TransportOptions};
+use crate::command::{SESSION_WINDOW, VALUE_BYTES_MAX};
+use crate::experiment::network::{Matrix, read_rtt, read_sites};
+use crate::kv::SESSIONS_MAX;
+use crate::load::plan::{Arrival, KeyChoice, OperationMix};
+use crate::protocol::paxos::{PaxosOptions, Variant};
+
+/// A written value carries a token of its own, by which the checker knows it.
+const VALUE_BYTES_MIN: u64 = 8;
+/// A set of replicas has room for so many.
+const SITES_MAX: usize = 64;
+/// QUIC needs datagrams of this size.
+const MTU_BYTES_MIN: u64 = 1200;
+/// The largest datagram.
+const MTU_BYTES_MAX: u64 = 65_527;
+/// Each client's own keys, where the file does not say.
+const OWN_KEYS: u64 = 1000;
+/// How far shares may be from 100 % by rounding.
+const SHARES_TOLERANCE: f64 = 1e-9;
+
+pub(super) const ROOT_KEYS: [&str; 12] = [
+    "name",
+    "seed",
+    "modes",
+    "network",
+    "workload",
+    "phases",
+    "storage",
+    "transport",
+    "check",
+    "thresholds",
+    "faults",
+    "sweep",
+];
+
+/// Reads the whole file. None stands for problems, which were reported; problems may have been
+/// reported beside a value as well.
+pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment> {
+    if *root.value() == Value::Null {
+        return root.wrong("the file is empty; write name, modes and network in it");
+    }
+    let fields = root.fields(&ROOT_KEYS, "name: …, modes: […], network: {…}")?;
+    refuse_what_is_not_built(&fields);
+    let name = fields.need("name", "quickstart", |at| at.name("quickstart"));
+    let seed = fields.or("seed", 7, |at| at.count(0..=u64::MAX, 7));
+    let sites_at = fields.get("network").and_then(sites_of);
+    let modes = fields.need("modes", "[paxos]", |at| read_modes(at, sites_at.as_deref()));
+    let network = fields
+        .need("network", "{ sites: [virginia, tokyo], rtt: … }", |at| read_network(at, folder));
+    let sites = sites_at.map_or(1, |sites| sites.len());
+    let workload = fields.or("workload", Workload::default(), |at| read_workload(at, sites));
+    let phases = fields.or("phases", Phases::default(), read_phases);
+    let storage = fields.or("storage", Storage { log: LogKind::Memory }, read_storage);
+    let transport = fields.or("transport", TransportOptions::default(), read_transport);
+    let check = fields.or("check", Check::default(), read_check);
+    let thresholds = fields.or("thresholds", Thresholds::default(), read_thresholds);
+    Some(Experiment {
+        name: name?.to_owned(),
+        seed: seed?,
+        modes: modes?,
+        network: network?,
+        workload: workload?,
+        phases: phases?,
+        storage: storage?,
+        transport: transport?,
+        check: check?,
+        thresholds: thresholds?,
+    })
+}
+
+fn refuse_what_is_not_built(fields: &Fields<'_>) {
+    for key in ["faults", "sweep"] {
+        let Some(at) = fields.get(key) else { continue };
+        let empty = match at.value() {
+            Value::List(items) => items.is_empty(),
+            Value::Map(entries) => entries.is_empty(),
+            _ => false,
+        };
+        if !empty {
+            at.wrong_key(format!("not in this version; remove `{key}`"));
+        }
+    }
+}
+
+/// The sites that modes may name, as far as they can be read; problems with them are reported
+/// where the network is read.
+fn sites_of(network: &At<'_>) -> Option<Vec<String>> {
+    let Value::Map(entries) = network.value() else { return None };
+    let (_, sites) = entries.iter().find(|(key, _)| key == "sites")?;
+    let Value::List(sites) = &sites.value else { return None };
+    sites.iter().map(|site| site.value.scalar_text()).collect()
+}
+
+fn read_modes(at: &At<'_>, sites: Option<&[String]>) -> Option<Vec<Mode>> {
+    let items = at.items("[paxos]")?;
+    if items.is_empty() {
+        return at.wrong("lists no mode; write at least one, such as [paxos]");
+    }
+    let mut modes: Vec<Mode> = Vec::with_capacity(items.len());
+    let mut complete = true;
+    for (n, item) in items.iter().enumerate() {
+        match read_mode(item, sites) {
+            Some(mode) if modes.iter().any(|other| other.label == mode.label) => {
+                complete = false;
+                let label = &mode.label;
+                item.wrong::<()>(format!(
+                    "two modes are called `{label}`; write a name of its own in this one, such as \
+                     label: {label}-{}",
+                    n + 1
+                ));
+            }
+            Some(mode) => modes.push(mode),
+            None => complete = false,
+        }
+    }
+    complete.then_some(modes)
+}
+
+fn read_mode(at: &At<'_>, sites: Option<&[String]>) -> Option<Mode> {
+    const KEYS: [&str; 10] = [
+        "mode",
+        "label",
+        "leader",
+        "variant",
+        "pipeline",
+        "batch",
+        "heartbeat",
+        "election_timeout",
+        "retransmit",
+        "log_instances_max",
+    ];
+    let Value::Map(_) = at.value() else {
+        let name = read_mode_name(at)?;
+        let protocol = ProtocolChoice::Paxos(PaxosOptions::default());
+        return Some(Mode { label: name.to_owned(), protocol });
+    };
+    // Another mode's keys are not to be held against this one's.
+    let every = at.entries("{ mode: paxos }")?;
+    let known = every.iter().find(|(key, _)| *key == "mode");
+    if let Some((_, mode)) = known {
+        read_mode_name(mode)?;
+    }
+    let fields = at.fields(&KEYS, "{ mode: paxos }")?;
+    let name = fields.need("mode", "paxos", |at| at.text("paxos"));
+    let label = fields.or("label", name.unwrap_or_default(), |at| at.name("paxos-tokyo"));
+    let options = read_paxos(&fields, sites);
+    name?;
+    Some(Mode { label: label?.to_owned(), protocol: ProtocolChoice::Paxos(options?) })
+}
+
+fn read_mode_name<'a>(at: &At<'a>) -> Option<&'a str> {
+    match at.text("paxos")? {
+        "paxos" => Some("paxos"),
+        later @ ("epaxos" | "multicoordinated" | "caspaxos") => at.wrong(format!(
+            "this version has only `paxos`, not yet `{later}`; write paxos instead"
+        )),
+        other => at.wrong(unknown("mode", other, &["paxos"])),
+    }
+}
+
+fn read_paxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<PaxosOptions> {
+    let usual = PaxosOptions::default();
+    let variants =
+        [("multi", Variant::Multi), ("fall", Variant::Fall), ("regular", Variant::Regular)];
+    let variant = fields.or("variant", usual.variant, |at| at.word("variant", &variants));
+    // Where each instance needs the permission that the one before it returned, they cannot overlap.
+    let consecutive = variant == Some(Variant::Fall);
+    let (pipeline_max, usual_pipeline) =
+        if consecutive { (1, 1) } else { (1 << 20, usual.pipeline) };
+    let leader = fields.or("leader", usual.leader, |at| read_leader(at, sites));
+    let pipeline =
+        fields.or("pipeline", usual_pipeline, |at| match at.count(1..=1 << 20, 256)? {
+            n if n > pipeline_max => {
+                at.wrong("variant fall decides one instance after the other; write 1 instead")
+            }
+            n => Some(n as usize),
+        });
+    let batch = fields.or("batch", usual.batch, |at| Some(at.count(1..=1 << 20, 4096)? as usize));
+    let heartbeat_ms = fields.or("heartbeat", usual.heartbeat_ms, At::whole_ms);
+    let election_timeout_ms =
+        fields.or("election_timeout", usual.election_timeout_ms, At::whole_ms);
+    let retransmit_ms = fields.or("retransmit", usual.retransmit_ms, At::whole_ms);
+    let log_instances_max = fields.or("log_instances_max", usual.log_instances_max, |at| {
+        Some(at.count(1..=1 << 32, 65_536)? as usize)
+    });
+    let options = PaxosOptions {
+        variant: variant?,
+        leader: leader?,
+        pipeline: pipeline?,
+        batch: batch?,
+        heartbeat_ms: heartbeat_ms?,
+        election_timeout_ms: election_timeout_ms?,
+        retransmit_ms: retransmit_ms?,
+        log_instances_max: log_instances_max?,
+    };
+    if options.election_timeout_ms <= options.heartbeat_ms {
+        let at = fields.get("election_timeout").unwrap_or(fields.at());
+        return at.wrong(format!(
+            "a replica would be suspected after {}ms, before its next heartbeat after {}ms; \
+             write election_timeout: {}ms or more",
+            options.election_timeout_ms,
+            options.heartbeat_ms,
+            10 * options.heartbeat_ms
+        ));
+    }
+    Some(options)
+}
+
+fn read_leader(at: &At<'_>, sites: Option<&[String]>) -> Option<u8> {
+    let name = at.text("a site")?;
+    // Without sites there is nothing to hold it against; that they are missing is reported.
+    let sites = sites?;
+    let place = sites.iter().position(|site| site == name);
+    let known: Vec<&str> = sites.iter().map(String::as_str).collect();
+    match place.map(u8::try_from) {
+        Some(Ok(place)) => Some(place),
+        _ => at.wrong(unknown("site", name, &known)),
+    }
+}
+
+fn read_network(at: &At<'_>, folder: &Path) -> Option<Network> {
+    const KEYS: [&str; 8] =
+        ["sites", "replicas", "rtt", "jitter", "loss", "reorder", "bandwidth", "shaping"];
+    let fields = at.fields(&KEYS, "{ sites: [virginia, tokyo], rtt: networks/aws-2020.yaml }")?;
+    let sites = fields.need("sites", "[virginia, tokyo]", read_sites);
+    if let Some(sites) = &sites {
+        check_replicas(&fields, sites.len());
+    }
+    let shaping = fields.or("shaping", Shaping::Endpoint, read_shaping);
+    let matrix = fields.or("rtt", None, |at| read_rtt(at, folder).map(Some));
+    let jitter = fields.or("jitter", Duration::ZERO, At::duration);
+    let loss = fields.or("loss", 0.0, |at| below_all(at, "lost"));
+    let reorder = fields.or("reorder", 0.0, |at| below_all(at, "reordered"));
+    let bandwidth_bps = fields.or("bandwidth", None, read_bandwidth);
+    let (sites, shaping, matrix) = (sites?, shaping?, matrix?);
+    let rtt = match matrix {
+        Some(matrix) => Some(part_for(&sites, &matrix, &fields)?),
+        None if shaping == Shaping::Endpoint => {
+            return fields.need("rtt", "a matrix file, or write shaping: none", |_| None);
+        }
+        None => None,
+    };
+    let network = Network {
+        sites,
+        rtt,
+        jitter: jitter?,
+        loss: loss?,
+        reorder: reorder?,
+        bandwidth_bps: bandwidth_bps?,
+        shaping,
+    };
+    check_unshaped(&fields, &network);
+    Some(network)
+}
+
+/// This version has one replica a site; the key says it for readers of the file.
+fn check_replicas(fields: &Fields<'_>, sites: usize) {
+    let at = fields.at();
+    if sites > SITES_MAX {
+        at.wrong::<()>(format!("{sites} sites are too many; write {SITES_MAX} or fewer"));
+    }
+    let count = fields.or("replicas", sites as u64, |at| at.count(1..=SITES_MAX as u64, 5));
+    if let (Some(count), Some(at)) = (count, fields.get("replicas"))
+        && count != sites as u64
+    {
+        at.wrong::<()>(format!(
+            "this version runs one replica at each of the {sites} sites; write {sites} instead"
+        ));
+    }
+}
+
+fn read_shaping(at: &At<'_>) -> Option<Shaping> {
+    if matches!(at.value(), Value::Text(text) if text == "netem") {
+        return at.wrong(
+            "netem is not in this version, as it must change the machine's network settings; \
+             write endpoint instead",
+        );
+    }
+    at.word("shaping", &[("endpoint", Shaping::Endpoint), ("none", Shaping::None)])
+}
+
+fn below_all(at: &At<'_>, what: &str) -> Option<f64> {
+    match at.share()? {
+        share if share < 1.0 => Some(share),
+        _ => at.wrong(format!("no run ends if every datagram is {what}; write less than 100%")),
+    }
+}
+
+fn read_bandwidth(at: &At<'_>) -> Option<Option<u64>> {
+    if matches!(at.value(), Value::Text(text) if text == write::UNLIMITED) {
+        return Some(None);
+    }
+    match at.bandwidth()? {
+        0 => at.wrong("nothing passes a link of 0bit/s; write unlimited or more than 0"),
+        bits_per_s => Some(Some(bits_per_s)),
+    }
+}
+
+/// The part of the matrix between the sites of the experiment.
+fn part_for(sites: &[String], matrix: &Matrix, fields: &Fields<'_>) -> Option<Matrix> {
+    matrix.of_sites(sites).map_or_else(
+        |site| {
+            let index = sites.iter().position(|known| *known == site)?;
+            let items = fields.get("sites")?.items("[virginia]")?;
+            let known: Vec<&str> = matrix.sites.iter().map(String::as_str).collect();
+            let message = unknown("site", &site, &known);
+            items.get(index)?.wrong(format!("the matrix of `rtt` does not have it: {message}"))
+        },
+        Some,
+    )
+}
+
+/// What only a shaper can make is refused where there is none.
+fn check_unshaped(fields: &Fields<'_>, network: &Network) {
+    if network.shaping != Shaping::None {
+        return;
+    }
+    let asked = [
+        ("jitter", network.jitter > Duration::ZERO),
+        ("loss", network.loss > 0.0),
+        ("reorder", network.reorder > 0.0),
+        ("bandwidth", network.bandwidth_bps.is_some()),
+    ];
+    for (key, _) in asked.into_iter().filter(|(_, asked)| *asked) {
+        if let Some(at) = fields.get(key) {
+            at.wrong_key(format!(
+                "nothing makes it with shaping: none; remove `{key}` or write shaping: endpoint"
+            ));
+        }
+    }
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Workload {
+            clients_per_site: 10,
+            arrival: Arrival::Constant { rate_per_s: 200.0 },
+            operations: OperationMix { put: 0.5, get: 0.5, ..OperationMix::default() },
+            keys: KeyChoice::Conflict { share: 0.02, own_keys: OWN_KEYS },
+            value_bytes: 16,
+            timeout: Duration::from_secs(10),
+            retry_after: Duration::from_secs(2),
+        }
+    }
+}
+
+fn read_workload(at: &At<'_>, sites: usize) -> Option<Workload> {
+    const KEYS: [&str; 7] =
+        ["clients_per_site", "arrival", "operations", "keys", "value", "timeout", "retry_after"];
+    let fields = at.fields(&KEYS, "{ clients_per_site: 10, arrival: { open: 200/s } }")?;
+    let usual = Workload::default();
+    let clients_max = (SESSIONS_MAX / sites.max(1)) as u64;
+    let clients = fields.or("clients_per_site", usual.clients_per_site, |at| {
+        Some(at.count(1..=clients_max, 10)? as usize)
+    });
+    let arrival = fields.or("arrival", usual.arrival, read_arrival);
+    let operations = fields.or("operations", usual.operations, read_operations);
+    let keys = fields.or("keys", usual.keys, read_keys);
+    let value_bytes = fields.or("value", usual.value_bytes, |at| {
+        Some(at.bytes(VALUE_BYTES_MIN..=VALUE_BYTES_MAX as u64)? as usize)
+    });
+    let timeout = fields.or("timeout", usual.timeout, At::positive_duration);
+    let retry_after = fields.or("retry_after", usual.retry_after, At::positive_duration);
+    Some(Workload {
+        clients_per_site: clients?,
+        arrival: arrival?,
+        operations: operations?,
+        keys: keys?,
+        value_bytes: value_bytes?,
+        timeout: timeout?,
+        retry_after: retry_after?,
+    })
+}
+
+fn read_arrival(at: &At<'_>) -> Option<Arrival> {
+    let fields = at.fields(&["open", "closed", "distribution"], "{ open: 200/s }")?;
+    let (kind, at) = fields.one_of(&["open", "closed"])?;
+    if kind == "closed" {
+        if let Some(at) = fields.get("distribution") {
+            at.wrong_key("a closed loop has none; remove `distribution`");
+        }
+        let outstanding = at.count(1..=SESSION_WINDOW, 1)? as usize;
+        return Some(Arrival::Closed { outstanding });
+    }
+    let rate_per_s = at.rate();
+    let words = [("constant", false), ("poisson", true)];
+    let poisson = fields.or("distribution", false, |at| at.word("distribution", &words));
+    let rate_per_s = rate_per_s?;
+    Some(if poisson? { Arrival::Poisson { rate_per_s } } else { Arrival::Constant { rate_per_s } })
+}
+
+fn read_operations(at: &At<'_>) -> Option<OperationMix> {
+    let keys = ["put", "get", "cas", "rmw", "delete", "transfer"];
+    let fields = at.fields(&keys, "{ put: 50%, get: 50% }")?;
+    let share = |key| fields.or(key, 0.0, At::share);
+    let [put, get, cas, rmw, delete, transfer] = keys.map(share);
+    let mix = OperationMix {
+        put: put?,
+        get: get?,
+        cas: cas?,
+        rmw: rmw?,
+        delete: delete?,
+        transfer: transfer?,
+    };
+    let sum = mix.put + mix.get + mix.cas + mix.rmw + mix.delete + mix.transfer;
+    if (sum - 1.0).abs() > SHARES_TOLERANCE {
+        // Rounded to what a file would say, so that the rest of 0.1 % shows no rounding error.
+        let percent = (sum * 1e8).round() / 1e6;
+        return at
+            .wrong(format!("the shares add up to {percent}%; write shares that add up to 100%"));
+    }
+    Some(mix)
+}
+
+fn read_keys(at: &At<'_>) -> Option<KeyChoice> {
+    let fields = at.fields(&["conflict", "uniform", "zipf", "own_keys"], "{ conflict: 2% }")?;
+    let (kind, at) = fields.one_of(&["conflict", "uniform", "zipf"])?;
+    if kind != "conflict"
+        && let Some(at) = fields.get("own_keys")
+    {
+        at.wrong_key(format!("has no meaning beside `{kind}`; remove `own_keys`"));
+    }
+    match kind {
+        "conflict" => {
+            let own_keys = fields.or("own_keys", OWN_KEYS, |at| at.count(1..=1 << 32, OWN_KEYS));
+            Some(KeyChoice::Conflict { share: at.share()?, own_keys: own_keys? })
+        }
+        "uniform" => Some(KeyChoice::Uniform { keys: at.count(1..=1 << 48, 100_000)? }),
+        _ => read_zipf(at),
+    }
+}
+
+fn read_zipf(at: &At<'_>) -> Option<KeyChoice> {
+    let fields = at.fields(&["n", "theta"], "{ n: 100000, theta: 0.99 }")?;
+    let keys = fields.need("n", "100000", |at| at.count(1..=1 << 48, 100_000));
+    let theta = fields.need("theta", "0.99", |at| match at.number("0.99")? {
+        theta if theta > 0.0 => Some(theta),
+        theta => at.wrong(format!(
+            "`{theta}` is not above 0; write 0.99 instead, or keys: {{ uniform: … }}"
+        )),
+    });
+    Some(KeyChoice::Zipf { keys: keys?, theta: theta? })
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        let (warmup, measure) = (Duration::from_secs(2), Duration::from_secs(10));
+        Phases { warmup, measure, repeat: 3 }
+    }
+}
+
+fn read_phases(at: &At<'_>) -> Option<Phases> {
+    let fields = at.fields(&["warmup", "measure", "repeat"], "{ measure: 10s, repeat: 3 }")?;
+    let usual = Phases::default();
+    let warmup = fields.or("warmup", usual.warmup, At::duration);
+    let measure = fields.or("measure", usual.measure, At::positive_duration);
+    let repeat = fields.or("repeat", usual.repeat, |at| Some(at.count(1..=10_000, 3)? as u32));
+    Some(Phases { warmup: warmup?, measure: measure?, repeat: repeat? })
+}
+
+fn read_storage(at: &At<'_>) -> Option<Storage> {
+    let fields = at.fields(&["log"], "{ log: memory }")?;
+    let log = fields.or("log", LogKind::Memory, |at| match at.text("memory")? {
+        "memory" => Some(LogKind::Memory),
+        later @ ("uring" | "file") => {
+            at.wrong(format!("the log `{later}` is not in this version; write memory instead"))
+        }
+        other => at.wrong(unknown("log", other, &["memory"])),
+    });
+    Some(Storage { log: log? })
+}
+
+fn read_transport(at: &At<'_>) -> Option<TransportOptions> {
+    const KEYS: [&str; 6] =
+        ["lanes", "initial_window", "mtu", "ack_after", "queue", "idle_timeout"];
+    let fields = at.fields(&KEYS, "{ lanes: 1 }")?;
+    let usual = TransportOptions::default();
+    let lanes = fields.or("lanes", usual.lanes, |at| Some(at.count(1..=64, 1)? as usize));
+    let window = fields.or("initial_window", usual.initial_window_bytes, |at| {
+        at.bytes(2 * MTU_BYTES_MIN..=1 << 32)
+    });
+    let mtu = fields
+        .or("mtu", usual.mtu_bytes_max, |at| Some(at.bytes(MTU_BYTES_MIN..=MTU_BYTES_MAX)? as u16));
+    let ack_after = fields
+        .or("ack_after", usual.ack_after_packets, |at| Some(at.count(1..=10_000, 10)? as u32));
+    let queue =
+        fields.or("queue", usual.queue_bytes_max, |at| Some(at.bytes(1 << 16..=1 << 40)? as usize));
+    let idle_timeout_ms = fields.or("idle_timeout", usual.idle_timeout_ms, At::whole_ms);
+    Some(TransportOptions {
+        lanes: lanes?,
+        initial_window_bytes: window?,
+        mtu_bytes_max: mtu?,
+        ack_after_packets: ack_after?,
+        queue_bytes_max: queue?,
+        idle_timeout_ms: idle_timeout_ms?,
+    })
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Check { history: true, memory_bytes: 1 << 30, timeout: Duration::from_secs(60) }
+    }
+}
+
+fn read_check(at: &At<'_>) -> Option<Check> {
+    let fields = at.fields(&["history", "memory", "timeout"], "{ history: true }")?;
+    let usual = Check::default();
+    let history = fields.or("history", usual.history, At::flag);
+    let memory = fields.or("memory", usual.memory_bytes, |at| at.bytes(1 << 20..=1 << 50));
+    let timeout = fields.or("timeout", usual.timeout, At::positive_duration);
+    Some(Check { history: history?, memory_bytes: memory?, timeout: timeout? })
+}
+
+fn read_thresholds(at: &At<'_>) -> Option<Thresholds> {
+    let fields = at.fields(&["p50", "p99", "p99_9", "errors"], "{ p99: 400ms, errors: 0 }")?;
+    let latency = |key| fields.or(key, None, |at| at.positive_duration().map(Some));
+    let (p50, p99, p99_9) = (latency("p50"), latency("p99"), latency("p99_9"));
+    let errors = fields.or("errors", None, |at| at.count(0..=u64::MAX, 0).map(Some));
+    Some(Thresholds { p50: p50?, p99: p99?, p99_9: p99_9?, errors: errors? })
+}

@@ -1,0 +1,198 @@
+//! Writes an experiment with every default, as the file of its results.
+
+use serde_yaml::{Mapping, Value};
+
+use super::{
+    Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Thresholds, Workload,
+};
+use crate::cluster::{ProtocolChoice, TransportOptions};
+use crate::experiment::network::Matrix;
+use crate::experiment::units::{
+    format_bandwidth, format_bytes, format_duration, format_rate, format_share,
+};
+use crate::load::plan::{Arrival, KeyChoice, OperationMix};
+use crate::protocol::paxos::{PaxosOptions, Variant};
+
+/// How a bandwidth without a limit is written.
+pub(super) const UNLIMITED: &str = "unlimited";
+
+pub(super) fn write_experiment(experiment: &Experiment) -> String {
+    let sites = &experiment.network.sites;
+    let mode = |mode| write_mode(mode, sites);
+    let tree = map([
+        ("name", experiment.name.as_str().into()),
+        ("seed", experiment.seed.into()),
+        ("modes", Value::Sequence(experiment.modes.iter().map(mode).collect())),
+        ("network", write_network(&experiment.network)),
+        ("workload", write_workload(&experiment.workload)),
+        ("phases", write_phases(experiment.phases)),
+        ("storage", write_storage(experiment.storage)),
+        ("transport", write_transport(&experiment.transport)),
+        ("check", write_check(experiment.check)),
+        ("thresholds", write_thresholds(experiment.thresholds)),
+    ]);
+    serde_yaml::to_string(&tree).expect("a tree of texts and numbers can be written")
+}
+
+fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    let entries = entries.into_iter().map(|(key, value)| (key.into(), value));
+    Value::Mapping(entries.collect::<Mapping>())
+}
+
+fn ms(ms: u64) -> Value {
+    format_duration(std::time::Duration::from_millis(ms)).into()
+}
+
+fn write_mode(mode: &Mode, sites: &[String]) -> Value {
+    match mode.protocol {
+        ProtocolChoice::Paxos(options) => write_paxos(&mode.label, options, sites),
+    }
+}
+
+fn write_paxos(label: &str, options: PaxosOptions, sites: &[String]) -> Value {
+    let variant = match options.variant {
+        Variant::Multi => "multi",
+        Variant::Fall => "fall",
+        Variant::Regular => "regular",
+    };
+    map([
+        ("mode", "paxos".into()),
+        ("label", label.into()),
+        ("leader", sites[usize::from(options.leader)].as_str().into()),
+        ("variant", variant.into()),
+        ("pipeline", options.pipeline.into()),
+        ("batch", options.batch.into()),
+        ("heartbeat", ms(options.heartbeat_ms)),
+        ("election_timeout", ms(options.election_timeout_ms)),
+        ("retransmit", ms(options.retransmit_ms)),
+        ("log_instances_max", options.log_instances_max.into()),
+    ])
+}
+
+fn write_network(network: &Network) -> Value {
+    let mut entries = Mapping::new();
+    let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
+    put("sites", network.sites.clone().into());
+    put("replicas", network.sites.len().into());
+    if let Some(matrix) = &network.rtt {
+        put("rtt", write_matrix(matrix));
+    }
+    put("jitter", format_duration(network.jitter).into());
+    put("loss", format_share(network.loss).into());
+    put("reorder", format_share(network.reorder).into());
+    let bandwidth = network.bandwidth_bps.map_or(UNLIMITED.to_owned(), format_bandwidth);
+    put("bandwidth", bandwidth.into());
+    let shaping = match network.shaping {
+        Shaping::Endpoint => "endpoint",
+        Shaping::None => "none",
+    };
+    put("shaping", shaping.into());
+    Value::Mapping(entries)
+}
+
+fn write_matrix(matrix: &Matrix) -> Value {
+    let row = |a: usize| {
+        let pair = |b: usize| (matrix.sites[b].as_str().into(), matrix.rtt_ms(a, b).into());
+        let pairs = (a + 1..matrix.sites.len()).map(pair).collect::<Mapping>();
+        (matrix.sites[a].as_str().into(), Value::Mapping(pairs))
+    };
+    let rows = (0..matrix.sites.len().saturating_sub(1)).map(row).collect::<Mapping>();
+    map([
+        ("source", matrix.source.as_str().into()),
+        ("sites", matrix.sites.clone().into()),
+        ("rtt_ms", Value::Mapping(rows)),
+    ])
+}
+
+fn write_workload(workload: &Workload) -> Value {
+    map([
+        ("clients_per_site", workload.clients_per_site.into()),
+        ("arrival", write_arrival(workload.arrival)),
+        ("operations", write_operations(workload.operations)),
+        ("keys", write_keys(workload.keys)),
+        ("value", format_bytes(workload.value_bytes as u64).into()),
+        ("timeout", format_duration(workload.timeout).into()),
+        ("retry_after", format_duration(workload.retry_after).into()),
+    ])
+}
+
+fn write_arrival(arrival: Arrival) -> Value {
+    let open = |rate_per_s, distribution: &str| {
+        map([("open", format_rate(rate_per_s).into()), ("distribution", distribution.into())])
+    };
+    match arrival {
+        Arrival::Constant { rate_per_s } => open(rate_per_s, "constant"),
+        Arrival::Poisson { rate_per_s } => open(rate_per_s, "poisson"),
+        Arrival::Closed { outstanding } => map([("closed", outstanding.into())]),
+    }
+}
+
+fn write_operations(mix: OperationMix) -> Value {
+    let OperationMix { put, get, cas, rmw, delete, transfer } = mix;
+    let shares = [put, get, cas, rmw, delete, transfer].map(|share| format_share(share).into());
+    let [put, get, cas, rmw, delete, transfer] = shares;
+    map([
+        ("put", put),
+        ("get", get),
+        ("cas", cas),
+        ("rmw", rmw),
+        ("delete", delete),
+        ("transfer", transfer),
+    ])
+}
+
+fn write_keys(keys: KeyChoice) -> Value {
+    match keys {
+        KeyChoice::Conflict { share, own_keys } => {
+            map([("conflict", format_share(share).into()), ("own_keys", own_keys.into())])
+        }
+        KeyChoice::Uniform { keys } => map([("uniform", keys.into())]),
+        KeyChoice::Zipf { keys, theta } => {
+            map([("zipf", map([("n", keys.into()), ("theta", theta.into())]))])
+        }
+    }
+}
+
+fn write_phases(phases: Phases) -> Value {
+    map([
+        ("warmup", format_duration(phases.warmup).into()),
+        ("measure", format_duration(phases.measure).into()),
+        ("repeat", phases.repeat.into()),
+    ])
+}
+
+fn write_storage(storage: Storage) -> Value {
+    let log = match storage.log {
+        LogKind::Memory => "memory",
+    };
+    map([("log", log.into())])
+}
+
+fn write_transport(transport: &TransportOptions) -> Value {
+    map([
+        ("lanes", transport.lanes.into()),
+        ("initial_window", format_bytes(transport.initial_window_bytes).into()),
+        ("mtu", format_bytes(transport.mtu_bytes_max.into()).into()),
+        ("ack_after", transport.ack_after_packets.into()),
+        ("queue", format_bytes(transport.queue_bytes_max as u64).into()),
+        ("idle_timeout", ms(transport.idle_timeout_ms)),
+    ])
+}
+
+fn write_check(check: Check) -> Value {
+    map([
+        ("history", check.history.into()),
+        ("memory", format_bytes(check.memory_bytes).into()),
+        ("timeout", format_duration(check.timeout).into()),
+    ])
+}
+
+fn write_thresholds(thresholds: Thresholds) -> Value {
+    let Thresholds { p50, p99, p99_9, errors } = thresholds;
+    let latencies = [("p50", p50), ("p99", p99), ("p99_9", p99_9)];
+    let latency = |(key, limit): (&str, Option<_>)| {
+        limit.map(|limit| (key.into(), format_duration(limit).into()))
+    };
+    let errors = errors.map(|errors| ("errors".into(), errors.into()));
+    Value::Mapping(latencies.into_iter().filter_map(latency).chain(errors).collect())
+}
