@@ -111,14 +111,16 @@ impl LatencyMs {
         if histogram.is_empty() {
             return None;
         }
-        let at = |quantile: f64| unit.to_ms(histogram.value_at_quantile(quantile) as f64);
+        // to the nanosecond: more digits say nothing, and fewer come back exactly from JSON
+        let ms = |value: f64| (unit.to_ms(value) * 1e6).round() / 1e6;
+        let at = |quantile: f64| ms(histogram.value_at_quantile(quantile) as f64);
         Some(LatencyMs {
             p50: at(0.50),
             p90: at(0.90),
             p99: at(0.99),
             p99_9: at(0.999),
-            mean: unit.to_ms(histogram.mean()),
-            max: unit.to_ms(histogram.max() as f64),
+            mean: ms(histogram.mean()),
+            max: ms(histogram.max() as f64),
         })
     }
 }
