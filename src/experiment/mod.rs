@@ -4,4 +4,5 @@ pub mod bounds;
 pub mod file;
 pub mod network;
 pub mod plan;
+pub mod results;
 pub mod units;

@@ -1,0 +1,623 @@
+//! All clients of a site, as a pure state machine: no clock, no socket, no task.
+//!
+//! *Inputs:* a scheduled arrival, a reply, a connection made or lost, a tick. Each brings the time,
+//! in ns on the run's clock. *Outputs:* commands for a replica, and what began and ended
+//! ([`Output`]). Equal inputs give equal outputs.
+//!
+//! **Sessions.** Each client numbers its commands without gaps and says with each which of its
+//! earlier ones are all answered. A retry is the same command under the same id, whatever replica it
+//! goes to, so it takes effect once. When the window ([`SESSION_WINDOW`]) is full or no replica is
+//! connected, operations wait in the client's queue; their latency counts from the schedule all the
+//! same.
+//!
+//! **Replicas** are tried in the order given, nearest first. A command goes to the first that is
+//! connected and not *suspected*: a replica is suspected when a command's retry time ran out and
+//! nothing at all was heard from it since that command was sent. While the first connected replica
+//! is suspected, each tick copies one outstanding command to it; any reply or a new connection
+//! clears it, and it is preferred again.
+//!
+//! **Retries.** Unanswered for `retry_after`, a command goes to the next replica in order; the wait
+//! doubles each time, up to [`BACKOFF_MAX`] times. A lost connection resends at once what was last
+//! sent over it.
+//!
+//! **Timeouts.** Unanswered `timeout` after its schedule, an operation is an error with an unknown
+//! outcome. Its retries go on, so that the sequence stays dense and the window moves; a later answer
+//! is not recorded. A closed loop starts another operation in its place.
+//!
+//! [`SESSION_WINDOW`]: crate::command::SESSION_WINDOW
+
+use super::plan::{Arrival, LoadPlan};
+use super::seed::{Stream, mix, site_seed};
+use super::session::{Entry, QUEUE_MAX, Queued, Session, State};
+use super::workload::{
+    BadPlan, CLIENTS_PER_SITE_MAX, Choice, ClientWorkload, Intent, Kind, Workload, refuse, token_of,
+};
+use crate::command::{ClientId, Command, NodeId, Outcome, SESSION_WINDOW};
+use crate::wire::Reply;
+
+/// The longest wait between retries, as a multiple of `retry_after`.
+pub const BACKOFF_MAX: u64 = 32;
+
+/// Low bits of a client id that hold the client's number at its site.
+const CLIENT_BITS: u32 = 16;
+
+/// Who the clients are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SiteIdentity {
+    /// The site's name.
+    pub name: String,
+    /// Its place among the run's sites, below [`super::workload::SITES_MAX`].
+    pub index: usize,
+    /// What makes this run's sessions different from those of any other run against the same
+    /// replicas.
+    pub run_nonce: u64,
+}
+
+/// What a register held, by its token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seen<'a> {
+    /// Nothing.
+    Absent,
+    /// A value that the load generator makes.
+    Token(u64),
+    /// Bytes that no client wrote.
+    Corrupt(&'a [u8]),
+}
+
+impl Seen<'_> {
+    fn token(self) -> Option<u64> {
+        match self {
+            Seen::Token(token) => Some(token),
+            Seen::Absent | Seen::Corrupt(_) => None,
+        }
+    }
+}
+
+/// What an operation was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer<'a> {
+    /// A put: done.
+    Done,
+    /// A get, cas, rmw or delete: what the register held before.
+    Found(Seen<'a>),
+    /// A transfer: the balances after it.
+    Balances {
+        /// Whether the amount was moved.
+        moved: bool,
+        /// The payer's.
+        from: u64,
+        /// The receiver's.
+        to: u64,
+    },
+}
+
+/// An operation is sent for the first time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Begun {
+    /// When.
+    pub now_ns: u64,
+    /// The process of the history that does it.
+    pub process: u64,
+    /// What it is.
+    pub intent: Intent,
+}
+
+/// An operation is over, as far as records go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended<'a> {
+    /// When.
+    pub now_ns: u64,
+    /// When it was scheduled. Latency counts from here.
+    pub scheduled_ns: u64,
+    /// Which operation.
+    pub kind: Kind,
+    /// How.
+    pub end: End<'a>,
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End<'a> {
+    /// It was answered in time.
+    Answered {
+        /// When it was first sent. Service time counts from here.
+        sent_ns: u64,
+        /// The process of the history that did it.
+        process: u64,
+        /// What it was.
+        intent: Intent,
+        /// The answer.
+        answer: Answer<'a>,
+    },
+    /// It was sent and not answered in time: nobody knows whether it takes effect.
+    TimedOut {
+        /// The process of the history that did it, and does nothing more.
+        process: u64,
+        /// What it was.
+        intent: Intent,
+    },
+    /// It was never sent, because its client's window was full or no replica was connected: it
+    /// waited for the timeout, or found the queue full.
+    Unsent,
+}
+
+/// Where the clients' outputs go.
+pub trait Output {
+    /// Sends a command to a connected replica. It may be lost.
+    fn send(&mut self, to: NodeId, command: &Command);
+    /// An operation is being sent for the first time; called before the first [`Output::send`].
+    fn began(&mut self, begun: &Begun);
+    /// An operation is over.
+    fn ended(&mut self, ended: &Ended<'_>);
+}
+
+/// What the clients did beside their operations.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ClientCounters {
+    /// Commands sent again because their retry time ran out.
+    pub retries: u64,
+    /// Commands sent again because a connection was lost.
+    pub resends: u64,
+    /// Copies of commands sent to a suspected replica, to see whether it is back.
+    pub probes: u64,
+    /// Times a replica became suspected.
+    pub suspicions: u64,
+    /// Replies to commands that were answered before.
+    pub duplicate_replies: u64,
+    /// First replies to operations that had been given up.
+    pub late_replies: u64,
+    /// Replies to commands that were never sent, or with an outcome of the wrong kind. Not counted
+    /// as answers.
+    pub bad_replies: u64,
+}
+
+/// One replica, as the clients see it.
+#[derive(Debug)]
+struct Link {
+    node: NodeId,
+    connected: bool,
+    suspected: bool,
+    heard_ns: u64,
+}
+
+/// All clients of a site.
+#[derive(Debug)]
+pub struct Clients {
+    sessions: Vec<Session>,
+    workload: Workload,
+    /// In the order of preference.
+    links: Vec<Link>,
+    /// The index in `links` that new commands go to.
+    target: Option<usize>,
+    retry_after_ns: u64,
+    timeout_ns: u64,
+    closed: Option<usize>,
+    issuing: bool,
+    /// Who gets the next scheduled operation.
+    turn: usize,
+    pending: u64,
+    processes: Processes,
+    counters: ClientCounters,
+}
+
+impl Clients {
+    /// The clients of `site`; `replicas` are all it may use, nearest first. None is connected yet.
+    pub fn new(plan: &LoadPlan, site: &SiteIdentity, replicas: &[NodeId]) -> Result<Self, BadPlan> {
+        check(plan)?;
+        let workload = Workload::new(plan, site.index)?;
+        let sessions_seed = mix(site_seed(plan.seed, &site.name, Stream::Sessions)
+            ^ mix(site.run_nonce ^ ((site.index as u64) << 48)));
+        let session = |index: usize| {
+            let id = ClientId(sessions_seed >> CLIENT_BITS << CLIENT_BITS | index as u64);
+            Session::new(id, ClientWorkload::new(&workload, plan.seed, &site.name, index))
+        };
+        let link =
+            |node: &NodeId| Link { node: *node, connected: false, suspected: false, heard_ns: 0 };
+        Ok(Clients {
+            sessions: (0..plan.clients_per_site).map(session).collect(),
+            links: replicas.iter().map(link).collect(),
+            target: None,
+            retry_after_ns: plan.retry_after.as_nanos() as u64,
+            timeout_ns: plan.timeout.as_nanos() as u64,
+            closed: match plan.arrival {
+                Arrival::Closed { outstanding } => Some(outstanding),
+                Arrival::Constant { .. } | Arrival::Poisson { .. } => None,
+            },
+            issuing: true,
+            turn: 0,
+            pending: 0,
+            processes: Processes::new(site.index),
+            counters: ClientCounters::default(),
+            workload,
+        })
+    }
+
+    /// How often [`Clients::tick`] wants to be called, in ns: retries and timeouts are late by no
+    /// more than this.
+    pub fn tick_period_ns(&self) -> u64 {
+        (self.retry_after_ns.min(self.timeout_ns) / 16).max(1_000_000)
+    }
+
+    /// Operations that were scheduled and are neither answered nor given up.
+    pub fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// What the clients did beside their operations.
+    pub fn counters(&self) -> ClientCounters {
+        self.counters
+    }
+
+    /// The replica that new commands go to.
+    pub fn target(&self) -> Option<NodeId> {
+        Some(self.links[self.target?].node)
+    }
+
+    /// Starts a closed loop's operations. An open schedule's start with [`Clients::arrive`].
+    pub fn start(&mut self, now_ns: u64, out: &mut impl Output) {
+        for _ in 0..self.closed.unwrap_or(0) {
+            for client in 0..self.sessions.len() {
+                self.issue(client, now_ns, now_ns, out);
+            }
+        }
+    }
+
+    /// An operation was scheduled for `scheduled_ns`, which is now or before. Clients take turns.
+    pub fn arrive(&mut self, now_ns: u64, scheduled_ns: u64, out: &mut impl Output) {
+        let client = self.turn;
+        self.turn = if client + 1 == self.sessions.len() { 0 } else { client + 1 };
+        self.issue(client, now_ns, scheduled_ns, out);
+    }
+
+    /// Starts no further operation: a closed loop ends.
+    pub fn stop_issuing(&mut self) {
+        self.issuing = false;
+    }
+
+    fn issue(&mut self, client: usize, now_ns: u64, scheduled_ns: u64, out: &mut impl Output) {
+        let session = &mut self.sessions[client];
+        let choice = session.workload.choose(&self.workload);
+        self.pending += 1;
+        match self.target {
+            Some(target) if session.queue.is_empty() && session.has_room() => {
+                self.send_new(client, target, now_ns, Queued { scheduled_ns, choice }, out);
+            }
+            _ if session.queue.len() < QUEUE_MAX => {
+                session.queue.push_back(Queued { scheduled_ns, choice });
+            }
+            _ => {
+                self.pending -= 1;
+                out.ended(&unsent(now_ns, scheduled_ns, choice));
+            }
+        }
+    }
+
+    fn send_new(
+        &mut self,
+        client: usize,
+        target: usize,
+        now_ns: u64,
+        queued: Queued,
+        out: &mut impl Output,
+    ) {
+        let node = self.links[target].node;
+        let process = self.processes.take();
+        let session = &mut self.sessions[client];
+        let intent = session.workload.intend(queued.choice);
+        let sequence = session.push(Entry {
+            scheduled_ns: queued.scheduled_ns,
+            first_sent_ns: now_ns,
+            last_sent_ns: now_ns,
+            retry_at_ns: now_ns + self.retry_after_ns,
+            intent,
+            process,
+            replica: Some(node),
+            retries: 0,
+            state: State::Waiting,
+        });
+        out.began(&Begun { now_ns, process, intent });
+        out.send(node, &session.command(sequence, self.workload.value_bytes()));
+    }
+
+    /// Sends what waits in a client's queue, as far as the window and the connections allow.
+    fn send_queued(&mut self, client: usize, now_ns: u64, out: &mut impl Output) {
+        while let Some(target) = self.target {
+            let session = &mut self.sessions[client];
+            if !session.has_room() {
+                return;
+            }
+            let Some(queued) = session.queue.pop_front() else { return };
+            self.send_new(client, target, now_ns, queued, out);
+        }
+    }
+
+    /// A replica answered.
+    pub fn reply(&mut self, now_ns: u64, from: NodeId, reply: &Reply, out: &mut impl Output) {
+        self.heard(now_ns, from);
+        let client = (reply.id.client.0 & ((1 << CLIENT_BITS) - 1)) as usize;
+        let known = self.sessions.get_mut(client).filter(|s| s.id == reply.id.client);
+        let Some(session) = known.filter(|s| reply.id.sequence < s.next_sequence()) else {
+            self.counters.bad_replies += 1;
+            return;
+        };
+        let waiting = session.entry(reply.id.sequence).filter(|e| e.state != State::Answered);
+        let Some(entry) = waiting else {
+            self.counters.duplicate_replies += 1;
+            return;
+        };
+        let intent = entry.intent;
+        let answer = answer_to(intent.kind(), &reply.outcome, self.workload.value_bytes());
+        let Some(answer) = answer else {
+            self.counters.bad_replies += 1;
+            return;
+        };
+        let was = std::mem::replace(&mut entry.state, State::Answered);
+        let (scheduled_ns, sent_ns) = (entry.scheduled_ns, entry.first_sent_ns);
+        let process = entry.process;
+        session.advance();
+        learn(session, &intent, answer);
+        if was == State::GivenUp {
+            self.counters.late_replies += 1;
+        } else {
+            let end = End::Answered { sent_ns, process, intent, answer };
+            self.processes.give_back(process);
+            self.end(client, &Ended { now_ns, scheduled_ns, kind: intent.kind(), end }, out);
+        }
+        self.send_queued(client, now_ns, out);
+    }
+
+    /// Records an end; a closed loop goes on with the next operation.
+    fn end(&mut self, client: usize, ended: &Ended<'_>, out: &mut impl Output) {
+        self.pending -= 1;
+        out.ended(ended);
+        if self.closed.is_some() && self.issuing {
+            self.issue(client, ended.now_ns, ended.now_ns, out);
+        }
+    }
+
+    /// A connection with a replica was made. What has none, or waits, is sent.
+    pub fn connected(&mut self, now_ns: u64, node: NodeId, out: &mut impl Output) {
+        let Some(link) = self.links.iter_mut().find(|link| link.node == node) else { return };
+        *link = Link { node, connected: true, suspected: false, heard_ns: now_ns };
+        self.choose_target();
+        self.resend_where(now_ns, |replica| replica.is_none(), out);
+        for client in 0..self.sessions.len() {
+            self.send_queued(client, now_ns, out);
+        }
+    }
+
+    /// The connection with a replica was lost. What was last sent over it goes to the next.
+    pub fn disconnected(&mut self, now_ns: u64, node: NodeId, out: &mut impl Output) {
+        let Some(link) = self.links.iter_mut().find(|link| link.node == node) else { return };
+        link.connected = false;
+        self.choose_target();
+        self.resend_where(now_ns, |replica| replica == Some(node), out);
+    }
+
+    /// Sends again every outstanding command whose last replica `lost` picks; without any
+    /// connection, marks it to be sent once there is one.
+    fn resend_where(
+        &mut self,
+        now_ns: u64,
+        lost: impl Fn(Option<NodeId>) -> bool,
+        out: &mut impl Output,
+    ) {
+        let target = self.target();
+        for session in &mut self.sessions {
+            for sequence in session.base()..session.next_sequence() {
+                let Some(entry) = session.entry(sequence) else { continue };
+                if entry.state == State::Answered || !lost(entry.replica) {
+                    continue;
+                }
+                entry.replica = target;
+                let Some(node) = target else { continue };
+                entry.last_sent_ns = now_ns;
+                entry.retry_at_ns = now_ns + backoff_ns(self.retry_after_ns, entry.retries);
+                self.counters.resends += 1;
+                out.send(node, &session.command(sequence, self.workload.value_bytes()));
+            }
+        }
+    }
+
+    fn choose_target(&mut self) {
+        let usable = self.links.iter().position(|link| link.connected && !link.suspected);
+        self.target = usable.or_else(|| self.links.iter().position(|link| link.connected));
+    }
+
+    fn heard(&mut self, now_ns: u64, node: NodeId) {
+        let Some(link) = self.links.iter_mut().find(|link| link.node == node) else { return };
+        link.heard_ns = now_ns;
+        if link.suspected {
+            link.suspected = false;
+            self.choose_target();
+        }
+    }
+
+    /// Time passed: gives up what is overdue, sends again what is due.
+    pub fn tick(&mut self, now_ns: u64, out: &mut impl Output) {
+        for client in 0..self.sessions.len() {
+            if let Some(scheduled_max_ns) = now_ns.checked_sub(self.timeout_ns) {
+                self.give_up(client, scheduled_max_ns, now_ns, out);
+            }
+            self.send_queued(client, now_ns, out);
+            self.retry(client, now_ns, out);
+        }
+        self.probe(out);
+    }
+
+    /// Ends every pending operation as not answered in time: the run is over.
+    pub fn finish(&mut self, now_ns: u64, out: &mut impl Output) {
+        self.stop_issuing();
+        for client in 0..self.sessions.len() {
+            self.give_up(client, u64::MAX, now_ns, out);
+        }
+        assert_eq!(self.pending, 0, "every operation ended once");
+    }
+
+    /// Gives up what was scheduled at `scheduled_max_ns` or before: first what was sent, then what
+    /// waits in the queue.
+    fn give_up(
+        &mut self,
+        client: usize,
+        scheduled_max_ns: u64,
+        now_ns: u64,
+        out: &mut impl Output,
+    ) {
+        while let Some(entry) = self.sessions[client].give_up_one(scheduled_max_ns) {
+            let (scheduled_ns, intent) = (entry.scheduled_ns, entry.intent);
+            let end = End::TimedOut { process: entry.process, intent };
+            self.end(client, &Ended { now_ns, scheduled_ns, kind: intent.kind(), end }, out);
+        }
+        let overdue = |queued: &mut Queued| queued.scheduled_ns <= scheduled_max_ns;
+        while let Some(queued) = self.sessions[client].queue.pop_front_if(overdue) {
+            self.end(client, &unsent(now_ns, queued.scheduled_ns, queued.choice), out);
+        }
+    }
+
+    fn retry(&mut self, client: usize, now_ns: u64, out: &mut impl Output) {
+        let Some(sent_max_ns) = now_ns.checked_sub(self.retry_after_ns) else { return };
+        let mut from = self.sessions[client].base();
+        while let Some(sequence) = self.sessions[client].next_to_retry(from, sent_max_ns, now_ns) {
+            self.retry_one(client, sequence, now_ns, out);
+            from = sequence + 1;
+        }
+    }
+
+    fn retry_one(&mut self, client: usize, sequence: u64, now_ns: u64, out: &mut impl Output) {
+        let Some(entry) = self.sessions[client].entry(sequence) else { return };
+        let (replica, sent_ns) = (entry.replica, entry.last_sent_ns);
+        self.suspect_if_silent(replica, sent_ns);
+        let next = self.next_after(replica);
+        let session = &mut self.sessions[client];
+        let Some(entry) = session.entry(sequence) else { return };
+        entry.retries = entry.retries.saturating_add(1);
+        entry.retry_at_ns = now_ns + backoff_ns(self.retry_after_ns, entry.retries);
+        entry.replica = next;
+        let Some(node) = next else { return };
+        entry.last_sent_ns = now_ns;
+        self.counters.retries += 1;
+        out.send(node, &session.command(sequence, self.workload.value_bytes()));
+    }
+
+    fn suspect_if_silent(&mut self, replica: Option<NodeId>, sent_ns: u64) {
+        let Some(link) = self.links.iter_mut().find(|link| Some(link.node) == replica) else {
+            return;
+        };
+        if link.connected && !link.suspected && link.heard_ns <= sent_ns {
+            link.suspected = true;
+            self.counters.suspicions += 1;
+            self.choose_target();
+        }
+    }
+
+    /// The connected replica that follows `replica` in the order of preference, all round; `replica`
+    /// itself if it is the only one.
+    fn next_after(&self, replica: Option<NodeId>) -> Option<NodeId> {
+        let Some(at) = self.links.iter().position(|link| Some(link.node) == replica) else {
+            return self.target();
+        };
+        let count = self.links.len();
+        let round = (1..=count).map(|step| &self.links[(at + step) % count]);
+        round.into_iter().find(|link| link.connected).map(|link| link.node)
+    }
+
+    /// Copies one outstanding command to each suspected replica that would otherwise be preferred.
+    /// A command takes effect once however many replicas propose it.
+    fn probe(&mut self, out: &mut impl Output) {
+        let Some(target) = self.target else { return };
+        for link in self.links[..target].iter().filter(|link| link.connected && link.suspected) {
+            let Some(session) = self.sessions.iter().find(|s| s.base() < s.next_sequence()) else {
+                return;
+            };
+            self.counters.probes += 1;
+            out.send(link.node, &session.command(session.base(), self.workload.value_bytes()));
+        }
+    }
+}
+
+fn check(plan: &LoadPlan) -> Result<(), BadPlan> {
+    if !(1..=CLIENTS_PER_SITE_MAX).contains(&plan.clients_per_site) {
+        let what = format!("{}: want 1 to {CLIENTS_PER_SITE_MAX}", plan.clients_per_site);
+        return refuse("clients_per_site", what);
+    }
+    if plan.retry_after.is_zero() || plan.timeout.is_zero() {
+        return refuse("retry_after", "it and timeout must be longer than zero");
+    }
+    match plan.arrival {
+        Arrival::Closed { outstanding }
+            if !(1..=SESSION_WINDOW as usize).contains(&outstanding) =>
+        {
+            let what = format!("{outstanding}: want 1 to {SESSION_WINDOW} outstanding a client");
+            refuse("arrival.closed.outstanding", what)
+        }
+        Arrival::Constant { rate_per_s } | Arrival::Poisson { rate_per_s }
+            if !(rate_per_s > 0.0 && rate_per_s <= 1e9) =>
+        {
+            refuse("arrival.rate_per_s", format!("{rate_per_s}: want above 0, at most 1e9"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn backoff_ns(retry_after_ns: u64, retries: u8) -> u64 {
+    retry_after_ns.saturating_mul(BACKOFF_MAX.min(1 << retries.min(63)))
+}
+
+fn unsent<'a>(now_ns: u64, scheduled_ns: u64, choice: Choice) -> Ended<'a> {
+    Ended { now_ns, scheduled_ns, kind: choice.kind, end: End::Unsent }
+}
+
+/// The outcome as an answer to an operation of this kind; none if it cannot be one.
+fn answer_to(kind: Kind, outcome: &Outcome, value_bytes: usize) -> Option<Answer<'_>> {
+    match (kind, outcome) {
+        (Kind::Put, Outcome::Done) => Some(Answer::Done),
+        (Kind::Get | Kind::Cas | Kind::Rmw | Kind::Delete, Outcome::Found(value)) => {
+            Some(Answer::Found(match value {
+                None => Seen::Absent,
+                Some(value) => match token_of(value, value_bytes) {
+                    Some(token) => Seen::Token(token),
+                    None => Seen::Corrupt(value),
+                },
+            }))
+        }
+        (Kind::Transfer, Outcome::Balances { moved, from, to }) => {
+            Some(Answer::Balances { moved: *moved, from: *from, to: *to })
+        }
+        _ => None,
+    }
+}
+
+/// Lets the client remember what it saw, for its later compare-and-sets.
+fn learn(session: &mut Session, intent: &Intent, answer: Answer<'_>) {
+    match answer {
+        Answer::Found(Seen::Corrupt(_)) | Answer::Balances { .. } => {}
+        Answer::Found(seen) => session.workload.learn(intent, seen.token()),
+        Answer::Done => session.workload.learn(intent, None),
+    }
+}
+
+/// The history's processes of a site. A process does one operation at a time, so each outstanding
+/// operation occupies one; one whose operation was given up is never used again.
+#[derive(Debug)]
+struct Processes {
+    free: Vec<u64>,
+    next: u64,
+}
+
+impl Processes {
+    /// Sites have disjoint ranges of 2³² processes.
+    fn new(site_index: usize) -> Self {
+        Processes { free: Vec::new(), next: (site_index as u64) << 32 }
+    }
+
+    fn take(&mut self) -> u64 {
+        self.free.pop().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        })
+    }
+
+    fn give_back(&mut self, process: u64) {
+        self.free.push(process);
+    }
+}

@@ -1,0 +1,144 @@
+//! One client's outstanding commands: a dense ring from the oldest unanswered sequence to the
+//! newest sent, and the operations that wait before it.
+//!
+//! *Bounded:* the ring by [`SESSION_WINDOW`]; the queue by [`QUEUE_MAX`] and by the timeout, after
+//! which what waits in it is given up unsent.
+
+use std::collections::VecDeque;
+
+use super::workload::{Choice, ClientWorkload, Intent};
+use crate::command::{ClientId, Command, CommandId, NodeId, SESSION_WINDOW};
+
+/// Operations of one client that may wait to be sent; one scheduled beyond it is an error at once.
+pub const QUEUE_MAX: usize = 1 << 14;
+
+/// What became of a command so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Neither answered nor given up.
+    Waiting,
+    /// Counted as an error, but retried until answered, so that the window can move on.
+    GivenUp,
+    /// Answered; stays in the ring until those before it are.
+    Answered,
+}
+
+/// One command of the ring.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) scheduled_ns: u64,
+    pub(crate) first_sent_ns: u64,
+    pub(crate) last_sent_ns: u64,
+    pub(crate) retry_at_ns: u64,
+    pub(crate) intent: Intent,
+    /// The history's process that the operation occupies.
+    pub(crate) process: u64,
+    /// Where it was sent last; none since that connection was lost.
+    pub(crate) replica: Option<NodeId>,
+    /// How often the retry time ran out.
+    pub(crate) retries: u8,
+    pub(crate) state: State,
+}
+
+/// A scheduled operation that could not be sent yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queued {
+    pub(crate) scheduled_ns: u64,
+    pub(crate) choice: Choice,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: ClientId,
+    /// The sequence of `ring[0]`: every one below is answered.
+    base: u64,
+    ring: VecDeque<Entry>,
+    /// Every sequence below is answered or given up.
+    judged_below: u64,
+    pub(crate) queue: VecDeque<Queued>,
+    pub(crate) workload: ClientWorkload,
+}
+
+impl Session {
+    pub(crate) fn new(id: ClientId, workload: ClientWorkload) -> Self {
+        let (ring, queue) = (VecDeque::new(), VecDeque::new());
+        Session { id, base: 0, ring, judged_below: 0, queue, workload }
+    }
+
+    /// Whether the window has room for one more.
+    pub(crate) fn has_room(&self) -> bool {
+        (self.ring.len() as u64) < SESSION_WINDOW
+    }
+
+    /// Adds the next command; returns its sequence.
+    pub(crate) fn push(&mut self, entry: Entry) -> u64 {
+        assert!(self.has_room(), "the caller checks the window");
+        self.ring.push_back(entry);
+        self.next_sequence() - 1
+    }
+
+    /// The oldest unanswered sequence, or the next one if none is outstanding.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.base + self.ring.len() as u64
+    }
+
+    pub(crate) fn entry(&mut self, sequence: u64) -> Option<&mut Entry> {
+        self.ring.get_mut(sequence.checked_sub(self.base)? as usize)
+    }
+
+    /// Forgets the answered commands that no unanswered one stands before.
+    pub(crate) fn advance(&mut self) {
+        while self.ring.front().is_some_and(|entry| entry.state == State::Answered) {
+            self.ring.pop_front();
+            self.base += 1;
+        }
+    }
+
+    /// The command of a sequence in the ring, as every replica may be sent it.
+    pub(crate) fn command(&self, sequence: u64, value_bytes: usize) -> Command {
+        let entry = &self.ring[(sequence - self.base) as usize];
+        Command {
+            id: CommandId { client: self.id, sequence },
+            answered_below: self.base,
+            operation: entry.intent.operation(value_bytes),
+        }
+    }
+
+    /// Gives up the oldest command that waits, if it was scheduled at `scheduled_max_ns` or before.
+    /// Commands are sent in the order of their schedule, so none behind it is older.
+    pub(crate) fn give_up_one(&mut self, scheduled_max_ns: u64) -> Option<&Entry> {
+        self.judged_below = self.judged_below.max(self.base);
+        loop {
+            let index = (self.judged_below - self.base) as usize;
+            let entry = self.ring.get_mut(index)?;
+            if entry.scheduled_ns > scheduled_max_ns {
+                return None;
+            }
+            self.judged_below += 1;
+            if entry.state == State::Waiting {
+                entry.state = State::GivenUp;
+                return Some(&self.ring[index]);
+            }
+        }
+    }
+
+    /// The first unanswered command from `sequence` on that was first sent at `sent_max_ns` or
+    /// before and is due for a retry at `now_ns`.
+    pub(crate) fn next_to_retry(
+        &self,
+        sequence: u64,
+        sent_max_ns: u64,
+        now_ns: u64,
+    ) -> Option<u64> {
+        let start = (sequence - self.base) as usize;
+        let late = |entry: &&Entry| entry.first_sent_ns <= sent_max_ns;
+        let due = |entry: &Entry| entry.state != State::Answered && entry.retry_at_ns <= now_ns;
+        let offset = self.ring.iter().skip(start).take_while(late).position(due)?;
+        Some(sequence + offset as u64)
+    }
+}

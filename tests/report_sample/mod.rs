@@ -1,0 +1,272 @@
+//! A made-up run's directory for tests of readers, tables and figures. No number in it was measured.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use paxbench::experiment::results::{
+    Cost, HistogramName, IntervalLog, LatencyHistogram, Linearizable, LinkRtt, Manifest,
+    ReplicaCounters, ReplicaFileName, RttMs, RunDirectory, RunSummary, ShaperLateness, SiteSummary,
+    Summary, TimelineRow, Traffic, Unit, Verdict, new_histogram,
+};
+
+/// What to make up.
+pub struct Sample {
+    pub labels: Vec<&'static str>,
+    pub sites: Vec<&'static str>,
+    pub points: Vec<u32>,
+    pub repeats: usize,
+    pub measure_s: u32,
+    pub verdict: Verdict,
+    /// Nothing completes at any site from 4 s to 4.8 s, and at the last site until 7 s.
+    pub crash: bool,
+}
+
+pub fn valid() -> Verdict {
+    Verdict {
+        linearizable: Linearizable::Valid,
+        converged: Some(true),
+        schedule_lag_p99_9_ms: Some(0.21),
+        void: None,
+    }
+}
+
+impl Default for Sample {
+    fn default() -> Sample {
+        Sample {
+            labels: vec!["epaxos", "paxos"],
+            sites: vec!["virginia", "california", "oregon", "tokyo", "ireland"],
+            points: vec![200],
+            repeats: 2,
+            measure_s: 10,
+            verdict: valid(),
+            crash: false,
+        }
+    }
+}
+
+/// A small generator of numbers in 0..1, the same every time.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Exponential, of mean 1.
+    fn gap(&mut self) -> f64 {
+        -(1.0 - self.next()).ln()
+    }
+}
+
+/// One site of one run: what completed in each tenth of a second, by operation, in µs.
+struct SiteRun {
+    tenths: Vec<BTreeMap<&'static str, Vec<u64>>>,
+    bound_ms: f64,
+}
+
+const OPS: [&str; 2] = ["get", "put"];
+
+impl Sample {
+    /// Writes the directory under `base` and returns its final path.
+    pub fn write(&self, base: &Path) -> PathBuf {
+        let directory = RunDirectory::create(base, "sample").unwrap();
+        self.fill(&directory);
+        directory.finish().unwrap()
+    }
+
+    /// Writes everything, without finishing.
+    pub fn fill(&self, directory: &RunDirectory) {
+        let (mut runs, mut timeline) = (Vec::new(), Vec::new());
+        for (label_index, label) in self.labels.iter().enumerate() {
+            for (point_index, rate) in self.points.iter().enumerate() {
+                for repeat in 0..self.repeats {
+                    let mut run = self.run(label, point_index, *rate, repeat);
+                    for (site_index, site) in self.sites.iter().enumerate() {
+                        let seed = (label_index * 1000 + point_index * 100 + repeat * 10) as u64;
+                        let made = self.site_run(label_index, site_index, *rate, seed);
+                        write_site(directory, &mut run, site, &made);
+                        timeline.extend(timeline_of(&run, site, &made));
+                    }
+                    let all = run.sites.iter().filter(|s| s.op == "all").map(|s| s.count);
+                    run.throughput_per_s = all.sum::<u64>() as f64 / f64::from(self.measure_s);
+                    self.write_replicas(directory, &run);
+                    runs.push(run);
+                }
+            }
+        }
+        directory.write_summary(&Summary::new(runs)).unwrap();
+        directory.write_timeline(&timeline).unwrap();
+        directory.write_experiment("name: sample\nseed: 7\nmodes: [epaxos, paxos]\n").unwrap();
+        directory.write_manifest(&self.manifest(directory.path())).unwrap();
+    }
+
+    fn run(&self, label: &str, point_index: usize, rate: u32, repeat: usize) -> RunSummary {
+        let point = match self.points.len() {
+            1 => serde_json::json!({}),
+            _ => serde_json::json!({ "workload.arrival.open": format!("{rate}/s") }),
+        };
+        RunSummary {
+            mode: label.split(' ').next().unwrap().to_owned(),
+            label: label.to_owned(),
+            options: serde_json::json!({ "leader": "virginia" }),
+            point,
+            point_index,
+            repeat,
+            sites: Vec::new(),
+            throughput_per_s: 0.0,
+            cost: Cost {
+                cpu_us_per_op: Some(61.04),
+                cpu_replicas_us_per_op: Some(43.6),
+                cpu_clients_us_per_op: Some(17.44),
+                messages_per_op: 6.1,
+                bytes_per_op: 540.0,
+                syncs_per_op: 0.0,
+            },
+            verdict: self.verdict.clone(),
+        }
+    }
+
+    fn site_run(&self, label: usize, site: usize, rate: u32, seed: u64) -> SiteRun {
+        let bounds = [[72.0, 88.0, 72.0, 113.0, 132.0], [72.0, 72.0 + 61.0, 139.0, 219.0, 147.0]];
+        let bound_ms = bounds[label % 2][site % 5];
+        let mut noise = Noise(seed + site as u64 + 1);
+        let tenths = (0..self.measure_s * 10).map(|tenth| {
+            let last = site + 1 == self.sites.len();
+            let dead = self.crash && tenth >= 40 && (tenth < 48 || last && tenth < 70);
+            let mut made: BTreeMap<_, Vec<u64>> = BTreeMap::new();
+            for _ in 0..if dead { 0 } else { rate / 10 } {
+                let slow_path = if noise.next() < 0.02 { bound_ms * 0.8 } else { 0.0 };
+                let ms = bound_ms + 0.3 + slow_path + noise.gap() * (0.4 + f64::from(rate) / 500.0);
+                let op = OPS[usize::from(noise.next() < 0.5)];
+                made.entry(op).or_default().push((ms * 1e3) as u64);
+            }
+            made
+        });
+        SiteRun { tenths: tenths.collect(), bound_ms }
+    }
+
+    fn write_replicas(&self, directory: &RunDirectory, run: &RunSummary) {
+        for node in &self.sites {
+            let name = ReplicaFileName {
+                label: run.label.clone(),
+                point_index: run.point_index,
+                repeat: run.repeat,
+                node: (*node).to_owned(),
+            };
+            directory.write_replica(&name, &counters(node)).unwrap();
+        }
+    }
+
+    fn manifest(&self, directory: &Path) -> Manifest {
+        let mut manifest = Manifest::collect(directory);
+        manifest.backend = "quic".to_owned();
+        manifest.seeds = vec![7];
+        manifest.notes = vec!["Made up for a test; nothing was measured.".to_owned()];
+        manifest.finished = Some(manifest.started);
+        for (i, from) in self.sites.iter().enumerate() {
+            for (j, to) in self.sites.iter().enumerate().skip(i + 1) {
+                let asked = 40.0 + 17.0 * (i + j) as f64;
+                let measured = |more: f64| {
+                    Some(RttMs {
+                        count: 200,
+                        min: asked,
+                        p50: asked + more,
+                        p99: asked + 3.0 * more,
+                    })
+                };
+                manifest.rtt.push(LinkRtt {
+                    run: None,
+                    from: (*from).to_owned(),
+                    to: (*to).to_owned(),
+                    asked_ms: Some(asked),
+                    before: measured(0.11),
+                    after: measured(0.13),
+                });
+            }
+            manifest.shaper.push(ShaperLateness {
+                run: None,
+                process: (*from).to_owned(),
+                count: 12_345,
+                p50_us: 41.0,
+                p99_us: 88.5,
+                max_us: 410.0,
+            });
+        }
+        manifest
+    }
+}
+
+pub fn counters(node: &str) -> ReplicaCounters {
+    let traffic = BTreeMap::from([("accept".to_owned(), Traffic { messages: 10, bytes: 520 })]);
+    ReplicaCounters {
+        node: node.to_owned(),
+        sent: traffic.clone(),
+        received: traffic,
+        frames_sent: 7,
+        cpu_user_s: 1.25,
+        rss_bytes_max: 30 << 20,
+        core: BTreeMap::from([("fast".to_owned(), 9)]),
+        ..ReplicaCounters::default()
+    }
+}
+
+fn histogram_of<'a>(values: impl Iterator<Item = &'a u64>) -> LatencyHistogram {
+    let mut histogram = new_histogram();
+    for value in values {
+        histogram.record(*value).unwrap();
+    }
+    histogram
+}
+
+/// Writes the logs of a site and adds its entries to the run.
+fn write_site(directory: &RunDirectory, run: &mut RunSummary, site: &str, made: &SiteRun) {
+    let mut all = new_histogram();
+    for op in OPS {
+        let mut log = IntervalLog::new(Unit::Microseconds, SystemTime::UNIX_EPOCH);
+        for (second, tenths) in made.tenths.chunks(10).enumerate() {
+            let values = tenths.iter().filter_map(|t| t.get(op)).flatten();
+            let start = Duration::from_secs(second as u64);
+            log.push(start, IntervalLog::STEP, histogram_of(values));
+        }
+        let name = HistogramName {
+            label: run.label.clone(),
+            point_index: run.point_index,
+            repeat: run.repeat,
+            site: site.to_owned(),
+            op: op.to_owned(),
+        };
+        directory.write_histogram(&name, &log).unwrap();
+        let merged = log.merged();
+        all.add(&merged).unwrap();
+        let entry = SiteSummary::of(site, op, &merged, log.unit, 0, Some(made.bound_ms));
+        run.sites.push(entry);
+    }
+    let bound = Some(made.bound_ms);
+    run.sites.push(SiteSummary::of(site, "all", &all, Unit::Microseconds, 0, bound));
+}
+
+fn timeline_of(run: &RunSummary, site: &str, made: &SiteRun) -> Vec<TimelineRow> {
+    let row = |(tenth, ops): (usize, &BTreeMap<&'static str, Vec<u64>>)| {
+        let histogram = histogram_of(ops.values().flatten());
+        let at =
+            |q: f64| (!histogram.is_empty()).then(|| histogram.value_at_quantile(q) as f64 / 1e3);
+        TimelineRow {
+            t_ms: tenth as i64 * TimelineRow::STEP_MS,
+            mode: run.mode.clone(),
+            label: run.label.clone(),
+            point_index: run.point_index,
+            repeat: run.repeat,
+            site: site.to_owned(),
+            completed: histogram.len(),
+            failed: 0,
+            p50_ms: at(0.5),
+            p99_ms: at(0.99),
+            max_ms: at(1.0),
+        }
+    };
+    made.tenths.iter().enumerate().map(row).collect()
+}
