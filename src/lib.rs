@@ -10,4 +10,5 @@ pub mod net;
 pub mod protocol;
 pub mod replica;
 pub mod report;
+pub mod usage;
 pub mod wire;

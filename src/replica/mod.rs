@@ -1,1 +1,148 @@
-//! Drives one core over the network and the log.
+//! Drives one core over the network and the log: the replica process.
+//!
+//! Everything runs on one thread. Reader tasks decode what arrives into the [`inbox`]; the loop takes
+//! all that is there in one *turn*, steps the core through it, carries out the effects, and flushes
+//! once to each peer and client. So batches grow with the load and nothing waits for a tick.
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `inbox` | what waits for the loop |
+//! | `turn` | the loop: inputs, effects, timers, execution, replies |
+//! | `peers` | connections to the other replicas: who dials, greeting, state transfer |
+//! | `clients` | connections of load generators |
+//! | `control` | what the driver may ask |
+//! | `traffic` | counters |
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::cluster::{ClusterFile, ProtocolChoice};
+use crate::command::NodeId;
+use crate::net::{Accepted, Endpoint, Identity, Purpose, Shaper};
+use crate::protocol::paxos::Paxos;
+use crate::protocol::{Cluster, Protocol};
+use crate::wire::Wire;
+
+mod clients;
+pub mod control;
+mod inbox;
+mod peers;
+mod traffic;
+mod turn;
+
+use self::control::Controls;
+use self::inbox::Inbox;
+use self::peers::Peers;
+use self::turn::Replica;
+
+/// The name under which the driver identifies itself.
+pub const DRIVER_NAME: &str = "driver";
+
+/// Why a replica cannot run, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// The cluster file does not name it.
+    #[error("{file}: no replica is called `{name}`; the replicas are: {known}")]
+    Unknown {
+        /// The cluster file.
+        file: String,
+        /// The name that was asked for.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// The network cannot be used.
+    #[error(transparent)]
+    Net(#[from] crate::net::NetError),
+    /// The cluster file cannot be used.
+    #[error(transparent)]
+    File(#[from] crate::cluster::BadClusterFile),
+    /// A replica that keeps its log in memory came back: it may have forgotten a promise.
+    #[error(
+        "`{0}` remembers an earlier start of this replica, whose memory log is lost: it may not vote \
+         again in this cluster; restart all replicas together"
+    )]
+    Forgetful(String),
+}
+
+/// Runs the replica `name` of the cluster in `file` until the driver stops it.
+pub async fn run(path: &Path, name: &str) -> Result<(), ReplicaError> {
+    let file = ClusterFile::read(path)?;
+    let Some(index) = file.replicas.iter().position(|member| member.name == name) else {
+        let names: Vec<_> = file.replicas.iter().map(|member| member.name.as_str()).collect();
+        let (file, name, known) = (path.display().to_string(), name.to_owned(), names.join(", "));
+        return Err(ReplicaError::Unknown { file, name, known });
+    };
+    let identity = Identity::load(&file.certs, name)?;
+    let shaper = Shaper::for_member(&file, name)?;
+    let address = file.replicas[index].address;
+    let controls = Controls::new(shaper.as_ref());
+    let endpoint = Endpoint::bind(&identity, address, &file.transport, shaper)?;
+    tracing::info!(name, %address, "listening");
+    let me = NodeId(index as u8);
+    let ProtocolChoice::Paxos(options) = file.protocol.clone();
+    let cluster = Cluster { size: file.replicas.len() as u8 };
+    let core = Paxos::recover(me, cluster, options, std::iter::empty());
+    host(core, me, file, endpoint, controls).await
+}
+
+/// Connects a core with the world.
+async fn host<P: Protocol + 'static>(
+    core: P,
+    me: NodeId,
+    file: ClusterFile,
+    endpoint: Endpoint,
+    controls: Controls,
+) -> Result<(), ReplicaError>
+where
+    P::Message: Wire,
+{
+    let file = Rc::new(file);
+    let inbox = Rc::new(Inbox::new());
+    let peers = Rc::new(Peers::new(me, file.clone(), inbox.clone()));
+    let replica = Replica::new(core, file.clone(), peers.clone(), inbox.clone());
+    let replica = Rc::new(RefCell::new(replica));
+    let controls = Rc::new(controls);
+    peers.dial(&endpoint);
+    let stop = controls.stopped();
+    let accept = async {
+        loop {
+            let Accepted { connection, purpose, name } =
+                endpoint.accept(|purpose, name| allow(&file, me, purpose, name)).await?;
+            match purpose {
+                Purpose::Peer => peers.accepted(&name, connection),
+                Purpose::Client => {
+                    let serving =
+                        clients::serve(connection, name, file.transport.clone(), inbox.clone());
+                    tokio::task::spawn_local(serving);
+                }
+                Purpose::Control => {
+                    control::serve(connection, controls.clone(), replica.clone(), peers.clone());
+                }
+            }
+        }
+    };
+    let outcome = tokio::select! {
+        error = accept => error,
+        forgetful = peers.refused() => Err(ReplicaError::Forgetful(forgetful)),
+        () = turn::run(replica.clone(), inbox.clone(), peers.clone()) => Ok(()),
+        () = stop => Ok(()),
+    };
+    endpoint.shut_down().await;
+    outcome
+}
+
+/// Who may connect for what.
+fn allow(file: &ClusterFile, me: NodeId, purpose: Purpose, name: &str) -> Result<(), String> {
+    let known = match purpose {
+        // The later of two replicas dials the earlier.
+        Purpose::Peer => {
+            let index = file.replicas.iter().position(|member| member.name == name);
+            index.is_some_and(|index| index > usize::from(me.0))
+        }
+        Purpose::Client => file.loads.iter().any(|member| member.name == name),
+        Purpose::Control => name == DRIVER_NAME,
+    };
+    if known { Ok(()) } else { Err(format!("`{name}` is no {purpose} of this replica")) }
+}

@@ -1,0 +1,385 @@
+//! Connections to the other replicas.
+//!
+//! Of two replicas the later in the cluster file dials the earlier, again and again with growing
+//! pauses. On each connection both greet: a replica says which *start* of it this is, a random number.
+//! A peer that remembers another start refuses, because a memory log does not survive a restart: a
+//! replica that forgot its promises must not vote. A replica takes part once every other one has
+//! welcomed it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use quinn::Connection;
+use rand::Rng;
+use tokio::sync::Notify;
+
+use super::inbox::{Arrival, Inbox};
+use crate::cluster::ClusterFile;
+use crate::command::NodeId;
+use crate::kv::Store;
+use crate::net::{Endpoint, FrameReader, LaneSender, NetError, Purpose, Stream};
+use crate::net::{accept_lane, open_lanes};
+use crate::protocol::Protocol;
+use crate::wire::{FRAME_BYTES_MAX, Malformed, Reader, Wire, decode_store, encode_store, frame};
+
+/// The first byte of a frame between replicas.
+mod tag {
+    pub(super) const MESSAGE: u8 = 0;
+    pub(super) const HELLO: u8 = 1;
+    pub(super) const WELCOME: u8 = 2;
+    pub(super) const FORGETFUL: u8 = 3;
+    pub(super) const PING: u8 = 4;
+    pub(super) const PONG: u8 = 5;
+    pub(super) const STATE: u8 = 6;
+    pub(super) const STATE_PIECE: u8 = 7;
+    pub(super) const STATE_END: u8 = 8;
+}
+
+/// The longest replicated state that is taken, in bytes.
+const STATE_BYTES_MAX: usize = 1 << 30;
+/// Bytes of one piece of it.
+const STATE_PIECE_BYTES: usize = 1 << 20;
+/// Pauses between two attempts to connect.
+const RECONNECT_MIN: Duration = Duration::from_millis(50);
+const RECONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// One other replica.
+#[derive(Default)]
+struct Peer {
+    lanes: RefCell<Vec<LaneSender>>,
+    connection: RefCell<Option<Connection>>,
+    /// Which start of it was met first.
+    start: Cell<Option<u64>>,
+    welcomed_us: Cell<bool>,
+    /// Round trips of the pings, in ns, since the last look.
+    rtts_ns: RefCell<Vec<u64>>,
+}
+
+/// All other replicas, by [`NodeId`]; the entry of this one stays empty.
+pub(super) struct Peers<P: Protocol> {
+    me: NodeId,
+    file: Rc<ClusterFile>,
+    inbox: Rc<Inbox<P>>,
+    peers: Vec<Peer>,
+    start: u64,
+    epoch: Instant,
+    welcomed: Notify,
+    ponged: Notify,
+    refused_by: RefCell<Option<String>>,
+    refused: Notify,
+}
+
+impl<P: Protocol + 'static> Peers<P>
+where
+    P::Message: Wire,
+{
+    pub(super) fn new(me: NodeId, file: Rc<ClusterFile>, inbox: Rc<Inbox<P>>) -> Self {
+        Peers {
+            me,
+            inbox,
+            peers: file.replicas.iter().map(|_| Peer::default()).collect(),
+            file,
+            start: rand::rng().next_u64(),
+            epoch: Instant::now(),
+            welcomed: Notify::new(),
+            ponged: Notify::new(),
+            refused_by: RefCell::new(None),
+            refused: Notify::new(),
+        }
+    }
+
+    /// Which replica this is.
+    pub(super) fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.file.replicas[usize::from(self.me.0)].name
+    }
+
+    /// Keeps a connection to every earlier replica.
+    pub(super) fn dial(self: &Rc<Self>, endpoint: &Endpoint) {
+        for index in 0..usize::from(self.me.0) {
+            let (peers, endpoint) = (self.clone(), endpoint.clone());
+            tokio::task::spawn_local(async move { peers.keep_dialing(index, &endpoint).await });
+        }
+    }
+
+    async fn keep_dialing(self: Rc<Self>, index: usize, endpoint: &Endpoint) {
+        let member = &self.file.replicas[index];
+        let mut pause = RECONNECT_MIN;
+        loop {
+            match endpoint.connect(member.address, &member.name, Purpose::Peer).await {
+                Ok(connection) => {
+                    pause = RECONNECT_MIN;
+                    self.clone().keep(index, connection).await;
+                }
+                Err(error) => tracing::debug!(%error, "not connected"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RECONNECT_MAX);
+        }
+    }
+
+    /// A later replica has dialed.
+    pub(super) fn accepted(self: &Rc<Self>, name: &str, connection: Connection) {
+        let index = self.file.replicas.iter().position(|member| member.name == name);
+        if let Some(index) = index {
+            tokio::task::spawn_local(self.clone().keep(index, connection));
+        }
+    }
+
+    /// Uses a connection until it is lost.
+    async fn keep(self: Rc<Self>, index: usize, connection: Connection) {
+        let name = &self.file.replicas[index].name;
+        let lanes = match open_lanes(&connection, &self.file.transport).await {
+            Ok(lanes) => lanes,
+            Err(error) => return tracing::debug!(%error, "lost at once"),
+        };
+        if let Some(first) = lanes.first() {
+            first.push(|out| {
+                out.put_u8(tag::HELLO);
+                out.put_u64_le(self.start);
+            });
+        }
+        self.peers[index].lanes.replace(lanes);
+        self.peers[index].connection.replace(Some(connection.clone()));
+        tracing::info!(peer = name, "connected");
+        let reason = loop {
+            match accept_lane(&connection, FRAME_BYTES_MAX).await {
+                Ok(reader) => {
+                    tokio::task::spawn_local(self.clone().read(index, reader));
+                }
+                Err(reason) => break reason,
+            }
+        };
+        tracing::info!(peer = name, %reason, "connection lost");
+        let current = self.peers[index].connection.borrow().as_ref().map(Connection::stable_id);
+        if current == Some(connection.stable_id()) {
+            self.peers[index].lanes.take();
+            self.peers[index].connection.take();
+        }
+    }
+
+    async fn read(self: Rc<Self>, index: usize, mut reader: FrameReader) {
+        let mut state = IncomingState::default();
+        loop {
+            match reader.read(|body| self.on_frame(index, body, &mut state)).await {
+                Ok(Stream::Open) => {}
+                Ok(Stream::Closed) => return,
+                Err(error) => return tracing::debug!(%error, "a peer's lane ended"),
+            }
+        }
+    }
+
+    fn on_frame(
+        &self,
+        index: usize,
+        body: &[u8],
+        state: &mut IncomingState<P>,
+    ) -> Result<(), Malformed> {
+        let (&kind, rest) = body.split_first().ok_or(Malformed("peer frame: empty"))?;
+        let from = NodeId(index as u8);
+        match kind {
+            tag::MESSAGE => {
+                let message = P::Message::decode_whole(rest)?;
+                self.inbox.push(Arrival::Message { from, message, bytes: rest.len() });
+            }
+            tag::HELLO => self.on_hello(index, Reader::new(rest).u64()?),
+            tag::WELCOME => {
+                self.peers[index].welcomed_us.set(true);
+                self.welcomed.notify_one();
+            }
+            tag::FORGETFUL => {
+                self.refused_by.replace(Some(self.file.replicas[index].name.clone()));
+                self.refused.notify_one();
+            }
+            tag::PING => self.to_first_lane(index, |out| {
+                out.put_u8(tag::PONG);
+                out.put_slice(&rest[..rest.len().min(8)]);
+            }),
+            tag::PONG => {
+                let sent_ns = Reader::new(rest).u64()?;
+                let rtt_ns = (self.epoch.elapsed().as_nanos() as u64).saturating_sub(sent_ns);
+                self.peers[index].rtts_ns.borrow_mut().push(rtt_ns);
+                self.ponged.notify_one();
+            }
+            tag::STATE | tag::STATE_PIECE | tag::STATE_END => {
+                if let Some((message, store)) = state.on_frame(kind, rest)? {
+                    self.inbox.push(Arrival::State { from, message, store: Box::new(store) });
+                }
+            }
+            _ => return Err(Malformed("peer frame: unknown kind")),
+        }
+        Ok(())
+    }
+
+    /// A peer says which start of it this is.
+    fn on_hello(&self, index: usize, start: u64) {
+        let peer = &self.peers[index];
+        let known = peer.start.get().is_none_or(|known| known == start);
+        if known {
+            peer.start.set(Some(start));
+        }
+        self.to_first_lane(index, |out| {
+            out.put_u8(if known { tag::WELCOME } else { tag::FORGETFUL });
+        });
+    }
+
+    fn to_first_lane(&self, index: usize, write: impl FnOnce(&mut BytesMut)) {
+        if let Some(lane) = self.peers[index].lanes.borrow().first() {
+            lane.push(write);
+        }
+    }
+
+    /// Waits until every other replica has welcomed this one.
+    pub(super) async fn all_welcomed(&self) {
+        while !self.is_welcome() {
+            self.welcomed.notified().await;
+        }
+    }
+
+    /// Whether every other replica has welcomed this one.
+    pub(super) fn is_welcome(&self) -> bool {
+        let others = self.peers.iter().enumerate();
+        others.filter(|(i, _)| *i != usize::from(self.me.0)).all(|(_, p)| p.welcomed_us.get())
+    }
+
+    /// Waits until a peer refuses this replica, and says who.
+    pub(super) async fn refused(&self) -> String {
+        loop {
+            self.refused.notified().await;
+            if let Some(name) = self.refused_by.take() {
+                return name;
+            }
+        }
+    }
+
+    /// The frame of a message, to be sent to any number of peers.
+    pub(super) fn encode(message: &P::Message, scratch: &mut BytesMut) -> Bytes {
+        frame(scratch, |out| {
+            out.put_u8(tag::MESSAGE);
+            message.encode(out);
+        });
+        scratch.split().freeze()
+    }
+
+    /// Sends an encoded message on its lane; drops it if there is no connection.
+    pub(super) fn send(&self, to: NodeId, lane: u64, message: &Bytes) {
+        let lanes = self.peers[usize::from(to.0)].lanes.borrow();
+        if !lanes.is_empty() {
+            lanes[(lane % lanes.len() as u64) as usize].send(message);
+        }
+    }
+
+    /// Sends the replicated state on a stream of its own, so that it holds up nothing else.
+    pub(super) fn send_state(&self, to: NodeId, message: &P::Message, store: &Store) {
+        let Some(connection) = self.peers[usize::from(to.0)].connection.borrow().clone() else {
+            return;
+        };
+        let mut frames = BytesMut::new();
+        frame(&mut frames, |out| {
+            out.put_u8(tag::STATE);
+            message.encode(out);
+        });
+        let mut state = BytesMut::new();
+        encode_store(store, &mut state);
+        for piece in state.chunks(STATE_PIECE_BYTES) {
+            frame(&mut frames, |out| {
+                out.put_u8(tag::STATE_PIECE);
+                out.put_slice(piece);
+            });
+        }
+        frame(&mut frames, |out| out.put_u8(tag::STATE_END));
+        let frames = frames.freeze();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = send_stream(&connection, frames).await {
+                tracing::info!(%error, "the state was not sent");
+            }
+        });
+    }
+
+    /// Sends one ping to every peer.
+    pub(super) fn ping(&self) {
+        for index in 0..self.peers.len() {
+            let sent_ns = self.epoch.elapsed().as_nanos() as u64;
+            self.to_first_lane(index, |out| {
+                out.put_u8(tag::PING);
+                out.put_u64_le(sent_ns);
+            });
+        }
+    }
+
+    /// Waits until every peer has answered so many pings since the last look.
+    pub(super) async fn ponged(&self, pings: usize) {
+        let others = || self.peers.iter().enumerate().filter(|(i, _)| *i != usize::from(self.me.0));
+        while others().any(|(_, peer)| peer.rtts_ns.borrow().len() < pings) {
+            self.ponged.notified().await;
+        }
+    }
+
+    /// The round trips measured since the last look, by peer, in ns.
+    pub(super) fn take_rtts_ns(&self) -> Vec<(String, Vec<u64>)> {
+        let others = self.peers.iter().enumerate().filter(|(i, _)| *i != usize::from(self.me.0));
+        others.map(|(i, peer)| (self.file.replicas[i].name.clone(), peer.rtts_ns.take())).collect()
+    }
+
+    /// Frames dropped because a peer's queue was full.
+    pub(super) fn frames_dropped(&self) -> u64 {
+        let lanes = self.peers.iter().map(|peer| peer.lanes.borrow());
+        lanes.map(|l| l.iter().map(|lane| lane.counts().frames_dropped).sum::<u64>()).sum()
+    }
+}
+
+async fn send_stream(connection: &Connection, bytes: Bytes) -> Result<(), NetError> {
+    let mut stream = connection.open_uni().await?;
+    stream.write_chunk(bytes).await.map_err(|e| NetError::Lost(e.to_string()))?;
+    stream.finish().map_err(|e| NetError::Lost(e.to_string()))
+}
+
+/// A state that arrives in pieces.
+struct IncomingState<P: Protocol> {
+    message: Option<P::Message>,
+    bytes: BytesMut,
+}
+
+impl<P: Protocol> Default for IncomingState<P> {
+    fn default() -> Self {
+        IncomingState { message: None, bytes: BytesMut::new() }
+    }
+}
+
+impl<P: Protocol> IncomingState<P>
+where
+    P::Message: Wire,
+{
+    /// Takes one piece; returns the state with the last.
+    fn on_frame(
+        &mut self,
+        kind: u8,
+        body: &[u8],
+    ) -> Result<Option<(P::Message, Store)>, Malformed> {
+        if kind == tag::STATE {
+            self.message = Some(P::Message::decode_whole(body)?);
+            self.bytes.clear();
+            return Ok(None);
+        }
+        if self.message.is_none() || self.bytes.len() + body.len() > STATE_BYTES_MAX {
+            return Err(Malformed("state: out of order or too long"));
+        }
+        if kind == tag::STATE_PIECE {
+            self.bytes.extend_from_slice(body);
+            return Ok(None);
+        }
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut reader = Reader::new(bytes.chunk());
+        let store = decode_store(&mut reader)?;
+        if !reader.is_empty() {
+            return Err(Malformed("state: bytes left over"));
+        }
+        Ok(self.message.take().map(|message| (message, store)))
+    }
+}

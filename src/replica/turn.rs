@@ -1,0 +1,353 @@
+//! The loop: one turn takes what has arrived, steps the core, and carries out what follows.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use quinn::Connection;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rustc_hash::FxHashMap;
+
+use super::inbox::{Arrival, ConnectionId, Inbox};
+use super::peers::Peers;
+use super::traffic::Tally;
+use crate::cluster::ClusterFile;
+use crate::command::{ClientId, Command};
+use crate::experiment::results::ReplicaCounters;
+use crate::kv::{Executed, SESSIONS_MAX, Store};
+use crate::net::LaneSender;
+use crate::protocol::{Destination, Effect, Effects, Input, Message, Protocol, Time, WriteId};
+use crate::usage::Usage;
+use crate::wire::{Wire, encode_reply, frame};
+
+/// A load generator's connection, and the replies of this turn.
+struct Client {
+    _connection: Connection,
+    lanes: Vec<(LaneSender, BytesMut)>,
+}
+
+/// One core with its state, timers, clients and counters.
+pub(super) struct Replica<P: Protocol> {
+    core: P,
+    store: Store,
+    file: Rc<ClusterFile>,
+    peers: Rc<Peers<P>>,
+    inbox: Rc<Inbox<P>>,
+    effects: Effects<P>,
+    timers: Vec<(P::Timer, Instant)>,
+    rng: StdRng,
+    epoch: Instant,
+    clients: FxHashMap<ConnectionId, Client>,
+    /// Where each client's replies go: to the connection that it last used.
+    sessions: FxHashMap<ClientId, ConnectionId>,
+    arrivals: Vec<Arrival<P>>,
+    commands: Vec<(ConnectionId, Command)>,
+    scratch: BytesMut,
+    started: bool,
+    sent: Tally,
+    received: Tally,
+    turns: u64,
+    batches: u64,
+    decided: u64,
+    writes: u64,
+    /// The last write that the core was not yet told is durable.
+    written: Option<WriteId>,
+    rss_bytes_start: u64,
+    marked: Usage,
+}
+
+/// Runs turns for ever: on arrivals and when timers run out.
+pub(super) async fn run<P: Protocol + 'static>(
+    replica: Rc<RefCell<Replica<P>>>,
+    inbox: Rc<Inbox<P>>,
+    peers: Rc<Peers<P>>,
+) where
+    P::Message: Wire,
+{
+    peers.all_welcomed().await;
+    replica.borrow_mut().start();
+    loop {
+        let next_timer = replica.borrow().next_timer();
+        tokio::select! {
+            () = inbox.arrived() => {}
+            () = tokio::time::sleep_until(next_timer.into()) => {}
+        }
+        replica.borrow_mut().turn();
+    }
+}
+
+impl<P: Protocol + 'static> Replica<P>
+where
+    P::Message: Wire,
+{
+    pub(super) fn new(
+        core: P,
+        file: Rc<ClusterFile>,
+        peers: Rc<Peers<P>>,
+        inbox: Rc<Inbox<P>>,
+    ) -> Self {
+        Replica {
+            core,
+            store: Store::default(),
+            file,
+            peers,
+            inbox,
+            effects: Effects::default(),
+            timers: Vec::new(),
+            rng: StdRng::from_rng(&mut rand::rng()),
+            epoch: Instant::now(),
+            clients: FxHashMap::default(),
+            sessions: FxHashMap::default(),
+            arrivals: Vec::new(),
+            commands: Vec::new(),
+            scratch: BytesMut::new(),
+            started: false,
+            sent: Tally::default(),
+            received: Tally::default(),
+            turns: 0,
+            batches: 0,
+            decided: 0,
+            writes: 0,
+            written: None,
+            rss_bytes_start: 0,
+            marked: Usage::default(),
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time(self.epoch.elapsed().as_nanos() as u64)
+    }
+
+    fn start(&mut self) {
+        tracing::info!("all replicas are connected; taking part");
+        self.started = true;
+        self.step(Input::Started, None);
+        self.settle();
+        self.flush();
+    }
+
+    pub(super) fn started(&self) -> bool {
+        self.started
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn core(&self) -> &P {
+        &self.core
+    }
+
+    /// When the next timer runs out.
+    fn next_timer(&self) -> Instant {
+        let far = || Instant::now() + Duration::from_secs(3600);
+        self.timers.iter().map(|(_, due)| *due).min().unwrap_or_else(far)
+    }
+
+    fn turn(&mut self) {
+        self.turns += 1;
+        let (mut arrivals, mut commands) =
+            (std::mem::take(&mut self.arrivals), std::mem::take(&mut self.commands));
+        self.inbox.take(&mut arrivals, &mut commands);
+        for arrival in arrivals.drain(..) {
+            self.take(arrival);
+        }
+        self.request(&mut commands);
+        self.run_timers();
+        self.settle();
+        self.flush();
+        (self.arrivals, self.commands) = (arrivals, commands);
+    }
+
+    fn take(&mut self, arrival: Arrival<P>) {
+        match arrival {
+            Arrival::Message { from, message, bytes } => {
+                self.received.count(message.kind(), 1, bytes as u64);
+                self.step(Input::Message { from, message }, None);
+            }
+            Arrival::State { from, message, store } => {
+                self.received.count(message.kind(), 1, 0);
+                self.step(Input::Message { from, message }, Some(*store));
+            }
+            Arrival::ClientConnected { connection, id, lanes } => {
+                let lanes = lanes.into_iter().map(|lane| (lane, BytesMut::new())).collect();
+                self.clients.insert(id, Client { _connection: connection, lanes });
+            }
+            Arrival::ClientGone { id } => {
+                self.clients.remove(&id);
+                self.sessions.retain(|_, connection| *connection != id);
+            }
+        }
+    }
+
+    /// Hands the clients' commands to the core.
+    fn request(&mut self, commands: &mut Vec<(ConnectionId, Command)>) {
+        if commands.is_empty() {
+            return;
+        }
+        let mut accepted = Vec::with_capacity(commands.len());
+        for (from, command) in commands.drain(..) {
+            if self.admit(from, command.id.client) {
+                accepted.push(command);
+            }
+        }
+        self.batches += 1;
+        self.step(Input::Requests(accepted), None);
+    }
+
+    /// Notes where a client's replies go; refuses more clients than a replica remembers.
+    fn admit(&mut self, from: ConnectionId, client: ClientId) -> bool {
+        if self.sessions.get(&client) == Some(&from) {
+            return true;
+        }
+        let room = self.sessions.len().max(self.store.session_count()) < SESSIONS_MAX;
+        let admitted = room || self.sessions.contains_key(&client) || self.store.knows(client);
+        if admitted {
+            self.sessions.insert(client, from);
+        } else if self.turns.is_power_of_two() {
+            tracing::warn!(SESSIONS_MAX, "a further client session is refused");
+        }
+        admitted
+    }
+
+    fn run_timers(&mut self) {
+        let now = Instant::now();
+        while let Some(due) = self.timers.iter().position(|(_, due)| *due <= now) {
+            let (timer, _) = self.timers.swap_remove(due);
+            self.step(Input::Timer(timer), None);
+        }
+    }
+
+    /// Ends the turn; repeats while writes become durable, which with a memory log is at once.
+    fn settle(&mut self) {
+        loop {
+            let now = self.now();
+            self.core.step(now, Input::TurnEnded, &mut self.effects);
+            self.carry_out(None);
+            let Some(durable) = self.written.take() else { return };
+            self.step(Input::Durable(durable), None);
+        }
+    }
+
+    fn step(&mut self, input: Input<P>, state: Option<Store>) {
+        let now = self.now();
+        self.core.step(now, input, &mut self.effects);
+        if state.is_some() {
+            // It belongs to this very step.
+            self.carry_out(state);
+        }
+    }
+
+    /// Carries out all effects.
+    fn carry_out(&mut self, mut state: Option<Store>) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain() {
+            match effect {
+                // The memory log: durable as soon as it is said.
+                Effect::Persist { id, .. } => {
+                    self.writes += 1;
+                    self.written = Some(id);
+                }
+                Effect::Send { to, message, after: _ } => self.send(to, &message),
+                Effect::Arm(timer, range) => {
+                    let delay = match range.is_empty() {
+                        true => range.start,
+                        false => self.rng.random_range(range),
+                    };
+                    self.disarm(timer);
+                    self.timers.push((timer, Instant::now() + delay));
+                }
+                Effect::Disarm(timer) => self.disarm(timer),
+                Effect::Execute(batch) => self.execute(&batch),
+                Effect::SendState { to, message } => {
+                    self.peers.send_state(to, &message, &self.store);
+                    self.sent.count(message.kind(), 1, 0);
+                }
+                Effect::InstallState => {
+                    self.store = state.take().expect("a state came with this step");
+                }
+            }
+        }
+        self.effects = effects;
+    }
+
+    fn disarm(&mut self, timer: P::Timer) {
+        self.timers.retain(|(armed, _)| *armed != timer);
+    }
+
+    fn send(&mut self, to: Destination, message: &P::Message) {
+        let encoded = Peers::<P>::encode(message, &mut self.scratch);
+        let peers = self.peers.clone();
+        let mut count = 0;
+        let targets = 0..self.file.replicas.len() as u8;
+        for node in targets.map(crate::command::NodeId) {
+            if to == Destination::One(node) || (to == Destination::Others && node != peers.me()) {
+                peers.send(node, message.lane(), &encoded);
+                count += 1;
+            }
+        }
+        self.sent.count(message.kind(), count, count * encoded.len() as u64);
+    }
+
+    /// Applies commands, and answers those whose clients are connected here.
+    fn execute(&mut self, batch: &[Command]) {
+        self.decided += batch.len() as u64;
+        for command in batch {
+            let outcome = match self.store.execute(command) {
+                Executed::Applied(outcome) | Executed::Repeated(outcome) => outcome,
+                Executed::Forgotten => continue,
+            };
+            let Some(connection) = self.sessions.get(&command.id.client) else { continue };
+            let Some(client) = self.clients.get_mut(connection) else { continue };
+            let lane = (command.id.sequence % client.lanes.len() as u64) as usize;
+            frame(&mut client.lanes[lane].1, |out| encode_reply(command.id, outcome, out));
+        }
+    }
+
+    fn flush(&mut self) {
+        for client in self.clients.values_mut() {
+            for (lane, replies) in &mut client.lanes {
+                if !replies.is_empty() {
+                    lane.send(&replies.split().freeze());
+                }
+            }
+        }
+    }
+
+    /// The measured phase begins: what is counted from now on is its cost.
+    pub(super) fn mark(&mut self) {
+        self.marked = Usage::now().unwrap_or_default();
+        self.rss_bytes_start = self.marked.rss_bytes;
+        (self.sent, self.received) = (Tally::default(), Tally::default());
+        (self.turns, self.batches, self.decided, self.writes) = (0, 0, 0, 0);
+    }
+
+    /// What was counted since the mark.
+    pub(super) fn counters(&self, name: &str) -> ReplicaCounters {
+        let usage = Usage::now().unwrap_or_default();
+        let mut core: std::collections::BTreeMap<String, u64> =
+            self.core.counters().into_iter().map(|(key, n)| (key.to_owned(), n)).collect();
+        core.insert("log_records".to_owned(), self.writes);
+        core.insert("frames_dropped".to_owned(), self.peers.frames_dropped());
+        ReplicaCounters {
+            node: name.to_owned(),
+            sent: self.sent.by_name().collect(),
+            received: self.received.by_name().collect(),
+            frames_sent: self.sent.total_messages(),
+            frames_received: self.received.total_messages(),
+            turns: self.turns,
+            batches: self.batches,
+            syncs: 0,
+            decisions: self.decided,
+            executed: self.store.applied(),
+            cpu_user_s: usage.cpu_user_s - self.marked.cpu_user_s,
+            cpu_system_s: usage.cpu_system_s - self.marked.cpu_system_s,
+            rss_bytes_start: self.rss_bytes_start,
+            rss_bytes_end: usage.rss_bytes,
+            rss_bytes_max: usage.rss_bytes_max,
+            core,
+        }
+    }
+}
