@@ -71,7 +71,8 @@ pub fn describe(experiment: &Experiment) -> String {
     let plan = Plan::of(experiment);
     let phases = experiment.phases;
     let mut text = format!(
-        "{}: {} of load, and on top the time to start, stop and check each run\n",
+        "{}: {}, {} of load; starting, stopping and checking each run comes on top\n",
+        experiment.name,
         counted(plan.runs.len(), "run"),
         person_duration(plan.load_duration(experiment)),
     );
@@ -95,7 +96,7 @@ pub fn describe(experiment: &Experiment) -> String {
     let checked = if experiment.check.history {
         "every operation is recorded, the history checked for linearizability"
     } else {
-        "no history: the results are not verified"
+        "no history: the verdict will be `unchecked`"
     };
     line("check", &checked);
     line("thresholds", &thresholds_in_words(experiment));
@@ -290,7 +291,7 @@ phases: { warmup: 5s, measure: 25s, repeat: 3 }
     #[test]
     fn the_plan_says_what_will_run_and_the_bounds_of_each_mode_and_site() {
         let expected = "\
-6 runs: 3 min of load, and on top the time to start, stop and check each run
+two: 6 runs, 3 min of load; starting, stopping and checking each run comes on top
   mode        paxos: paxos, leader a, variant multi, pipeline 256, batch 4096
   mode        regular: paxos, leader b, variant regular, pipeline 256, batch 4096
   sites       a, b, c

@@ -149,7 +149,11 @@ pub fn parse_share(text: &str) -> Result<f64, BadQuantity> {
     match (unit, format!("{number}e-2").parse::<f64>()) {
         ("%", Ok(share)) if share <= 1.0 => Ok(share),
         ("%", _) => bad(format!("`{text}` is more than 100%"), "a share up to 100%".to_owned()),
-        ("", _) => bad(format!("`{text}` has no unit"), format!("{number}%")),
+        // Who writes 0.5 rather than 5 means a half.
+        ("", _) => match number.parse::<f64>() {
+            Ok(share) if share < 1.0 => bad(format!("`{text}` has no unit"), format_share(share)),
+            _ => bad(format!("`{text}` has no unit"), format!("{number}%")),
+        },
         _ => bad(format!("a percentage has no unit `{unit}`"), format!("{number}%")),
     }
 }

@@ -10,6 +10,7 @@ use super::{Workload, write};
 use crate::cluster::{ProtocolChoice, TransportOptions};
 use crate::command::{SESSION_WINDOW, VALUE_BYTES_MAX};
 use crate::experiment::network::{Matrix, read_rtt, read_sites};
+use crate::experiment::units::format_duration;
 use crate::kv::SESSIONS_MAX;
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
 use crate::protocol::paxos::{PaxosOptions, Variant};
@@ -27,7 +28,7 @@ const OWN_KEYS: u64 = 1000;
 /// How far shares may be from 100 % by rounding.
 const SHARES_TOLERANCE: f64 = 1e-9;
 
-pub(super) const ROOT_KEYS: [&str; 12] = [
+const ROOT_KEYS: [&str; 10] = [
     "name",
     "seed",
     "modes",
@@ -38,9 +39,9 @@ pub(super) const ROOT_KEYS: [&str; 12] = [
     "transport",
     "check",
     "thresholds",
-    "faults",
-    "sweep",
 ];
+/// Keys of later versions.
+const KEYS_NOT_BUILT: [&str; 2] = ["faults", "sweep"];
 
 /// Reads the whole file. None stands for problems, which were reported; problems may have been
 /// reported beside a value as well.
@@ -48,7 +49,8 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
     if *root.value() == Value::Null {
         return root.wrong("the file is empty; write name, modes and network in it");
     }
-    let fields = root.fields(&ROOT_KEYS, "name: …, modes: […], network: {…}")?;
+    let fields =
+        root.fields_beside(&ROOT_KEYS, &KEYS_NOT_BUILT, "keys such as name, modes and network")?;
     refuse_what_is_not_built(&fields);
     let name = fields.need("name", "quickstart", |at| at.name("quickstart"));
     let seed = fields.or("seed", 7, |at| at.count(0..=u64::MAX, 7));
@@ -78,7 +80,7 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
 }
 
 fn refuse_what_is_not_built(fields: &Fields<'_>) {
-    for key in ["faults", "sweep"] {
+    for key in KEYS_NOT_BUILT {
         let Some(at) = fields.get(key) else { continue };
         let empty = match at.value() {
             Value::List(items) => items.is_empty(),
@@ -206,10 +208,10 @@ fn read_paxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<PaxosOpti
         let at = fields.get("election_timeout").unwrap_or(fields.at());
         return at.wrong(format!(
             "a replica would be suspected after {}ms, before its next heartbeat after {}ms; \
-             write election_timeout: {}ms or more",
+             write election_timeout: {} or more",
             options.election_timeout_ms,
             options.heartbeat_ms,
-            10 * options.heartbeat_ms
+            format_duration(Duration::from_millis(options.heartbeat_ms.saturating_mul(10)))
         ));
     }
     Some(options)
