@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
 use super::file::{Experiment, Mode, Shaping};
-use super::units::{format_bytes, format_duration, format_rate, format_share};
+use super::units::{format_bandwidth, format_bytes, format_duration, format_rate, format_share};
 use crate::cluster::ProtocolChoice;
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
 use crate::protocol::paxos::Variant;
@@ -110,7 +110,7 @@ fn counted(n: usize, what: &str) -> String {
 
 /// Whole seconds as hours, minutes and seconds; anything shorter exactly.
 fn person_duration(duration: Duration) -> String {
-    if duration < Duration::from_mins(1) || duration.subsec_nanos() != 0 {
+    if duration < Duration::from_secs(60) || duration.subsec_nanos() != 0 {
         return format_duration(duration);
     }
     let (hours, minutes, seconds) =
@@ -145,19 +145,19 @@ fn network_in_words(experiment: &Experiment) -> String {
         return "as it is: nothing is delayed or lost on purpose".to_owned();
     }
     let source = network.rtt.as_ref().map_or("", |matrix| &matrix.source);
-    let mut text = format!("delayed by each process; times from {source}");
+    let mut parts = vec![format!("delayed by each process; times from {source}")];
     if network.jitter > Duration::ZERO {
-        text += &format!("; jitter {}", format_duration(network.jitter));
+        parts.push(format!("jitter {}", format_duration(network.jitter)));
     }
     for (what, share) in [("lost", network.loss), ("reordered", network.reorder)] {
         if share > 0.0 {
-            text += &format!("; {} {what}", format_share(share));
+            parts.push(format!("{} {what}", format_share(share)));
         }
     }
     if let Some(bits_per_s) = network.bandwidth_bps {
-        text += &format!("; {} a link", super::units::format_bandwidth(bits_per_s));
+        parts.push(format!("{} a link", format_bandwidth(bits_per_s)));
     }
-    text
+    parts.join("; ")
 }
 
 fn clients_in_words(experiment: &Experiment) -> String {

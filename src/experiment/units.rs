@@ -130,7 +130,9 @@ pub fn parse_rate(text: &str) -> Result<f64, BadQuantity> {
         ("/s", Ok(rate)) if rate.is_finite() && rate > 0.0 => Ok(rate),
         ("/s", _) => bad(format!("the rate `{text}` is not above 0/s"), "200/s".to_owned()),
         ("", _) => bad(format!("`{text}` has no unit"), format!("{number}/s")),
-        _ => bad(format!("a rate has no unit `{unit}`"), format!("a number before /s, as 200/s,")),
+        _ => {
+            bad(format!("a rate has no unit `{unit}`"), "a number before /s, as 200/s,".to_owned())
+        }
     }
 }
 
@@ -190,7 +192,8 @@ impl Family {
 
     /// Whole units, as large as possible: decimal, so that a person reads them.
     fn format(&self, amount: u64) -> String {
-        let exact = |&&(_, factor): &&(&str, u64)| amount >= factor && amount % factor == 0;
+        let exact =
+            |&&(_, factor): &&(&str, u64)| amount >= factor && amount.is_multiple_of(factor);
         let (unit, factor) = self.units.iter().rev().find(exact).unwrap_or(&self.units[0]);
         format!("{}{unit}", amount / factor)
     }

@@ -208,9 +208,8 @@ impl<'a> At<'a> {
     /// One of a few words.
     pub(crate) fn word<T: Copy>(&self, what: &str, words: &[(&str, T)]) -> Option<T> {
         let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
-        let text = match self.value() {
-            Value::Text(text) => text,
-            _ => return self.not_a(&format!("a {what}"), &one_of(&names)),
+        let Value::Text(text) = self.value() else {
+            return self.not_a(&format!("a {what}"), &one_of(&names));
         };
         match words.iter().find(|(name, _)| name == text) {
             Some((_, meaning)) => Some(*meaning),

@@ -204,17 +204,21 @@ fn read_paxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<PaxosOpti
         retransmit_ms: retransmit_ms?,
         log_instances_max: log_instances_max?,
     };
-    if options.election_timeout_ms <= options.heartbeat_ms {
-        let at = fields.get("election_timeout").unwrap_or(fields.at());
-        return at.wrong(format!(
-            "a replica would be suspected after {}ms, before its next heartbeat after {}ms; \
-             write election_timeout: {} or more",
-            options.election_timeout_ms,
-            options.heartbeat_ms,
-            format_duration(Duration::from_millis(options.heartbeat_ms.saturating_mul(10)))
-        ));
-    }
+    check_timeouts(fields, &options)?;
     Some(options)
+}
+
+fn check_timeouts(fields: &Fields<'_>, options: &PaxosOptions) -> Option<()> {
+    let (timeout_ms, heartbeat_ms) = (options.election_timeout_ms, options.heartbeat_ms);
+    if timeout_ms > heartbeat_ms {
+        return Some(());
+    }
+    let at = fields.get("election_timeout").unwrap_or(fields.at());
+    let enough = format_duration(Duration::from_millis(heartbeat_ms.saturating_mul(10)));
+    at.wrong(format!(
+        "a replica would be suspected after {timeout_ms}ms, before its next heartbeat after \
+         {heartbeat_ms}ms; write election_timeout: {enough} or more"
+    ))
 }
 
 fn read_leader(at: &At<'_>, sites: Option<&[String]>) -> Option<u8> {
@@ -242,7 +246,7 @@ fn read_network(at: &At<'_>, folder: &Path) -> Option<Network> {
     let jitter = fields.or("jitter", Duration::ZERO, At::duration);
     let loss = fields.or("loss", 0.0, |at| below_all(at, "lost"));
     let reorder = fields.or("reorder", 0.0, |at| below_all(at, "reordered"));
-    let bandwidth_bps = fields.or("bandwidth", None, read_bandwidth);
+    let bandwidth_bps = fields.or("bandwidth", 0, read_bandwidth);
     let (sites, shaping, matrix) = (sites?, shaping?, matrix?);
     let rtt = match matrix {
         Some(matrix) => Some(part_for(&sites, &matrix, &fields)?),
@@ -257,7 +261,7 @@ fn read_network(at: &At<'_>, folder: &Path) -> Option<Network> {
         jitter: jitter?,
         loss: loss?,
         reorder: reorder?,
-        bandwidth_bps: bandwidth_bps?,
+        bandwidth_bps: bandwidth_bps.map(|limit| (limit > 0).then_some(limit))?,
         shaping,
     };
     check_unshaped(&fields, &network);
@@ -297,13 +301,14 @@ fn below_all(at: &At<'_>, what: &str) -> Option<f64> {
     }
 }
 
-fn read_bandwidth(at: &At<'_>) -> Option<Option<u64>> {
+/// A link's rate in bits a second; 0 stands for no limit.
+fn read_bandwidth(at: &At<'_>) -> Option<u64> {
     if matches!(at.value(), Value::Text(text) if text == write::UNLIMITED) {
-        return Some(None);
+        return Some(0);
     }
     match at.bandwidth()? {
         0 => at.wrong("nothing passes a link of 0bit/s; write unlimited or more than 0"),
-        bits_per_s => Some(Some(bits_per_s)),
+        bits_per_s => Some(bits_per_s),
     }
 }
 
