@@ -192,8 +192,10 @@ impl Family {
 
     /// Whole units, as large as possible: decimal, so that a person reads them.
     fn format(&self, amount: u64) -> String {
-        let exact =
-            |&&(_, factor): &&(&str, u64)| amount >= factor && amount.is_multiple_of(factor);
+        if amount == 0 {
+            return format!("0{}", self.usual);
+        }
+        let exact = |&&(_, factor): &&(&str, u64)| amount.is_multiple_of(factor);
         let (unit, factor) = self.units.iter().rev().find(exact).unwrap_or(&self.units[0]);
         format!("{}{unit}", amount / factor)
     }
@@ -257,6 +259,15 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_nanos(ns)), "{text}");
         }
+    }
+
+    #[test]
+    fn quantities_are_written_in_the_largest_unit_that_is_whole() {
+        let written = |ms| format_duration(Duration::from_millis(ms));
+        assert_eq!([written(0), written(250), written(1500)], ["0s", "250ms", "1500ms"]);
+        assert_eq!([written(90_000), written(3_600_000)], ["90s", "1h"]);
+        assert_eq!([format_bytes(16), format_bytes(64_000)], ["16B", "64KB"]);
+        assert_eq!([format_bytes(1 << 30), format_bandwidth(1_500_000)], ["1GiB", "1500kbit/s"]);
     }
 
     #[test]
