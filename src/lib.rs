@@ -1,6 +1,7 @@
 //! `paxbench` measures the Paxos family of consensus protocols over real networks.
 
 pub mod check;
+pub mod cli;
 pub mod cluster;
 pub mod command;
 pub mod experiment;

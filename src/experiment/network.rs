@@ -183,7 +183,7 @@ fn set_pair(
             .wrong(format!("`{rtt_ms}` is no round-trip time; write the ms, above 0, instead"));
     }
     match pairs[b][a] {
-        Some(other) if a != b && other != rtt_ms => at.wrong(format!(
+        Some(other) if other.total_cmp(&rtt_ms).is_ne() => at.wrong(format!(
             "`{rtt_ms}` from {} to {}, but {other} back; write the same both ways, or one only",
             sites[a], sites[b]
         )),

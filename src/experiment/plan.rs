@@ -1,1 +1,315 @@
-//! The runs of an experiment.
+//! The runs of an experiment, and what a person should know before starting them.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Write as _};
+use std::time::Duration;
+
+use super::file::{Experiment, Mode, Shaping};
+use super::units::{format_bandwidth, format_bytes, format_duration, format_rate, format_share};
+use crate::cluster::ProtocolChoice;
+use crate::load::plan::{Arrival, KeyChoice, OperationMix};
+use crate::protocol::paxos::Variant;
+
+/// What is varied in a run, by key path; nothing as long as the file sweeps nothing.
+pub type Point = BTreeMap<String, String>;
+
+/// One run: one mode, at one point, once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// The mode, by its place in [`Experiment::modes`].
+    pub mode: usize,
+    /// What is varied.
+    pub point: Point,
+    /// Which repetition, counted from 0.
+    pub repeat: u32,
+    /// What the run's random choices start from. All modes of a repetition get the same load.
+    pub seed: u64,
+}
+
+/// The runs of an experiment in their order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// The runs.
+    pub runs: Vec<Run>,
+}
+
+impl Plan {
+    /// Each repetition runs every mode, and begins with another one than the repetition before: what
+    /// drifts on the machine meets all modes alike.
+    pub fn of(experiment: &Experiment) -> Plan {
+        let modes = experiment.modes.len();
+        let run = |repeat: u32, turn: usize| Run {
+            mode: (repeat as usize + turn) % modes,
+            point: Point::new(),
+            repeat,
+            seed: run_seed(experiment.seed, repeat),
+        };
+        let repeats = 0..experiment.phases.repeat;
+        let runs = repeats.flat_map(|repeat| (0..modes).map(move |turn| run(repeat, turn)));
+        Plan { runs: runs.collect() }
+    }
+
+    /// How long all runs apply load. Starting, stopping and checking come on top.
+    pub fn load_duration(&self, experiment: &Experiment) -> Duration {
+        let each = experiment.phases.warmup.saturating_add(experiment.phases.measure);
+        each.saturating_mul(u32::try_from(self.runs.len()).unwrap_or(u32::MAX))
+    }
+}
+
+/// Mixes the repetition into the seed (the finaliser of SplitMix64), so that neighbouring seeds and
+/// repetitions have nothing in common.
+fn run_seed(seed: u64, repeat: u32) -> u64 {
+    let mut z =
+        seed.wrapping_add(u64::from(repeat).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The plan in words, as `paxbench validate` prints it.
+pub fn describe(experiment: &Experiment) -> String {
+    let plan = Plan::of(experiment);
+    let phases = experiment.phases;
+    let mut text = format!(
+        "{}: {}, {} of load; starting, stopping and checking each run comes on top\n",
+        experiment.name,
+        counted(plan.runs.len(), "run"),
+        person_duration(plan.load_duration(experiment)),
+    );
+    let mut line = |title: &str, what: &dyn Display| {
+        writeln!(text, "  {title:<12}{what}").expect("a string takes what is written");
+    };
+    for mode in &experiment.modes {
+        line("mode", &ModeInWords { mode, sites: &experiment.network.sites });
+    }
+    line("sites", &experiment.network.sites.join(", "));
+    line("network", &network_in_words(experiment));
+    line("clients", &clients_in_words(experiment));
+    line("arrival", &arrival_in_words(experiment));
+    line("operations", &operations_in_words(experiment.workload.operations));
+    line("keys", &keys_in_words(experiment.workload.keys));
+    line("values", &format_bytes(experiment.workload.value_bytes as u64));
+    let repeats = counted(phases.repeat as usize, "repeat");
+    let (warmup, measure) = (format_duration(phases.warmup), format_duration(phases.measure));
+    line("phases", &format!("{warmup} warm-up, {measure} measured, {repeats} of each mode"));
+    line("faults", &"none");
+    let checked = if experiment.check.history {
+        "every operation is recorded, the history checked for linearizability"
+    } else {
+        "no history: the verdict will be `unchecked`"
+    };
+    line("check", &checked);
+    line("thresholds", &thresholds_in_words(experiment));
+    text.push_str(&bounds_table(experiment));
+    text
+}
+
+fn counted(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// Whole seconds as hours, minutes and seconds; anything shorter exactly.
+fn person_duration(duration: Duration) -> String {
+    if duration < Duration::from_secs(60) || duration.subsec_nanos() != 0 {
+        return format_duration(duration);
+    }
+    let (hours, minutes, seconds) =
+        (duration.as_secs() / 3600, duration.as_secs() / 60 % 60, duration.as_secs() % 60);
+    let parts = [(hours, "h"), (minutes, "min"), (seconds, "s")];
+    let parts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n} {unit}"));
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+struct ModeInWords<'a> {
+    mode: &'a Mode,
+    sites: &'a [String],
+}
+
+impl Display for ModeInWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ProtocolChoice::Paxos(options) = &self.mode.protocol;
+        let variant = match options.variant {
+            Variant::Multi => "multi",
+            Variant::Fall => "fall",
+            Variant::Regular => "regular",
+        };
+        let leader = &self.sites[usize::from(options.leader)];
+        write!(f, "{}: paxos, leader {leader}, variant {variant}", self.mode.label)?;
+        write!(f, ", pipeline {}, batch {}", options.pipeline, options.batch)
+    }
+}
+
+fn network_in_words(experiment: &Experiment) -> String {
+    let network = &experiment.network;
+    if network.shaping == Shaping::None {
+        return "as it is: nothing is delayed or lost on purpose".to_owned();
+    }
+    let source = network.rtt.as_ref().map_or("", |matrix| &matrix.source);
+    let mut parts = vec![format!("delayed by each process; times from {source}")];
+    if network.jitter > Duration::ZERO {
+        parts.push(format!("jitter {}", format_duration(network.jitter)));
+    }
+    for (what, share) in [("lost", network.loss), ("reordered", network.reorder)] {
+        if share > 0.0 {
+            parts.push(format!("{} {what}", format_share(share)));
+        }
+    }
+    if let Some(bits_per_s) = network.bandwidth_bps {
+        parts.push(format!("{} a link", format_bandwidth(bits_per_s)));
+    }
+    parts.join("; ")
+}
+
+fn clients_in_words(experiment: &Experiment) -> String {
+    let (each, sites) = (experiment.workload.clients_per_site, experiment.network.sites.len());
+    format!("{each} at each of {}, {} in all", counted(sites, "site"), each * sites)
+}
+
+fn arrival_in_words(experiment: &Experiment) -> String {
+    let sites = experiment.network.sites.len();
+    let open = |rate_per_s: f64, spaced: &str| {
+        let all = format_rate(rate_per_s * sites as f64);
+        format!("{} a site, {spaced}; {all} in all", format_rate(rate_per_s))
+    };
+    match experiment.workload.arrival {
+        Arrival::Constant { rate_per_s } => open(rate_per_s, "evenly spaced"),
+        Arrival::Poisson { rate_per_s } => open(rate_per_s, "with random gaps (Poisson)"),
+        Arrival::Closed { outstanding } => {
+            let all = outstanding * experiment.workload.clients_per_site * sites;
+            format!("closed loop: {outstanding} outstanding a client, {all} in all")
+        }
+    }
+}
+
+fn operations_in_words(mix: OperationMix) -> String {
+    let shares = [
+        ("put", mix.put),
+        ("get", mix.get),
+        ("cas", mix.cas),
+        ("rmw", mix.rmw),
+        ("delete", mix.delete),
+        ("transfer", mix.transfer),
+    ];
+    let used = shares.iter().filter(|(_, share)| *share > 0.0);
+    let used = used.map(|(name, share)| format!("{name} {}", format_share(*share)));
+    used.collect::<Vec<_>>().join(", ")
+}
+
+fn keys_in_words(keys: KeyChoice) -> String {
+    match keys {
+        KeyChoice::Conflict { share, own_keys } => format!(
+            "{} one key that all share, else one of {own_keys} of the client's own",
+            format_share(share)
+        ),
+        KeyChoice::Uniform { keys } => format!("{keys} keys, all alike"),
+        KeyChoice::Zipf { keys, theta } => format!("{keys} keys by Zipf's law, theta {theta}"),
+    }
+}
+
+fn thresholds_in_words(experiment: &Experiment) -> String {
+    let limits = experiment.thresholds;
+    let latencies = [("p50", limits.p50), ("p99", limits.p99), ("p99.9", limits.p99_9)];
+    let latency = |(name, limit): (&str, Option<Duration>)| {
+        limit.map(|limit| format!("{name} at most {}", format_duration(limit)))
+    };
+    let errors =
+        limits.errors.map(|errors| format!("at most {}", counted(errors as usize, "error")));
+    let all: Vec<String> = latencies.into_iter().filter_map(latency).chain(errors).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
+/// The least latency at each site, a row a mode.
+fn bounds_table(experiment: &Experiment) -> String {
+    let sites = &experiment.network.sites;
+    if experiment.network.rtt.is_none() {
+        return "The least possible latency is not known: the file has no round-trip times.\n"
+            .to_owned();
+    }
+    let labels = experiment.modes.iter().map(|mode| mode.label.chars().count());
+    let first = labels.max().unwrap_or(0);
+    let mut text = "The least latency that the network allows, in ms:\n".to_owned();
+    let mut row = |label: &str, cells: &mut dyn Iterator<Item = String>| {
+        let _ = write!(text, "  {label:<first$}");
+        for (cell, site) in cells.zip(sites) {
+            let _ = write!(text, "  {cell:>width$}", width = site.len().max(6));
+        }
+        text.push('\n');
+    };
+    row("", &mut sites.iter().cloned());
+    for mode in &experiment.modes {
+        let bound = |site| experiment.bound_ms(mode, site);
+        let cell = |site| bound(site).map_or("-".to_owned(), |ms| format!("{ms:.1}"));
+        row(&mode.label, &mut (0..sites.len()).map(cell));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn experiment(text: &str) -> Experiment {
+        Experiment::parse("test", text, Path::new("."), &[]).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    const TWO_MODES: &str = "
+name: two
+modes: [paxos, { mode: paxos, label: regular, leader: b, variant: regular }]
+network:
+  sites: [a, b, c]
+  rtt: { source: a test, sites: [a, b, c], rtt_ms: { a: { b: 10, c: 20 }, b: { c: 40 } } }
+phases: { warmup: 5s, measure: 25s, repeat: 3 }
+";
+
+    #[test]
+    fn repetitions_interleave_the_modes_and_take_turns_in_who_comes_first() {
+        let plan = Plan::of(&experiment(TWO_MODES));
+        let order: Vec<_> = plan.runs.iter().map(|run| (run.repeat, run.mode)).collect();
+        assert_eq!(order, [(0, 0), (0, 1), (1, 1), (1, 0), (2, 0), (2, 1)]);
+    }
+
+    #[test]
+    fn the_modes_of_a_repetition_share_a_seed_and_repetitions_do_not() {
+        let plan = Plan::of(&experiment(TWO_MODES));
+        let seeds: Vec<u64> = plan.runs.iter().map(|run| run.seed).collect();
+        assert!(seeds[0] == seeds[1] && seeds[2] == seeds[3]);
+        assert!(seeds[0] != seeds[2] && seeds[2] != seeds[4] && seeds[0] != seeds[4]);
+        assert_ne!(run_seed(7, 1), run_seed(8, 0));
+    }
+
+    #[test]
+    fn durations_are_said_as_people_say_them() {
+        let said = |s| person_duration(Duration::from_secs(s));
+        assert_eq!(said(36), "36s");
+        assert_eq!(said(180), "3 min");
+        assert_eq!(said(3725), "1 h 2 min 5 s");
+        assert_eq!(person_duration(Duration::from_millis(1500)), "1500ms");
+    }
+
+    #[test]
+    fn the_plan_says_what_will_run_and_the_bounds_of_each_mode_and_site() {
+        let expected = "\
+two: 6 runs, 3 min of load; starting, stopping and checking each run comes on top
+  mode        paxos: paxos, leader a, variant multi, pipeline 256, batch 4096
+  mode        regular: paxos, leader b, variant regular, pipeline 256, batch 4096
+  sites       a, b, c
+  network     delayed by each process; times from a test
+  clients     10 at each of 3 sites, 30 in all
+  arrival     200/s a site, evenly spaced; 600/s in all
+  operations  put 50%, get 50%
+  keys        2% one key that all share, else one of 1000 of the client's own
+  values      16B
+  phases      5s warm-up, 25s measured, 3 repeats of each mode
+  faults      none
+  check       every operation is recorded, the history checked for linearizability
+  thresholds  none
+The least latency that the network allows, in ms:
+                a       b       c
+  paxos      10.0    20.0    30.0
+  regular    30.0    20.0    60.0
+";
+        assert_eq!(describe(&experiment(TWO_MODES)), expected);
+    }
+}

@@ -130,7 +130,9 @@ pub fn parse_rate(text: &str) -> Result<f64, BadQuantity> {
         ("/s", Ok(rate)) if rate.is_finite() && rate > 0.0 => Ok(rate),
         ("/s", _) => bad(format!("the rate `{text}` is not above 0/s"), "200/s".to_owned()),
         ("", _) => bad(format!("`{text}` has no unit"), format!("{number}/s")),
-        _ => bad(format!("a rate has no unit `{unit}`"), format!("a number before /s, as 200/s,")),
+        _ => {
+            bad(format!("a rate has no unit `{unit}`"), "a number before /s, as 200/s,".to_owned())
+        }
     }
 }
 
@@ -149,7 +151,11 @@ pub fn parse_share(text: &str) -> Result<f64, BadQuantity> {
     match (unit, format!("{number}e-2").parse::<f64>()) {
         ("%", Ok(share)) if share <= 1.0 => Ok(share),
         ("%", _) => bad(format!("`{text}` is more than 100%"), "a share up to 100%".to_owned()),
-        ("", _) => bad(format!("`{text}` has no unit"), format!("{number}%")),
+        // Who writes 0.5 rather than 5 means a half.
+        ("", _) => match number.parse::<f64>() {
+            Ok(share) if share < 1.0 => bad(format!("`{text}` has no unit"), format_share(share)),
+            _ => bad(format!("`{text}` has no unit"), format!("{number}%")),
+        },
         _ => bad(format!("a percentage has no unit `{unit}`"), format!("{number}%")),
     }
 }
@@ -186,7 +192,10 @@ impl Family {
 
     /// Whole units, as large as possible: decimal, so that a person reads them.
     fn format(&self, amount: u64) -> String {
-        let exact = |&&(_, factor): &&(&str, u64)| amount >= factor && amount % factor == 0;
+        if amount == 0 {
+            return format!("0{}", self.usual);
+        }
+        let exact = |&&(_, factor): &&(&str, u64)| amount.is_multiple_of(factor);
         let (unit, factor) = self.units.iter().rev().find(exact).unwrap_or(&self.units[0]);
         format!("{}{unit}", amount / factor)
     }
@@ -250,6 +259,15 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_nanos(ns)), "{text}");
         }
+    }
+
+    #[test]
+    fn quantities_are_written_in_the_largest_unit_that_is_whole() {
+        let written = |ms| format_duration(Duration::from_millis(ms));
+        assert_eq!([written(0), written(250), written(1500)], ["0s", "250ms", "1500ms"]);
+        assert_eq!([written(90_000), written(3_600_000)], ["90s", "1h"]);
+        assert_eq!([format_bytes(16), format_bytes(64_000)], ["16B", "64KB"]);
+        assert_eq!([format_bytes(1 << 30), format_bandwidth(1_500_000)], ["1GiB", "1500kbit/s"]);
     }
 
     #[test]

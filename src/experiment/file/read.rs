@@ -51,11 +51,13 @@ impl Display for Problem {
 pub(crate) struct Report<'a> {
     document: &'a Document,
     problems: RefCell<Vec<Problem>>,
+    /// Those of files that this one refers to.
+    problems_elsewhere: RefCell<Vec<Problem>>,
 }
 
 impl<'a> Report<'a> {
     pub(crate) fn new(document: &'a Document) -> Self {
-        Report { document, problems: RefCell::default() }
+        Report { document, problems: RefCell::default(), problems_elsewhere: RefCell::default() }
     }
 
     /// The whole document.
@@ -63,16 +65,17 @@ impl<'a> Report<'a> {
         At { report: self, node: &self.document.root, path: Vec::new() }
     }
 
-    /// The problems found, in the order of the file.
+    /// The problems found, in the order of the file; then those of other files.
     pub(crate) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.place);
+        problems.extend(self.problems_elsewhere.into_inner());
         problems
     }
 
     /// Adds problems of another file that this one refers to.
     pub(crate) fn extend(&self, problems: Vec<Problem>) {
-        self.problems.borrow_mut().extend(problems);
+        self.problems_elsewhere.borrow_mut().extend(problems);
     }
 
     /// Reports a problem of the key `under` below `path`, or of `path` itself.
@@ -115,6 +118,9 @@ impl<'a> At<'a> {
 
     /// Reports that the value is not what was expected.
     fn not_a<T>(&self, expected: &str, instead: &str) -> Option<T> {
+        if *self.value() == Value::Null {
+            return self.wrong(format!("is empty; write {instead} or remove the key"));
+        }
         self.wrong(format!(
             "{} is not {expected}; write {instead} instead",
             self.value().describe()
@@ -156,9 +162,19 @@ impl<'a> At<'a> {
 
     /// A map with the keys `known`; any other is reported.
     pub(crate) fn fields(&self, known: &[&str], example: &str) -> Option<Fields<'a>> {
+        self.fields_beside(known, &[], example)
+    }
+
+    /// As [`At::fields`], with keys that are let pass but not suggested.
+    pub(crate) fn fields_beside(
+        &self,
+        known: &[&str],
+        silent: &[&str],
+        example: &str,
+    ) -> Option<Fields<'a>> {
         let entries = self.entries(example)?;
         for (key, at) in &entries {
-            if !known.contains(key) {
+            if !known.contains(key) && !silent.contains(key) {
                 at.wrong_key(unknown("key", key, known));
             }
         }
@@ -169,7 +185,10 @@ impl<'a> At<'a> {
     pub(crate) fn text(&self, example: &str) -> Option<&'a str> {
         match self.value() {
             Value::Text(text) => Some(text),
-            _ => self.not_a("a text", example),
+            other => match other.scalar_text() {
+                Some(text) => self.not_a("a text", &format!("\"{text}\", in quotes,")),
+                None => self.not_a("a text", example),
+            },
         }
     }
 
@@ -189,9 +208,8 @@ impl<'a> At<'a> {
     /// One of a few words.
     pub(crate) fn word<T: Copy>(&self, what: &str, words: &[(&str, T)]) -> Option<T> {
         let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
-        let text = match self.value() {
-            Value::Text(text) => text,
-            _ => return self.not_a(&format!("a {what}"), &one_of(&names)),
+        let Value::Text(text) = self.value() else {
+            return self.not_a(&format!("a {what}"), &one_of(&names));
         };
         match words.iter().find(|(name, _)| name == text) {
             Some((_, meaning)) => Some(*meaning),
@@ -383,9 +401,11 @@ pub(crate) fn one_of(names: &[&str]) -> String {
 /// The name that was probably meant.
 pub(crate) fn nearest<'a>(given: &str, names: &[&'a str]) -> Option<&'a str> {
     let given = given.to_lowercase().replace('-', "_");
-    let distance = |name: &&&'a str| edit_distance(&given, name);
-    let best = names.iter().min_by_key(distance)?;
-    (distance(&best) <= (best.len() / 3).max(1)).then_some(*best)
+    // Another number means another thing: who writes p95 does not mean p99.
+    let digits = |name: &str| name.matches(|c: char| c.is_ascii_digit()).collect::<String>();
+    let alike = names.iter().copied().filter(|name| digits(name) == digits(&given));
+    let best = alike.min_by_key(|name| edit_distance(&given, name))?;
+    (edit_distance(&given, best) <= (best.len() / 3).max(1)).then_some(best)
 }
 
 /// How many letters must be added, removed, replaced or swapped with the next (Damerau,

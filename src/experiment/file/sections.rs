@@ -10,6 +10,7 @@ use super::{Workload, write};
 use crate::cluster::{ProtocolChoice, TransportOptions};
 use crate::command::{SESSION_WINDOW, VALUE_BYTES_MAX};
 use crate::experiment::network::{Matrix, read_rtt, read_sites};
+use crate::experiment::units::format_duration;
 use crate::kv::SESSIONS_MAX;
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
 use crate::protocol::paxos::{PaxosOptions, Variant};
@@ -27,7 +28,7 @@ const OWN_KEYS: u64 = 1000;
 /// How far shares may be from 100 % by rounding.
 const SHARES_TOLERANCE: f64 = 1e-9;
 
-pub(super) const ROOT_KEYS: [&str; 12] = [
+const ROOT_KEYS: [&str; 10] = [
     "name",
     "seed",
     "modes",
@@ -38,9 +39,9 @@ pub(super) const ROOT_KEYS: [&str; 12] = [
     "transport",
     "check",
     "thresholds",
-    "faults",
-    "sweep",
 ];
+/// Keys of later versions.
+const KEYS_NOT_BUILT: [&str; 2] = ["faults", "sweep"];
 
 /// Reads the whole file. None stands for problems, which were reported; problems may have been
 /// reported beside a value as well.
@@ -48,7 +49,8 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
     if *root.value() == Value::Null {
         return root.wrong("the file is empty; write name, modes and network in it");
     }
-    let fields = root.fields(&ROOT_KEYS, "name: …, modes: […], network: {…}")?;
+    let fields =
+        root.fields_beside(&ROOT_KEYS, &KEYS_NOT_BUILT, "keys such as name, modes and network")?;
     refuse_what_is_not_built(&fields);
     let name = fields.need("name", "quickstart", |at| at.name("quickstart"));
     let seed = fields.or("seed", 7, |at| at.count(0..=u64::MAX, 7));
@@ -78,7 +80,7 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
 }
 
 fn refuse_what_is_not_built(fields: &Fields<'_>) {
-    for key in ["faults", "sweep"] {
+    for key in KEYS_NOT_BUILT {
         let Some(at) = fields.get(key) else { continue };
         let empty = match at.value() {
             Value::List(items) => items.is_empty(),
@@ -202,17 +204,21 @@ fn read_paxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<PaxosOpti
         retransmit_ms: retransmit_ms?,
         log_instances_max: log_instances_max?,
     };
-    if options.election_timeout_ms <= options.heartbeat_ms {
-        let at = fields.get("election_timeout").unwrap_or(fields.at());
-        return at.wrong(format!(
-            "a replica would be suspected after {}ms, before its next heartbeat after {}ms; \
-             write election_timeout: {}ms or more",
-            options.election_timeout_ms,
-            options.heartbeat_ms,
-            10 * options.heartbeat_ms
-        ));
-    }
+    check_timeouts(fields, &options)?;
     Some(options)
+}
+
+fn check_timeouts(fields: &Fields<'_>, options: &PaxosOptions) -> Option<()> {
+    let (timeout_ms, heartbeat_ms) = (options.election_timeout_ms, options.heartbeat_ms);
+    if timeout_ms > heartbeat_ms {
+        return Some(());
+    }
+    let at = fields.get("election_timeout").unwrap_or(fields.at());
+    let enough = format_duration(Duration::from_millis(heartbeat_ms.saturating_mul(10)));
+    at.wrong(format!(
+        "a replica would be suspected after {timeout_ms}ms, before its next heartbeat after \
+         {heartbeat_ms}ms; write election_timeout: {enough} or more"
+    ))
 }
 
 fn read_leader(at: &At<'_>, sites: Option<&[String]>) -> Option<u8> {
@@ -240,7 +246,7 @@ fn read_network(at: &At<'_>, folder: &Path) -> Option<Network> {
     let jitter = fields.or("jitter", Duration::ZERO, At::duration);
     let loss = fields.or("loss", 0.0, |at| below_all(at, "lost"));
     let reorder = fields.or("reorder", 0.0, |at| below_all(at, "reordered"));
-    let bandwidth_bps = fields.or("bandwidth", None, read_bandwidth);
+    let bandwidth_bps = fields.or("bandwidth", 0, read_bandwidth);
     let (sites, shaping, matrix) = (sites?, shaping?, matrix?);
     let rtt = match matrix {
         Some(matrix) => Some(part_for(&sites, &matrix, &fields)?),
@@ -255,7 +261,7 @@ fn read_network(at: &At<'_>, folder: &Path) -> Option<Network> {
         jitter: jitter?,
         loss: loss?,
         reorder: reorder?,
-        bandwidth_bps: bandwidth_bps?,
+        bandwidth_bps: bandwidth_bps.map(|limit| (limit > 0).then_some(limit))?,
         shaping,
     };
     check_unshaped(&fields, &network);
@@ -295,13 +301,14 @@ fn below_all(at: &At<'_>, what: &str) -> Option<f64> {
     }
 }
 
-fn read_bandwidth(at: &At<'_>) -> Option<Option<u64>> {
+/// A link's rate in bits a second; 0 stands for no limit.
+fn read_bandwidth(at: &At<'_>) -> Option<u64> {
     if matches!(at.value(), Value::Text(text) if text == write::UNLIMITED) {
-        return Some(None);
+        return Some(0);
     }
     match at.bandwidth()? {
         0 => at.wrong("nothing passes a link of 0bit/s; write unlimited or more than 0"),
-        bits_per_s => Some(Some(bits_per_s)),
+        bits_per_s => Some(bits_per_s),
     }
 }
 

@@ -69,10 +69,10 @@ impl Document {
     /// Reads the text; the error says what is not YAML, and where if that is known.
     pub(crate) fn parse(name: &str, text: &str) -> Result<Document, (Option<Place>, String)> {
         let root = parse_node(text).map_err(|e| {
-            // The message ends with places that the caller writes in front of it.
-            let message = e.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default();
-            (place_of(&e), message.trim_end_matches('.').to_owned())
+            let (place, message) = (place_of(&e), e.to_string());
+            // The caller writes the place in front of the message.
+            let said = place.map(|at| format!(" at line {} column {}", at.line, at.column));
+            (place, message.replacen(&said.unwrap_or_default(), "", 1))
         })?;
         let (name, text) = (name.to_owned(), text.to_owned());
         Ok(Document { name, text, root, overrides: Vec::new() })
@@ -81,7 +81,9 @@ impl Document {
     /// Puts a value where the override says; the error says why it cannot be put there.
     pub(crate) fn apply(&mut self, change: &Override) -> Result<(), String> {
         let by = Some(self.overrides.len());
-        let node = put(&mut self.root, &change.path, change.value.clone(), by)?;
+        expand_short_mode(&mut self.root, &change.path);
+        let node = put(&mut self.root, &change.path, 0, by)?;
+        node.value = change.value.clone();
         node.set_by = by;
         self.overrides.push(change.text.clone());
         Ok(())
@@ -118,43 +120,58 @@ fn place_of(error: &serde_yaml::Error) -> Option<Place> {
     error.location().map(|at| Place { line: at.line(), column: at.column() })
 }
 
-/// Finds or makes the node at `path`, and puts `value` there.
+/// `modes: [paxos]` is short for `modes: [{ mode: paxos }]`: makes it long where `path` leads into it.
+fn expand_short_mode(root: &mut Node, path: &[String]) {
+    let [first, index, _, ..] = path else { return };
+    let Value::Map(entries) = &mut root.value else { return };
+    let modes = entries.iter_mut().find(|(key, _)| key == "modes" && key == first);
+    let Some((_, Node { value: Value::List(modes), .. })) = modes else { return };
+    let mode = index.parse::<usize>().ok().and_then(|index| modes.get_mut(index));
+    if let Some(mode) = mode
+        && matches!(mode.value, Value::Text(_))
+    {
+        let name = Node { value: mode.value.clone(), set_by: mode.set_by };
+        mode.value = Value::Map(vec![("mode".to_owned(), name)]);
+    }
+}
+
+/// Finds or makes the node that `path` leads to from `node`, which its first `depth` steps led to.
 fn put<'a>(
     node: &'a mut Node,
     path: &[String],
-    value: Value,
+    depth: usize,
     by: Option<usize>,
 ) -> Result<&'a mut Node, String> {
-    let Some((first, rest)) = path.split_first() else {
-        node.value = value;
-        return Ok(node);
-    };
+    let Some(step) = path.get(depth) else { return Ok(node) };
     if node.value == Value::Null {
         node.value = Value::Map(Vec::new());
     }
     match &mut node.value {
         Value::List(items) => {
             let count = items.len();
-            let item = first.parse::<usize>().ok().and_then(|index| items.get_mut(index));
-            let none = || {
-                format!(
-                    "the list there has {count} entries, counted from 0, and no `{first}`; write \
-                     the number of one of them"
-                )
-            };
-            put(item.ok_or_else(none)?, rest, value, by)
+            let item = step.parse::<usize>().ok().and_then(|index| items.get_mut(index));
+            put(item.ok_or_else(|| no_entry(step, count))?, path, depth + 1, by)
         }
         Value::Map(entries) => {
-            let index = entries.iter().position(|(key, _)| key == first).unwrap_or_else(|| {
-                entries.push((first.clone(), Node { value: Value::Null, set_by: by }));
+            let index = entries.iter().position(|(key, _)| key == step).unwrap_or_else(|| {
+                entries.push((step.clone(), Node { value: Value::Null, set_by: by }));
                 entries.len() - 1
             });
-            put(&mut entries[index].1, rest, value, by)
+            put(&mut entries[index].1, path, depth + 1, by)
         }
         other => Err(format!(
-            "the file has {} there, which has no `{first}`; set the whole of it, as in a={{ {first}: … }}",
-            other.describe()
+            "the file has {} there, which has no `{step}`; write {}={{ {step}: … }} instead",
+            other.describe(),
+            path[..depth].join(".")
         )),
+    }
+}
+
+fn no_entry(step: &str, count: usize) -> String {
+    match count {
+        0 => format!("the list there is empty and has no `{step}`; write the whole list instead"),
+        1 => format!("the list there has no `{step}`; write 0, its only entry, instead"),
+        _ => format!("the list there has no `{step}`; write 0 to {} instead", count - 1),
     }
 }
 
@@ -228,6 +245,10 @@ impl<'de> Visitor<'de> for ReadValue {
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
         Ok(Value::Null)
     }
 

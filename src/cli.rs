@@ -1,0 +1,333 @@
+//! The command lines of the three binaries: what `--help`, the man pages and the completions say
+//! all comes from here.
+//!
+//! Bad usage ends a binary with [`ExitCode::BadUsage`], as clap does by itself.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+use crate::experiment::file::Override;
+
+/// What a binary's end means to a script.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Done, and what was to be verified is.
+    Done = 0,
+    /// It could not run: a file could not be written, a process did not start.
+    CouldNotRun = 1,
+    /// The command line or a file is wrong; the message says where.
+    BadUsage = 2,
+    /// A history is not linearizable, or replicas differ.
+    Violation = 3,
+    /// The results mean nothing: the load generator could not keep its schedule, or the network was
+    /// not what the file says.
+    Void = 4,
+    /// The results are good, but miss a threshold that the file states.
+    ThresholdMissed = 5,
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        std::process::ExitCode::from(code as u8)
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done and verified
+  1  could not run
+  2  bad usage or a bad file
+  3  a consistency violation was found
+  4  the run is void: the load generator could not keep its schedule, or the network was not
+     what the file says
+  5  a threshold that the file states was missed";
+
+/// Measures the Paxos family of consensus protocols over real networks.
+///
+/// An experiment file says which protocols, on which network, under which load. `paxbench run` starts
+/// the replicas and load generators, measures, checks every history for linearizability, and reports.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "paxbench", version, propagate_version = true, after_help = EXIT_CODES)]
+pub struct Paxbench {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// The commands of `paxbench`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Action {
+    /// Run an experiment and report.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Say what is wrong with an experiment file, or what it would run.
+    #[command(after_help = VALIDATE_EXAMPLES)]
+    Validate(ExperimentArgs),
+    /// Check a finished run again, from its recorded histories.
+    #[command(after_help = "Example:\n  paxbench check results/quickstart/20261120T204300Z")]
+    Check(CheckArgs),
+    /// Draw the tables and figures of finished runs again, from their stored data.
+    #[command(after_help = "Example:\n  paxbench report results/quickstart/20261120T204300Z")]
+    Report(ReportArgs),
+    /// Make the identities of a cluster: its authority and one certificate for each process.
+    #[command(after_help = "Example:\n  paxbench certs --cluster cluster.yaml --out certs")]
+    Certs(CertsArgs),
+    /// Print a shell's completions.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Print a manual page.
+    #[command(after_help = "Examples:\n  paxbench man | man -l -\n  paxbench man run | man -l -")]
+    Man(ManArgs),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  paxbench run configs/quickstart.yaml
+  paxbench run configs/quickstart.yaml --set phases.repeat=1 --set modes.0.leader=tokyo
+  paxbench run configs/quickstart.yaml --set workload.arrival.open=500/s --out /tmp/results
+  paxbench run configs/soak.yaml --dry-run";
+
+const VALIDATE_EXAMPLES: &str = "\
+Examples:
+  paxbench validate configs/quickstart.yaml
+  paxbench validate configs/quickstart.yaml --set 'workload.arrival={closed: 1}'";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  paxbench completions bash > ~/.local/share/bash-completion/completions/paxbench
+  paxbench completions zsh > ~/.zfunc/_paxbench
+  paxbench completions fish > ~/.config/fish/completions/paxbench.fish";
+
+/// An experiment file and changes to it.
+#[derive(Clone, Debug, Args)]
+pub struct ExperimentArgs {
+    /// The experiment file.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Change one value of the file, such as phases.repeat=1; may be given again.
+    ///
+    /// The path is made of keys, and of numbers from 0 for the entries of lists. The value is YAML:
+    /// a word, a quantity with its unit, or a whole map in quotes.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub overrides: Vec<Override>,
+}
+
+/// Arguments of `paxbench run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// What to run.
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// Where results go: into NAME/TIMESTAMP in this directory.
+    #[arg(long, value_name = "DIR", default_value = "results", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// Print the plan and run nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask before a long run.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Arguments of `paxbench check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// A run's directory, with `summary.json` and `history/`.
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
+}
+
+/// Arguments of `paxbench report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// Directories of runs, each with its `summary.json`.
+    #[arg(value_name = "DIR", required = true, value_hint = ValueHint::DirPath)]
+    pub directories: Vec<PathBuf>,
+}
+
+/// Arguments of `paxbench certs`.
+#[derive(Clone, Debug, Args)]
+pub struct CertsArgs {
+    /// Where the identities go: `ca.pem`, and `NAME.pem` and `NAME.key.pem` for each process.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: PathBuf,
+    /// The cluster file, which names the processes.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub cluster: PathBuf,
+}
+
+/// Arguments of `paxbench completions`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Arguments of `paxbench man`.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ManArgs {
+    /// Which page: a command's, or a worker's; else the overview.
+    #[arg(value_name = "PAGE")]
+    pub page: Option<ManPage>,
+}
+
+/// The manual's pages beside the overview.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ManPage {
+    /// `paxbench run`.
+    Run,
+    /// `paxbench validate`.
+    Validate,
+    /// `paxbench check`.
+    Check,
+    /// `paxbench report`.
+    Report,
+    /// `paxbench certs`.
+    Certs,
+    /// `paxbench-replica`.
+    PaxbenchReplica,
+    /// `paxbench-load`.
+    PaxbenchLoad,
+}
+
+/// Hosts one replica of a cluster.
+///
+/// It reads the cluster file, loads its identity, connects to the other replicas and serves clients
+/// until it is told to stop (SIGTERM, SIGINT). `paxbench run` starts it; a person needs it only to run
+/// a cluster by hand.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "paxbench-replica",
+    version,
+    after_help = "Example:\n  paxbench-replica --config cluster.yaml --node virginia"
+)]
+pub struct ReplicaArgs {
+    /// The cluster file.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// The replica's name in it.
+    #[arg(long, value_name = "NAME")]
+    pub node: String,
+}
+
+/// Generates the load of one site.
+///
+/// It reads the cluster file with the load plan in it, connects to the replicas, nearest first, and
+/// runs the site's clients. `paxbench run` starts it; a person needs it only to run a cluster by hand.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "paxbench-load",
+    version,
+    after_help = "Example:\n  paxbench-load --config cluster.yaml --site virginia"
+)]
+pub struct LoadArgs {
+    /// The cluster file.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// The site whose clients it runs.
+    #[arg(long, value_name = "NAME")]
+    pub site: String,
+}
+
+/// Writes a shell's completions of `paxbench`.
+pub fn write_completions(shell: Shell, out: &mut dyn io::Write) {
+    clap_complete::generate(shell, &mut Paxbench::command(), "paxbench", &mut &mut *out);
+}
+
+/// Writes a manual page.
+pub fn write_man(page: Option<ManPage>, out: &mut dyn io::Write) -> io::Result<()> {
+    clap_mangen::Man::new(man_command(page)).render(out)
+}
+
+fn man_command(page: Option<ManPage>) -> Command {
+    match page {
+        None => Paxbench::command(),
+        Some(ManPage::PaxbenchReplica) => ReplicaArgs::command(),
+        Some(ManPage::PaxbenchLoad) => LoadArgs::command(),
+        Some(page) => subcommand(page),
+    }
+}
+
+/// A command of `paxbench`, named as a page of its own.
+fn subcommand(page: ManPage) -> Command {
+    let name = page.to_possible_value().map(|value| value.get_name().to_owned());
+    let mut all = Paxbench::command();
+    all.build();
+    let found = all.get_subcommands().find(|command| Some(command.get_name()) == name.as_deref());
+    let command = found.cloned().unwrap_or(all);
+    let title = format!("paxbench-{}", command.get_name());
+    command.display_name(title)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Paxbench::command().debug_assert();
+        ReplicaArgs::command().debug_assert();
+        LoadArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn the_run_command_takes_a_file_and_changes_to_it() {
+        let line = ["paxbench", "run", "q.yaml", "--set", "phases.repeat=1", "--set", "seed=9"];
+        let Action::Run(run) = Paxbench::try_parse_from(line).unwrap().action else { panic!() };
+        assert_eq!(run.experiment.file, PathBuf::from("q.yaml"));
+        assert_eq!(run.experiment.overrides.len(), 2);
+        assert_eq!(run.out, PathBuf::from("results"));
+        assert!(!run.dry_run && !run.yes);
+    }
+
+    #[test]
+    fn bad_usage_ends_with_its_own_exit_code() {
+        let lines: [&[&str]; 5] = [
+            &["paxbench"],
+            &["paxbench", "run"],
+            &["paxbench", "run", "q.yaml", "--set", "phases.repeat"],
+            &["paxbench", "report"],
+            &["paxbench", "completions", "no-shell"],
+        ];
+        for line in lines {
+            let error = Paxbench::try_parse_from(line).unwrap_err();
+            assert_eq!(error.exit_code(), i32::from(ExitCode::BadUsage as u8), "{line:?}");
+        }
+        let error = LoadArgs::try_parse_from(["paxbench-load", "--config", "c"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
+    }
+
+    #[test]
+    fn completions_exist_for_every_shell_and_know_the_commands() {
+        for shell in Shell::value_variants() {
+            let mut out = Vec::new();
+            write_completions(*shell, &mut out);
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.contains("validate") && text.contains("dry-run"), "{shell}");
+        }
+    }
+
+    #[test]
+    fn every_manual_page_names_what_it_is_about() {
+        let mut out = Vec::new();
+        write_man(None, &mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("Exit codes"));
+        for page in ManPage::value_variants() {
+            let mut out = Vec::new();
+            write_man(Some(*page), &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let name = page.to_possible_value().unwrap().get_name().replace("paxbench-", "");
+            assert!(
+                text.starts_with(".ie") && text.contains(&format!("paxbench\\-{name}")),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The experiment file, as users meet it: the files of `configs/`, bad files and what is said of
+//! them, `--set`, and the written copy.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use paxbench::cluster::{ProtocolChoice, TransportOptions};
+use paxbench::experiment::file::{
+    Check, Experiment, LogKind, Mode, Network, Override, Phases, Shaping, Storage, Thresholds,
+    Workload,
+};
+use paxbench::experiment::network::Matrix;
+use paxbench::experiment::plan::{Plan, describe};
+use paxbench::load::plan::{Arrival, KeyChoice, OperationMix};
+use paxbench::protocol::paxos::{PaxosOptions, Variant};
+use proptest::prelude::*;
+
+fn yaml_files(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{folder}: {e}"));
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
+    files.sort();
+    files
+}
+
+/// What a user reads of a bad file, newline at the end.
+fn complaint(path: &Path) -> String {
+    match Experiment::read(path, &[]) {
+        Ok(_) => "nothing is wrong\n".to_owned(),
+        Err(bad) => format!("{bad}\n"),
+    }
+}
+
+/// With `PAXBENCH_BLESS=1` the expectations are written instead: read the difference before you
+/// commit it.
+#[test]
+fn every_bad_file_is_refused_in_the_words_beside_it() {
+    let files = yaml_files("tests/bad_files");
+    assert!(files.len() >= 20, "only {} bad files", files.len());
+    let mut wrong = Vec::new();
+    for file in &files {
+        let (said, beside) = (complaint(file), file.with_extension("expected"));
+        if std::env::var_os("PAXBENCH_BLESS").is_some() {
+            std::fs::write(&beside, &said).unwrap();
+        }
+        let expected = std::fs::read_to_string(&beside).unwrap_or_default();
+        if said != expected {
+            wrong.push(format!("{}\nsaid:\n{said}expected:\n{expected}", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_complaint_names_a_place_and_a_remedy() {
+    for file in yaml_files("tests/bad_files") {
+        for line in complaint(&file).lines() {
+            let numbers = line.splitn(4, ':').skip(1).take(2);
+            let has_place = numbers.clone().count() == 2
+                && numbers.clone().all(|n| n.parse::<usize>().is_ok_and(|n| n > 0));
+            assert!(has_place, "{line}");
+            let remedy = ["write ", "remove ", "mend "].iter().any(|verb| line.contains(verb));
+            assert!(remedy, "{line}");
+        }
+    }
+}
+
+#[test]
+fn every_file_of_configs_is_valid_and_has_a_plan() {
+    let files = yaml_files("configs");
+    for name in ["quickstart", "throughput", "soak"] {
+        assert!(files.iter().any(|file| file.ends_with(format!("{name}.yaml"))), "{name}");
+    }
+    for file in files {
+        let experiment = Experiment::read(&file, &[]).unwrap_or_else(|e| panic!("{e}"));
+        assert!(!Plan::of(&experiment).runs.is_empty());
+        assert!(describe(&experiment).starts_with(&experiment.name));
+    }
+}
+
+#[test]
+fn every_network_of_configs_serves_an_experiment_at_all_its_sites() {
+    let files = yaml_files("configs/networks");
+    assert!(files.len() >= 4);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let sites = text.lines().find(|line| line.starts_with("sites: ")).unwrap();
+        let path = file.file_name().unwrap().to_string_lossy();
+        let text = format!("name: n\nmodes: [paxos]\nnetwork:\n  {sites}\n  rtt: {path}\n");
+        let experiment = Experiment::parse("test", &text, Path::new("configs/networks"), &[])
+            .unwrap_or_else(|e| panic!("{e}"));
+        let matrix = experiment.network.rtt.as_ref().unwrap();
+        assert!(matrix.sites.len() >= 3 && !matrix.source.is_empty());
+    }
+}
+
+#[test]
+fn the_quickstart_means_what_its_comments_say() {
+    let experiment = Experiment::read(Path::new("configs/quickstart.yaml"), &[]).unwrap();
+    let load = experiment.load_plan(11);
+    assert_eq!(load.arrival, Arrival::Constant { rate_per_s: 200.0 });
+    assert_eq!((load.clients_per_site, load.value_bytes, load.seed), (10, 16, 11));
+    assert_eq!((load.operations.put, load.operations.get), (0.5, 0.5));
+    assert_eq!(load.keys, KeyChoice::Conflict { share: 0.02, own_keys: 1000 });
+    assert_eq!((load.warmup, load.measure), (Duration::from_secs(2), Duration::from_secs(10)));
+    assert!(load.record_history);
+    let shaping = experiment.shaping_plan(3).unwrap();
+    assert_eq!(shaping.sites, ["virginia", "california", "oregon", "tokyo", "ireland"]);
+    assert_eq!(shaping.rtt_ms[0], [0.0, 60.0, 73.0, 152.0, 71.0]);
+    assert_eq!((shaping.jitter_ms, shaping.loss, shaping.seed), (0.0, 0.0, 3));
+    let mode = &experiment.modes[0];
+    let bounds: Vec<_> = (0..5).map(|site| experiment.bound_ms(mode, site).unwrap()).collect();
+    assert_eq!(bounds, [71.0, 131.0, 144.0, 223.0, 142.0]);
+    assert_eq!(Plan::of(&experiment).runs.len(), 3);
+}
+
+#[test]
+fn without_a_shaper_there_is_neither_a_plan_for_it_nor_a_bound() {
+    let experiment = Experiment::read(Path::new("configs/throughput.yaml"), &[]).unwrap();
+    assert_eq!(experiment.shaping_plan(1), None);
+    assert_eq!(experiment.bound_ms(&experiment.modes[0], 0), None);
+    assert!(!experiment.load_plan(1).record_history);
+    assert!(describe(&experiment).contains("not known"));
+}
+
+fn with_set(changes: &[&str]) -> Result<Experiment, String> {
+    let overrides: Vec<Override> =
+        changes.iter().map(|change| change.parse()).collect::<Result<_, String>>()?;
+    Experiment::read(Path::new("configs/quickstart.yaml"), &overrides).map_err(|e| e.to_string())
+}
+
+#[test]
+fn set_changes_values_adds_keys_and_replaces_maps_in_order() {
+    let experiment = with_set(&[
+        "phases.repeat=1",
+        "workload.arrival.open=500/s",
+        "modes.0.leader=tokyo",
+        "thresholds.p99=400ms",
+        "workload.keys={ zipf: { n: 10, theta: 0.5 } }",
+        "network.sites=[tokyo, oregon, ireland]",
+        "seed=1",
+        "seed=2",
+    ])
+    .unwrap();
+    assert_eq!((experiment.phases.repeat, experiment.seed), (1, 2));
+    assert_eq!(experiment.workload.arrival, Arrival::Constant { rate_per_s: 500.0 });
+    assert_eq!(experiment.workload.keys, KeyChoice::Zipf { keys: 10, theta: 0.5 });
+    assert_eq!(experiment.thresholds.p99, Some(Duration::from_millis(400)));
+    let ProtocolChoice::Paxos(options) = experiment.modes[0].protocol;
+    assert_eq!(options.leader, 0, "tokyo is the first site now");
+    assert_eq!(experiment.network.rtt.unwrap().rtt_ms[1], [101.0, 0.0, 127.0]);
+}
+
+#[test]
+fn set_reaches_into_a_mode_that_the_file_only_names() {
+    let change = "modes.0.leader=two".parse().unwrap();
+    let experiment = Experiment::read(Path::new("configs/throughput.yaml"), &[change]).unwrap();
+    let ProtocolChoice::Paxos(options) = experiment.modes[0].protocol;
+    assert_eq!(options.leader, 1);
+}
+
+#[test]
+fn what_is_wrong_with_a_set_is_said_of_the_set() {
+    for (change, expected) in [
+        (
+            "phases.repeats=1",
+            "--set phases.repeats=1: phases.repeats: unknown key `repeats`; write repeat instead",
+        ),
+        (
+            "workload.arrival.open=500",
+            "--set workload.arrival.open=500: workload.arrival.open: `500` has no unit; write 500/s instead",
+        ),
+        (
+            "modes.0.leader=london",
+            "--set modes.0.leader=london: modes.0.leader: unknown site `london`; write one of \
+             virginia, california, oregon, tokyo, ireland instead",
+        ),
+        (
+            "modes.3.leader=tokyo",
+            "--set modes.3.leader=tokyo: the list there has no `3`; write 0, its only entry, instead",
+        ),
+        (
+            "name.first=a",
+            "--set name.first=a: the file has `quickstart` there, which has no `first`; write \
+             name={ first: … } instead",
+        ),
+        (
+            "workload={ value: 1B }",
+            "--set workload={ value: 1B }: workload.value: 1B is less than 8B; write 8B or more instead",
+        ),
+        (
+            "phases.repeat",
+            "no `=` in `phases.repeat`; write a path and a value such as phases.repeat=1",
+        ),
+        (
+            "phases..repeat=1",
+            "the path of `phases..repeat=1` has an empty step; write a path and a value such as \
+             phases.repeat=1",
+        ),
+    ] {
+        assert_eq!(with_set(&[change]).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn a_missing_experiment_file_is_said_in_one_line() {
+    let said = complaint(Path::new("configs/no-such-file.yaml"));
+    assert_eq!(
+        said,
+        "configs/no-such-file.yaml: cannot read the experiment file: No such file or directory \
+         (os error 2); give the path of one\n"
+    );
+}
+
+fn durations() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        (1u64..1 << 40).prop_map(Duration::from_nanos),
+        (1u64..10_000).prop_map(Duration::from_secs)
+    ]
+}
+
+fn arrivals() -> impl Strategy<Value = Arrival> {
+    prop_oneof![
+        (0.001..1e7f64).prop_map(|rate_per_s| Arrival::Constant { rate_per_s }),
+        (0.001..1e7f64).prop_map(|rate_per_s| Arrival::Poisson { rate_per_s }),
+        (1usize..16_384).prop_map(|outstanding| Arrival::Closed { outstanding }),
+    ]
+}
+
+fn mixes() -> impl Strategy<Value = OperationMix> {
+    prop::array::uniform6(0u32..1000).prop_filter_map("all zero", |weights| {
+        let sum: u32 = weights.iter().sum();
+        let [put, get, cas, rmw, delete, transfer] =
+            weights.map(|weight| f64::from(weight) / f64::from(sum));
+        (sum > 0).then_some(OperationMix { put, get, cas, rmw, delete, transfer })
+    })
+}
+
+fn key_choices() -> impl Strategy<Value = KeyChoice> {
+    prop_oneof![
+        (0.0..=1.0f64, 1u64..1 << 32)
+            .prop_map(|(share, own_keys)| KeyChoice::Conflict { share, own_keys }),
+        (1u64..1 << 48).prop_map(|keys| KeyChoice::Uniform { keys }),
+        (1u64..1 << 48, 0.001..10.0f64).prop_map(|(keys, theta)| KeyChoice::Zipf { keys, theta }),
+    ]
+}
+
+fn workloads() -> impl Strategy<Value = Workload> {
+    let sizes = (1usize..5000, 8usize..1 << 20);
+    (sizes, arrivals(), mixes(), key_choices(), durations(), durations()).prop_map(
+        |((clients_per_site, value_bytes), arrival, operations, keys, timeout, retry_after)| {
+            Workload {
+                clients_per_site,
+                arrival,
+                operations,
+                keys,
+                value_bytes,
+                timeout,
+                retry_after,
+            }
+        },
+    )
+}
+
+fn modes(sites: u8) -> impl Strategy<Value = Vec<Mode>> {
+    let variants = prop_oneof![Just(Variant::Multi), Just(Variant::Fall), Just(Variant::Regular)];
+    let options = (variants, 0..sites, 1usize..1 << 20, 1usize..1 << 20, 1u64..5000, 1u64..100_000);
+    let options = options.prop_map(|(variant, leader, pipeline, batch, heartbeat_ms, ms)| {
+        let pipeline = if variant == Variant::Fall { 1 } else { pipeline };
+        let election_timeout_ms = heartbeat_ms + ms;
+        let log_instances_max = batch;
+        PaxosOptions {
+            variant,
+            leader,
+            pipeline,
+            batch,
+            heartbeat_ms,
+            election_timeout_ms,
+            retransmit_ms: ms,
+            log_instances_max,
+        }
+    });
+    prop::collection::vec(options, 1..4).prop_map(|all| {
+        let mode = |(n, options)| Mode {
+            label: format!("paxos-{n}"),
+            protocol: ProtocolChoice::Paxos(options),
+        };
+        all.into_iter().enumerate().map(mode).collect()
+    })
+}
+
+fn matrices(sites: usize) -> impl Strategy<Value = Matrix> {
+    prop::collection::vec(0.001..1000.0f64, sites * sites).prop_map(move |times| {
+        let rtt = |a: usize, b: usize| {
+            if a == b { 0.0 } else { times[a.min(b) * sites + a.max(b)] }
+        };
+        Matrix {
+            source: "a test: with \"quotes\", and # marks".to_owned(),
+            sites: (0..sites).map(|n| format!("site-{n}")).collect(),
+            rtt_ms: (0..sites).map(|a| (0..sites).map(|b| rtt(a, b)).collect()).collect(),
+        }
+    })
+}
+
+fn networks(sites: usize) -> impl Strategy<Value = Network> {
+    let shares = (0.0..1.0f64, 0.0..1.0f64);
+    let shaped = (matrices(sites), durations(), shares, prop::option::of(1u64..1 << 50));
+    let shaped = shaped.prop_map(|(matrix, jitter, (loss, reorder), bandwidth_bps)| Network {
+        sites: matrix.sites.clone(),
+        rtt: Some(matrix),
+        jitter,
+        loss,
+        reorder,
+        bandwidth_bps,
+        shaping: Shaping::Endpoint,
+    });
+    let plain = prop::option::of(matrices(sites)).prop_map(move |rtt| Network {
+        sites: (0..sites).map(|n| format!("site-{n}")).collect(),
+        rtt,
+        jitter: Duration::ZERO,
+        loss: 0.0,
+        reorder: 0.0,
+        bandwidth_bps: None,
+        shaping: Shaping::None,
+    });
+    prop_oneof![shaped, plain]
+}
+
+fn transports() -> impl Strategy<Value = TransportOptions> {
+    let numbers = (1usize..=64, 2400u64..1 << 32, 1200u16..65_527);
+    (numbers, 1u32..10_000, 1usize << 16..1 << 40, 1u64..1_000_000).prop_map(
+        |((lanes, initial_window_bytes, mtu_bytes_max), ack, queue_bytes_max, idle_timeout_ms)| {
+            TransportOptions {
+                lanes,
+                initial_window_bytes,
+                mtu_bytes_max,
+                ack_after_packets: ack,
+                queue_bytes_max,
+                idle_timeout_ms,
+            }
+        },
+    )
+}
+
+fn checks() -> impl Strategy<Value = (Check, Thresholds)> {
+    let limits = prop::array::uniform3(prop::option::of(durations()));
+    let check = (any::<bool>(), 1u64 << 20..1 << 50, durations());
+    (check, limits, prop::option::of(any::<u64>())).prop_map(
+        |((history, memory_bytes, timeout), [p50, p99, p99_9], errors)| {
+            (Check { history, memory_bytes, timeout }, Thresholds { p50, p99, p99_9, errors })
+        },
+    )
+}
+
+fn experiments() -> impl Strategy<Value = Experiment> {
+    let sized = (1usize..8).prop_flat_map(|sites| (modes(sites as u8), networks(sites)));
+    let phases = (0u64..100, durations(), 1u32..10_000);
+    (sized, any::<u64>(), workloads(), phases, transports(), checks()).prop_map(
+        |((modes, network), seed, workload, (warmup, measure, repeat), transport, check)| {
+            let warmup = Duration::from_secs(warmup);
+            Experiment {
+                name: "generated".to_owned(),
+                seed,
+                modes,
+                network,
+                workload,
+                phases: Phases { warmup, measure, repeat },
+                storage: Storage { log: LogKind::Memory },
+                transport,
+                check: check.0,
+                thresholds: check.1,
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn an_experiment_that_is_written_and_read_again_is_the_same(experiment in experiments()) {
+        let text = experiment.to_yaml();
+        let again = Experiment::parse("copy.yaml", &text, Path::new("/nowhere"), &[]);
+        prop_assert_eq!(again.map_err(|e| format!("{e}\n{text}")), Ok(experiment));
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "(name|modes|network|sites|: |\\[|\\]|\\{|\\}|,|\n|  |- |&a |\\*a|!t|paxos|5s|-|\"|#|\\PC){0,40}") {
+        let _ = Experiment::parse("any", &text, Path::new("."), &[]);
+    }
+}
