@@ -163,7 +163,7 @@ impl Sample {
 
     fn manifest(&self, directory: &Path) -> Manifest {
         let mut manifest = Manifest::collect(directory);
-        manifest.backend = "quic".to_owned();
+        "quic".clone_into(&mut manifest.backend);
         manifest.seeds = vec![7];
         manifest.notes = vec!["Made up for a test; nothing was measured.".to_owned()];
         manifest.finished = Some(manifest.started);

@@ -1,0 +1,85 @@
+//! The figures of a run. Each says in itself what speaks against the runs that it shows.
+
+mod axes;
+mod canvas;
+mod cdf;
+mod latency;
+mod palette;
+mod sweep;
+mod timeline;
+
+pub use axes::grouped;
+pub use canvas::Drawing;
+
+use super::cells::Cell;
+use crate::experiment::results::TimelineRow;
+use axes::Heading;
+use canvas::Canvas;
+
+/// A figure.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Its file's name, without an ending.
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// What it says to those who cannot see it, with what speaks against it.
+    pub description: String,
+    /// The picture.
+    pub drawing: Drawing,
+}
+
+/// Draws all figures of a run. The error is one line.
+pub fn all(cells: &[Cell<'_>], timeline: &[TimelineRow]) -> Result<Vec<Figure>, String> {
+    let mut points: Vec<usize> = cells.iter().map(|cell| cell.point_index).collect();
+    points.sort_unstable();
+    points.dedup();
+    let mut figures = Vec::new();
+    if points.len() > 1 {
+        figures.push(sweep::draw(cells)?);
+    }
+    for point in &points {
+        let here: Vec<&Cell<'_>> = cells.iter().filter(|c| c.point_index == *point).collect();
+        let suffix = if points.len() > 1 { format!("-{point}") } else { String::new() };
+        figures.push(latency::draw(&here, &suffix)?);
+        figures.push(cdf::draw(&here, &suffix)?);
+        for cell in here {
+            figures.extend(timeline::draw(cell, timeline, &suffix)?);
+        }
+    }
+    Ok(figures)
+}
+
+/// Draws one figure: its heading, then what `paint` draws below it from a height on.
+fn figure(
+    name: String,
+    heading: &Heading,
+    body_height: f64,
+    paint: impl FnOnce(&mut Canvas<'_>, f64),
+) -> Result<Figure, String> {
+    let (top, description) = (heading.height(), heading.words());
+    let drawing = canvas::draw(top + body_height, &heading.title, &description, |canvas| {
+        heading.draw(canvas);
+        paint(canvas, top);
+    });
+    let drawing = drawing.map_err(|why| format!("{name}: {why}"))?;
+    Ok(Figure { name, title: heading.title.clone(), description, drawing })
+}
+
+/// Everything that speaks against the runs of these cells.
+fn warnings(cells: &[&Cell<'_>]) -> Vec<String> {
+    cells.iter().flat_map(|cell| cell.warnings()).collect()
+}
+
+/// ` · POINT` where there is a sweep.
+fn at_point(cell: &Cell<'_>) -> String {
+    if cell.point.is_empty() { String::new() } else { format!(" · {}", cell.point) }
+}
+
+/// `one run` or `3 repeats merged`.
+fn repeats(cell: &Cell<'_>) -> String {
+    match cell.runs.len() {
+        1 => "one run".to_owned(),
+        n => format!("{n} repeats merged"),
+    }
+}
