@@ -21,7 +21,8 @@ use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, ClientConfig, Connecting, Connection, ConnectionError, EndpointConfig,
-    IdleTimeout, Incoming, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    IdleTimeout, Incoming, MtuDiscoveryConfig, Runtime, ServerConfig, TokioRuntime,
+    TransportConfig, VarInt,
 };
 use rustls::crypto::tls13::OkmBlock;
 use rustls::pki_types::CertificateDer;
@@ -164,19 +165,20 @@ impl Endpoint {
         options: &TransportOptions,
         shaper: Option<Shaper>,
     ) -> Result<Endpoint, NetError> {
-        match shaper {
-            None => {}
-            Some(never) => match never {},
-        }
         let transport = Arc::new(transport_config(options)?);
         let socket = bind_socket(address)?;
-        let quinn = quinn::Endpoint::new(
+        let socket = match shaper {
+            Some(shaper) => shaper.wrap(socket),
+            None => TokioRuntime.wrap_udp_socket(socket),
+        };
+        let failed = |e: std::io::Error| NetError::Bind { address, what: e.to_string() };
+        let quinn = quinn::Endpoint::new_with_abstract_socket(
             endpoint_config(identity, options)?,
             Some(server_config(identity, &transport)),
-            socket,
+            socket.map_err(failed)?,
             Arc::new(TokioRuntime),
         )
-        .map_err(|e| NetError::Bind { address, what: e.to_string() })?;
+        .map_err(failed)?;
         let clients = Purpose::ALL.map(|purpose| client_config(identity, &transport, purpose));
         let (handshakes, refusals) = (Mutex::default(), Cell::default());
         Ok(Endpoint { inner: Rc::new(Inner { quinn, clients, handshakes, refusals }) })
@@ -447,10 +449,8 @@ impl quinn::crypto::HmacKey for ResetKey {
     }
 
     fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), quinn::crypto::CryptoError> {
-        match hkdf().hmac_sign(&self.0, data).as_ref() == signature {
-            true => Ok(()),
-            false => Err(quinn::crypto::CryptoError),
-        }
+        let valid = hkdf().hmac_sign(&self.0, data).as_ref() == signature;
+        if valid { Ok(()) } else { Err(quinn::crypto::CryptoError) }
     }
 }
 

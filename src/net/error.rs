@@ -42,6 +42,9 @@ pub enum NetError {
         /// What is wrong, and what is possible.
         what: String,
     },
+    /// Shaping that is impossible.
+    #[error("shaping: {0}")]
+    Shaping(String),
     /// A connection that could not be made.
     #[error("{name} at {address}: cannot connect: {what}")]
     Connect {

@@ -1,5 +1,475 @@
-//! The WAN shaper: not made yet, so that nobody can have one.
+//! The WAN shaper: makes the datagrams that leave a process arrive as over a wide-area network.
+//!
+//! It stands between QUIC and the UDP socket. A datagram to a known member is delayed by half the
+//! round trip between the two sites, so that a round trip takes the whole; it may be delayed more,
+//! lost, sent early so that it overtakes, held up by a link's rate, or dropped because the way is
+//! cut. What is due later waits in a heap (`schedule`), from which a thread of its own sends: the
+//! runtime's thread may be busy when something is due, and its timers are too coarse. The thread
+//! sleeps on a timer file descriptor and never spins, because several processes share a core.
+//! Datagrams that nothing is done to go out directly.
+//!
+//! What each parcel is late (sent against due) is recorded; a run can tell from it whether its
+//! network was the one it asked for.
 
-/// What delays a process's datagrams.
+use std::io::{self, IoSliceMut};
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+
+use hdrhistogram::Histogram;
+use quinn::udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
+
+use super::NetError;
+use super::clock::{Alarm, now_ns};
+use crate::cluster::{ClusterFile, ShapingPlan};
+
+mod schedule;
+
+use schedule::{Counts, Fate, Parcel, Schedule};
+
+/// Parcels taken out under one lock: the runtime's thread must not wait long for it.
+const PARCELS_A_TURN: usize = 32;
+/// The thread is at work and looks at the schedule again before it sleeps.
+const AWAKE: u64 = 0;
+/// Lateness is recorded up to so many microseconds.
+const LATE_US_MAX: u64 = 60_000_000;
+/// How long a full socket is waited for before a parcel is dropped.
+const SOCKET_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+
+/// What the way to one site does to datagrams, in this direction.
+#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinkShape {
+    /// Each is delayed by this, in ms: half a round trip.
+    pub delay_ms: f64,
+    /// And by up to this much more, uniformly, in ms. Datagrams that QUIC hands over together share
+    /// the draw; those handed over at different times may overtake each other.
+    pub jitter_ms: f64,
+    /// The share lost, 0 to 1.
+    pub loss: f64,
+    /// The share sent early by up to a quarter of the delay or 1 ms, so that it overtakes, 0 to 1.
+    pub reorder: f64,
+    /// The rate in bits a second; none for no limit. What would wait longer than 100 ms (or behind
+    /// more than 64 KiB, if that is more) is dropped.
+    pub bandwidth_bps: Option<u64>,
+}
+
+impl LinkShape {
+    /// Whether it does nothing.
+    pub fn is_plain(&self) -> bool {
+        *self == LinkShape::default()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let time = |key: &str, ms: f64| match (0.0..=60_000.0).contains(&ms) {
+            true => Ok(()),
+            false => Err(format!("{key} is {ms}; it must be between 0 and 60000 ms")),
+        };
+        let share = |key: &str, share: f64| match (0.0..=1.0).contains(&share) {
+            true => Ok(()),
+            false => Err(format!("{key} is {share}; it must be between 0 and 1")),
+        };
+        time("the delay", self.delay_ms)?;
+        time("jitter_ms", self.jitter_ms)?;
+        share("loss", self.loss)?;
+        share("reorder", self.reorder)?;
+        match self.bandwidth_bps {
+            Some(bps) if bps < 1000 => {
+                Err(format!("bandwidth_bps is {bps}; it must be at least 1000"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the shaper did so far.
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
+pub struct ShaperReport {
+    /// Parcels (datagrams that left together) that were delayed and sent.
+    pub count: u64,
+    /// Their lateness, sent against due, in microseconds: the median.
+    pub p50_us: u64,
+    /// 99 % are not later.
+    pub p99_us: u64,
+    /// 99.9 % are not later.
+    pub p99_9_us: u64,
+    /// The latest.
+    pub max_us: u64,
+    /// Datagrams lost by chance, as asked for.
+    pub dropped_loss: u64,
+    /// Datagrams dropped because their way was cut, as asked for.
+    pub dropped_cut: u64,
+    /// Datagrams dropped because the link's rate left no room, as asked for.
+    pub dropped_rate: u64,
+    /// Datagrams dropped because too many bytes were on their way: not as asked for.
+    pub dropped_memory: u64,
+    /// Parcels that the system refused to send: not as asked for.
+    pub dropped_socket: u64,
+    /// Datagrams sent early so that they overtake.
+    pub overtaking: u64,
+    /// Bytes on their way now.
+    pub queued_bytes: u64,
+}
+
 #[derive(Debug)]
-pub enum Shaper {}
+struct State {
+    schedule: Schedule,
+    lateness_us: Histogram<u64>,
+    dropped_socket: u64,
+    /// When the thread will wake; [`AWAKE`] while it works.
+    wakes_at_ns: u64,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    alarm: Alarm,
+    sites: Vec<String>,
+    members: Vec<(String, SocketAddr)>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Shapes what leaves one process; [`super::Endpoint::bind`] takes it.
+#[derive(Debug)]
+pub struct Shaper {
+    shared: Arc<Shared>,
+}
+
+impl Shaper {
+    /// The shaper of the member called `name`; none if the cluster file asks for no shaping.
+    ///
+    /// # Errors
+    /// If the member or a site is not known, or the plan is impossible.
+    pub fn for_member(cluster: &ClusterFile, name: &str) -> Result<Option<Shaper>, NetError> {
+        let Some(plan) = &cluster.shaping else { return Ok(None) };
+        let members = || cluster.replicas.iter().chain(&cluster.loads);
+        let me = members()
+            .position(|member| member.name == name)
+            .ok_or_else(|| wrong(format!("no member is called {name:?}")))?;
+        let my_site = site_index(plan, &members().nth(me).expect("just found").site)?;
+
+        // Members draw differently though they share the seed.
+        let mut schedule = Schedule::new(plan.seed.wrapping_add((me as u64 + 1) << 32));
+        for site in 0..plan.sites.len() {
+            schedule.add_link(planned_shape(plan, my_site, site)?);
+        }
+        for member in members() {
+            schedule.add_route(member.address, site_index(plan, &member.site)?);
+        }
+        let members = members().map(|m| (m.name.clone(), m.address)).collect();
+        Ok(Some(Shaper::new(schedule, plan.sites.clone(), members)?))
+    }
+
+    fn new(
+        schedule: Schedule,
+        sites: Vec<String>,
+        members: Vec<(String, SocketAddr)>,
+    ) -> Result<Shaper, NetError> {
+        let alarm = Alarm::new().map_err(|e| wrong(format!("the system gives no timer: {e}")))?;
+        let state = Mutex::new(State {
+            schedule,
+            lateness_us: Histogram::new_with_bounds(1, LATE_US_MAX, 3).expect("valid bounds"),
+            dropped_socket: 0,
+            wakes_at_ns: AWAKE,
+            stopped: false,
+        });
+        Ok(Shaper { shared: Arc::new(Shared { state, alarm, sites, members }) })
+    }
+
+    /// What changes and observes it while it runs.
+    pub fn control(&self) -> ShaperControl {
+        ShaperControl { shared: self.shared.clone() }
+    }
+
+    /// The socket through which QUIC sends, and the thread that sends later.
+    pub(super) fn wrap(self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let sender_socket = socket.try_clone()?;
+        let sender_state = UdpSocketState::new(UdpSockRef::from(&sender_socket))?;
+        let inner = TokioRuntime.wrap_udp_socket(socket)?;
+        let shared = self.shared;
+        let sender = Sender { shared: shared.clone(), socket: sender_socket, state: sender_state };
+        let thread =
+            std::thread::Builder::new().name("shaper".to_owned()).spawn(move || sender.run())?;
+        Ok(Arc::new(ShapedSocket { inner, shared, thread: Some(thread) }))
+    }
+}
+
+fn wrong(what: String) -> NetError {
+    NetError::Shaping(what)
+}
+
+fn site_index(plan: &ShapingPlan, site: &str) -> Result<usize, NetError> {
+    let index = plan.sites.iter().position(|known| known == site);
+    index.ok_or_else(|| {
+        wrong(format!("no site is called {site:?}; there are {}", plan.sites.join(", ")))
+    })
+}
+
+fn planned_shape(plan: &ShapingPlan, from: usize, to: usize) -> Result<LinkShape, NetError> {
+    let (from_name, to_name) = (&plan.sites[from], &plan.sites[to]);
+    let rtt_ms = plan.rtt_ms.get(from).and_then(|row| row.get(to)).ok_or_else(|| {
+        wrong(format!("rtt_ms has no value from {from_name} to {to_name}; add a row or column"))
+    })?;
+    if from == to {
+        return Ok(LinkShape::default());
+    }
+    let shape = LinkShape {
+        delay_ms: rtt_ms / 2.0,
+        jitter_ms: plan.jitter_ms,
+        loss: plan.loss,
+        reorder: plan.reorder,
+        bandwidth_bps: plan.bandwidth_bps,
+    };
+    shape.check().map_err(|what| wrong(format!("{from_name} to {to_name}: {what}")))?;
+    Ok(shape)
+}
+
+/// Changes and observes a shaper while it runs; clones control the same one. Every change holds for
+/// what is sent from then on; what is on its way still arrives.
+#[derive(Clone, Debug)]
+pub struct ShaperControl {
+    shared: Arc<Shared>,
+}
+
+impl ShaperControl {
+    /// What the way to `site` does now.
+    ///
+    /// # Errors
+    /// If the site is not known.
+    pub fn link(&self, site: &str) -> Result<LinkShape, NetError> {
+        let link = self.link_index(site)?;
+        Ok(self.shared.state().schedule.shape(link))
+    }
+
+    /// Gives the way to `site` another shape.
+    ///
+    /// # Errors
+    /// If the site is not known, or the shape impossible.
+    pub fn set_link(&self, site: &str, shape: LinkShape) -> Result<(), NetError> {
+        let link = self.link_index(site)?;
+        shape.check().map_err(|what| wrong(format!("to {site}: {what}")))?;
+        self.shared.state().schedule.set_shape(link, shape);
+        Ok(())
+    }
+
+    /// Drops everything to `site` (also to members at our own).
+    ///
+    /// # Errors
+    /// If the site is not known.
+    pub fn cut(&self, site: &str) -> Result<(), NetError> {
+        let link = self.link_index(site)?;
+        self.shared.state().schedule.set_link_cut(link, true);
+        Ok(())
+    }
+
+    /// Ends [`ShaperControl::cut`].
+    ///
+    /// # Errors
+    /// If the site is not known.
+    pub fn heal(&self, site: &str) -> Result<(), NetError> {
+        let link = self.link_index(site)?;
+        self.shared.state().schedule.set_link_cut(link, false);
+        Ok(())
+    }
+
+    /// Drops everything to the member called `name`, wherever it is.
+    ///
+    /// # Errors
+    /// If the member is not known.
+    pub fn cut_member(&self, name: &str) -> Result<(), NetError> {
+        self.set_member_cut(name, true)
+    }
+
+    /// Ends [`ShaperControl::cut_member`].
+    ///
+    /// # Errors
+    /// If the member is not known.
+    pub fn heal_member(&self, name: &str) -> Result<(), NetError> {
+        self.set_member_cut(name, false)
+    }
+
+    /// What the shaper did so far, and how late.
+    pub fn lateness(&self) -> ShaperReport {
+        let state = self.shared.state();
+        let (late, counts) = (&state.lateness_us, state.schedule.counts());
+        let Counts { lost, cut, rate, memory, overtaking } = counts;
+        ShaperReport {
+            count: late.len(),
+            p50_us: late.value_at_quantile(0.5),
+            p99_us: late.value_at_quantile(0.99),
+            p99_9_us: late.value_at_quantile(0.999),
+            max_us: late.max(),
+            dropped_loss: lost,
+            dropped_cut: cut,
+            dropped_rate: rate,
+            dropped_memory: memory,
+            dropped_socket: state.dropped_socket,
+            overtaking,
+            queued_bytes: state.schedule.bytes() as u64,
+        }
+    }
+
+    fn link_index(&self, site: &str) -> Result<usize, NetError> {
+        let sites = &self.shared.sites;
+        sites.iter().position(|known| known == site).ok_or_else(|| {
+            wrong(format!("no site is called {site:?}; there are {}", sites.join(", ")))
+        })
+    }
+
+    fn set_member_cut(&self, name: &str, cut: bool) -> Result<(), NetError> {
+        let member = self.shared.members.iter().find(|(known, _)| known == name);
+        let (_, address) = member.ok_or_else(|| wrong(format!("no member is called {name:?}")))?;
+        self.shared.state().schedule.set_route_cut(*address, cut);
+        Ok(())
+    }
+}
+
+/// What QUIC takes for its socket.
+#[derive(Debug)]
+struct ShapedSocket {
+    inner: Arc<dyn AsyncUdpSocket>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AsyncUdpSocket for ShapedSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.inner.clone().create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let mut state = self.shared.state();
+        match state.schedule.take_in(now_ns(), transmit) {
+            Fate::Direct => {
+                drop(state);
+                return self.inner.try_send(transmit);
+            }
+            Fate::Taken => {}
+        }
+        match state.schedule.next_due_ns() {
+            Some(due_ns) if due_ns < state.wakes_at_ns => {
+                state.wakes_at_ns = due_ns;
+                self.shared.alarm.set(due_ns);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.inner.poll_recv(cx, buffers, meta)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.inner.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.inner.may_fragment()
+    }
+}
+
+/// Nothing is sent any more, as when a process ends; the port is free once the thread is gone.
+impl Drop for ShapedSocket {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        state.stopped = true;
+        self.shared.alarm.set(now_ns());
+        drop(state);
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say; a panic of it was reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread that sends what is due.
+struct Sender {
+    shared: Arc<Shared>,
+    socket: UdpSocket,
+    state: UdpSocketState,
+}
+
+impl Sender {
+    fn run(&self) {
+        let mut parcels = Vec::with_capacity(PARCELS_A_TURN);
+        let mut lateness_us = Vec::with_capacity(PARCELS_A_TURN);
+        let mut unsent = 0;
+        while self.next_turn(&mut parcels, &mut lateness_us, unsent) {
+            unsent = 0;
+            for parcel in &parcels {
+                lateness_us.push(now_ns().saturating_sub(parcel.due_ns) / 1000);
+                unsent += u64::from(self.send(parcel).is_err());
+            }
+        }
+    }
+
+    /// Hands in what the last turn did, and takes out what is due; sleeps until something is.
+    /// False when the socket is gone.
+    fn next_turn(
+        &self,
+        parcels: &mut Vec<Parcel>,
+        lateness_us: &mut Vec<u64>,
+        unsent: u64,
+    ) -> bool {
+        let mut state = self.shared.state();
+        state.dropped_socket += unsent;
+        for late_us in lateness_us.drain(..) {
+            state.lateness_us.saturating_record(late_us);
+        }
+        for parcel in parcels.drain(..) {
+            state.schedule.recycle(parcel.contents);
+        }
+        while !state.stopped {
+            state.schedule.take_out(now_ns(), PARCELS_A_TURN, parcels);
+            if !parcels.is_empty() {
+                state.wakes_at_ns = AWAKE;
+                return true;
+            }
+            // Set under the lock: an earlier due time that comes meanwhile must win.
+            state.wakes_at_ns = state.schedule.next_due_ns().unwrap_or(u64::MAX);
+            if state.wakes_at_ns != u64::MAX {
+                self.shared.alarm.set(state.wakes_at_ns);
+            }
+            drop(state);
+            self.shared.alarm.wait();
+            state = self.shared.state();
+        }
+        false
+    }
+
+    fn send(&self, parcel: &Parcel) -> io::Result<()> {
+        let socket = UdpSockRef::from(&self.socket);
+        match self.state.send(socket, &parcel.transmit()) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], Some(&SOCKET_WAIT))?;
+                self.state.send(UdpSockRef::from(&self.socket), &parcel.transmit())
+            }
+            result => result,
+        }
+    }
+}

@@ -2,14 +2,14 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use paxbench::cluster::TransportOptions;
-use paxbench::net::{Endpoint, Existing, Identity, Purpose, generate};
+use paxbench::cluster::{ClusterFile, Member, ShapingPlan, TransportOptions};
+use paxbench::net::{Endpoint, Existing, Identity, Purpose, Shaper, ShaperControl, generate};
 use quinn::Connection;
 
 /// Runs a test as a process of paxbench runs: on one thread, with local tasks; fails it rather
@@ -116,4 +116,80 @@ pub async fn join(
 
 pub fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
+}
+
+/// Sends back what comes on every stream that the other side opens.
+pub fn echo(connection: &Connection) {
+    let connection = connection.clone();
+    tokio::task::spawn_local(async move {
+        while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+            tokio::task::spawn_local(async move {
+                while let Ok(Some(chunk)) = receive.read_chunk(usize::MAX, true).await {
+                    if send.write_chunk(chunk.bytes).await.is_err() {
+                        return;
+                    }
+                }
+                let _ = send.finish();
+            });
+        }
+    });
+}
+
+/// Replicas `a` in virginia and `b` in tokyo, at ports that were free a moment ago.
+pub fn cluster_file(rtt_ms: f64) -> ClusterFile {
+    let held = [0, 1].map(|_| UdpSocket::bind(any_port()).unwrap());
+    let member = |index: usize, name: &str, site: &str| Member {
+        name: name.to_owned(),
+        site: site.to_owned(),
+        address: held[index].local_addr().unwrap(),
+    };
+    let sites = ["virginia", "tokyo"].map(str::to_owned).to_vec();
+    let shaping = ShapingPlan {
+        sites,
+        rtt_ms: vec![vec![0.0, rtt_ms], vec![rtt_ms, 0.0]],
+        jitter_ms: 0.0,
+        loss: 0.0,
+        reorder: 0.0,
+        bandwidth_bps: None,
+        seed: 7,
+    };
+    let replicas = vec![member(0, "a", "virginia"), member(1, "b", "tokyo")];
+    let text = r#"{"name": "test", "certs": "", "replicas": [], "loads": [],
+        "protocol": {"mode": "paxos"}}"#;
+    let empty: ClusterFile = serde_json::from_str(text).unwrap();
+    ClusterFile { replicas, shaping: Some(shaping), ..empty }
+}
+
+/// Two endpoints with shaped links between them.
+pub struct Shaped {
+    pub a: Endpoint,
+    pub b: Endpoint,
+    pub a_control: ShaperControl,
+    pub b_control: ShaperControl,
+    pub options: TransportOptions,
+}
+
+impl Shaped {
+    pub fn new(rtt_ms: f64, change: impl FnOnce(&mut ShapingPlan)) -> Shaped {
+        let cluster = Cluster::new(&["a", "b"]);
+        let mut file = cluster_file(rtt_ms);
+        change(file.shaping.as_mut().unwrap());
+        let open = |index: usize| {
+            let member = &file.replicas[index];
+            let shaper = Shaper::for_member(&file, &member.name).unwrap().unwrap();
+            let control = shaper.control();
+            let identity = cluster.identity(&member.name);
+            let options = &cluster.options;
+            let endpoint =
+                Endpoint::bind(&identity, member.address, options, Some(shaper)).unwrap();
+            (endpoint, control)
+        };
+        let ((a, a_control), (b, b_control)) = (open(0), open(1));
+        Shaped { a, b, a_control, b_control, options: cluster.options() }
+    }
+
+    /// A connection from `a` to `b`: the end of `b` and that of `a`.
+    pub async fn connected(&self) -> (Connection, Connection) {
+        join(&self.b, "b", &self.a).await
+    }
 }
