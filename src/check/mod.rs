@@ -1,1 +1,45 @@
 //! Histories and verdicts.
+//!
+//! # The problem
+//!
+//! Clients on several continents read and write a replicated store, and each sees only its own
+//! answers. Did the store behave as one copy would? It did if all operations can be put in one
+//! order in which every answer is right and in which an operation that was answered before another
+//! was asked stands before it (Herlihy & Wing, "Linearizability", 1990). An operation whose outcome
+//! nobody knows may stand anywhere after it was asked, or nowhere.
+//!
+//! # The idea
+//!
+//! To look for such an order is hard in general (Gibbons & Korach, "Testing Shared Memories", 1997,
+//! show it NP-complete), so the work is to search little:
+//!
+//! - *Keys apart.* A history is linearizable if its restriction to each key is (Herlihy & Wing's
+//!   locality; "P-compositionality" in Horn & Kroening, "Faster linearizability checking via
+//!   P-compositionality", 2015). Transfers tie accounts together; each connected set is one part.
+//! - *No search where values tell.* Every written value is unique, so a read names its write.
+//!   Reads, writes, swaps and compare-and-sets of one register are then decided by sorting
+//!   intervals, after Gibbons & Korach's zones; `linearizability/register.rs` gives the argument.
+//! - *Search with a memory for the rest.* Wing & Gong ("Testing and verifying concurrent objects",
+//!   1993) try orders by depth-first search; Lowe ("Testing for linearizability", 2017) adds the
+//!   linked list of what may come next and the memory of situations that led nowhere. Porcupine
+//!   (Athalye) made the combination known. Deletes (absence is not unique) and transfers need it.
+//!
+//! A search has a budget of memory and time. Where it runs out the verdict is
+//! [`Verdict::Unknown`], which is not a success.
+//!
+//! | file | does |
+//! | --- | --- |
+//! | `history.rs` | the history's format: writer, reader, pairing |
+//! | `model.rs` | the sequential store, written independently of [`crate::kv`] |
+//! | `linearizability.rs` | partitions, threads, verdict |
+//! | `linearizability/register.rs` | one register: blocks and zones |
+//! | `linearizability/accounts.rs` | transfers |
+//! | `linearizability/search.rs` | the search that both fall back on |
+//! | `linearizability/explain.rs` | the smallest readable account of a violation |
+
+pub mod history;
+pub mod linearizability;
+mod model;
+
+pub use history::{History, read_history};
+pub use linearizability::{Limits, Verdict, Violation, check};

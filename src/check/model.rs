@@ -1,0 +1,288 @@
+//! The sequential store, as the checker understands it: a second opinion on [`crate::kv`].
+//!
+//! [`RegisterOp`] reduces an operation to what the order of operations must respect: what it saw
+//! before it, and what it left behind. [`TransferOp`] does the same for accounts.
+
+use super::history::{Call, Completion, OperationRecord, Reply, Seen};
+use super::linearizability::search::{Item, Model, NEVER, fingerprint};
+use crate::kv::OPENING_BALANCE;
+
+/// A register's state; `None` is absent, as every register is at first.
+pub(crate) type Register = Option<u64>;
+
+/// What an operation tells about the register before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Before {
+    /// Nothing.
+    Any,
+    /// It held this.
+    Held(Register),
+}
+
+/// What an operation did to a register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum After {
+    /// It left it as it was.
+    Same,
+    /// It holds this from then on.
+    Holds(Register),
+}
+
+/// An operation on one register.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RegisterOp {
+    /// Index into the history.
+    pub(crate) id: u32,
+    /// When it began and ended, and whether it may have had no effect.
+    pub(crate) span: Item,
+    /// What it saw.
+    pub(crate) before: Before,
+    /// What it left.
+    pub(crate) after: After,
+}
+
+impl RegisterOp {
+    /// The token it wrote, if any.
+    pub(crate) fn written(&self) -> Option<u64> {
+        match self.after {
+            After::Holds(register) => register,
+            After::Same => None,
+        }
+    }
+
+    /// The token it saw, if any.
+    pub(crate) fn found(&self) -> Option<u64> {
+        match self.before {
+            Before::Held(register) => register,
+            Before::Any => None,
+        }
+    }
+
+    /// Whether it saw the register absent.
+    pub(crate) fn found_absent(&self) -> bool {
+        self.before == Before::Held(None)
+    }
+}
+
+/// Bytes were returned that no operation wrote.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Corrupt;
+
+/// What of an operation must be ordered, going by what is known at `horizon_ns`: a later answer
+/// counts as unknown. `None` if nothing: it failed, had not begun, or is a read without an answer.
+pub(crate) fn register_op(
+    id: u32,
+    record: &OperationRecord,
+    horizon_ns: u64,
+) -> Result<Option<RegisterOp>, Corrupt> {
+    let Some(span) = span(record, horizon_ns) else { return Ok(None) };
+    let effect = if span.optional {
+        unanswered(record.call)
+    } else {
+        let found = match &record.completion {
+            Completion::Ok(Reply::Found(Seen::Corrupt(_))) => return Err(Corrupt),
+            Completion::Ok(Reply::Found(Seen::Token(token))) => Some(*token),
+            _ => None,
+        };
+        Some(answered(record.call, found))
+    };
+    Ok(effect.map(|(before, after)| RegisterOp { id, span, before, after }))
+}
+
+/// When an operation began and ended; `None` if it cannot have taken effect.
+fn span(record: &OperationRecord, horizon_ns: u64) -> Option<Item> {
+    if record.completion == Completion::Failed || record.invoke_ns > horizon_ns {
+        return None;
+    }
+    let answered = matches!(record.completion, Completion::Ok(_));
+    let end_ns = record.response_ns.filter(|&end| answered && end <= horizon_ns);
+    Some(Item {
+        begin_ns: record.invoke_ns,
+        end_ns: end_ns.unwrap_or(NEVER),
+        optional: end_ns.is_none(),
+        after: None,
+    })
+}
+
+/// The effect of an operation that returned what it found.
+fn answered(call: Call, found: Register) -> (Before, After) {
+    let held = Before::Held(found);
+    match call {
+        Call::Put { value } => (Before::Any, After::Holds(Some(value))),
+        Call::Rmw { new } => (held, After::Holds(Some(new))),
+        Call::Cas { expected, new } if expected == found => (held, After::Holds(Some(new))),
+        Call::Delete if found.is_some() => (held, After::Holds(None)),
+        Call::Get | Call::Cas { .. } | Call::Delete => (held, After::Same),
+        Call::Transfer { .. } => unreachable!("registers see no transfers"),
+    }
+}
+
+/// The effect that an operation without an answer may have had, if it can be seen.
+fn unanswered(call: Call) -> Option<(Before, After)> {
+    match call {
+        Call::Put { value } | Call::Rmw { new: value } => {
+            Some((Before::Any, After::Holds(Some(value))))
+        }
+        Call::Cas { expected, new } => {
+            (expected != Some(new)).then_some((Before::Held(expected), After::Holds(Some(new))))
+        }
+        Call::Delete => Some((Before::Any, After::Holds(None))),
+        Call::Get => None,
+        Call::Transfer { .. } => unreachable!("registers see no transfers"),
+    }
+}
+
+/// A register to which operations are applied one by one: decides any history, also one that
+/// writes a value twice.
+pub(crate) struct RegisterModel<'a> {
+    pub(crate) ops: &'a [RegisterOp],
+    pub(crate) state: Register,
+}
+
+impl RegisterModel<'_> {
+    fn fits(&self, item: usize) -> bool {
+        match self.ops[item].before {
+            Before::Any => true,
+            Before::Held(register) => register == self.state,
+        }
+    }
+}
+
+impl Model for RegisterModel<'_> {
+    type Undo = Register;
+
+    fn apply(&mut self, item: usize) -> Option<Register> {
+        let before = self.state;
+        if !self.fits(item) {
+            return None;
+        }
+        if let After::Holds(register) = self.ops[item].after {
+            self.state = register;
+        }
+        Some(before)
+    }
+
+    fn undo(&mut self, _item: usize, before: Register) {
+        self.state = before;
+    }
+
+    /// A read that fits changes nothing wherever it stands.
+    fn free(&self, item: usize) -> bool {
+        self.ops[item].after == After::Same && self.fits(item)
+    }
+
+    fn rank(&self, _item: usize) -> u8 {
+        0
+    }
+
+    fn fingerprint(&self) -> u128 {
+        match self.state {
+            None => 0,
+            Some(token) => fingerprint(1, token),
+        }
+    }
+}
+
+/// A transfer between two accounts, numbered within their partition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TransferOp {
+    /// When it began and ended, and whether it may have had no effect.
+    pub(crate) span: Item,
+    /// The payer.
+    pub(crate) from: u32,
+    /// The receiver.
+    pub(crate) to: u32,
+    /// How much.
+    pub(crate) amount: u64,
+    /// Whether it moved, and both balances after it; `None` if unknown.
+    pub(crate) outcome: Option<(bool, u64, u64)>,
+}
+
+/// What of a transfer must be ordered at `horizon_ns`, as in [`register_op`].
+pub(crate) fn transfer_op(
+    record: &OperationRecord,
+    accounts: (u32, u32),
+    horizon_ns: u64,
+) -> Option<TransferOp> {
+    let span = span(record, horizon_ns)?;
+    let Call::Transfer { amount, .. } = record.call else {
+        unreachable!("accounts see transfers only")
+    };
+    let outcome = match record.completion {
+        Completion::Ok(Reply::Balances { moved, from, to }) if !span.optional => {
+            Some((moved, from, to))
+        }
+        _ => None,
+    };
+    Some(TransferOp { span, from: accounts.0, to: accounts.1, amount, outcome })
+}
+
+/// All accounts that transfers connect.
+pub(crate) struct AccountsModel<'a> {
+    ops: &'a [TransferOp],
+    balances: Vec<u64>,
+    mark: u128,
+}
+
+impl<'a> AccountsModel<'a> {
+    /// `count` accounts that nobody has touched.
+    pub(crate) fn new(ops: &'a [TransferOp], count: usize) -> Self {
+        AccountsModel { ops, balances: vec![OPENING_BALANCE; count], mark: 0 }
+    }
+
+    /// The balances after an item, and whether it moved anything, if it fits.
+    fn outcome(&self, item: usize) -> Option<(bool, u64, u64)> {
+        let op = &self.ops[item];
+        let (payer, receiver) = (self.balances[op.from as usize], self.balances[op.to as usize]);
+        let outcome = match (payer.checked_sub(op.amount), receiver.checked_add(op.amount)) {
+            (Some(payer), Some(receiver)) => (true, payer, receiver),
+            _ => (false, payer, receiver),
+        };
+        op.outcome.is_none_or(|seen| seen == outcome).then_some(outcome)
+    }
+
+    fn set(&mut self, account: u32, balance: u64) {
+        let slot = &mut self.balances[account as usize];
+        let tag = |balance: u64| fingerprint(u64::from(account) + 1, balance);
+        self.mark ^= tag(*slot) ^ tag(balance);
+        *slot = balance;
+    }
+}
+
+impl Model for AccountsModel<'_> {
+    type Undo = (u64, u64);
+
+    fn apply(&mut self, item: usize) -> Option<(u64, u64)> {
+        let op = &self.ops[item];
+        let (moved, payer, receiver) = self.outcome(item)?;
+        if !moved && op.outcome.is_none() {
+            // A refused transfer that nobody saw is as good as none.
+            return None;
+        }
+        let before = (self.balances[op.from as usize], self.balances[op.to as usize]);
+        self.set(op.from, payer);
+        self.set(op.to, receiver);
+        Some(before)
+    }
+
+    fn undo(&mut self, item: usize, (payer, receiver): (u64, u64)) {
+        let op = &self.ops[item];
+        self.set(op.from, payer);
+        self.set(op.to, receiver);
+    }
+
+    /// A transfer that was refused, or moved nothing, changes nothing wherever it stands.
+    fn free(&self, item: usize) -> bool {
+        let op = &self.ops[item];
+        let idle = op.outcome.is_some_and(|(moved, ..)| !moved) || op.amount == 0;
+        !op.span.optional && idle && self.outcome(item).is_some()
+    }
+
+    fn rank(&self, _item: usize) -> u8 {
+        0
+    }
+
+    fn fingerprint(&self) -> u128 {
+        self.mark
+    }
+}
