@@ -1,0 +1,72 @@
+//! What a person sees on the terminal while an experiment runs.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::experiment::file::Experiment;
+use crate::experiment::results::RunSummary;
+
+/// A bar on standard error; lines only, where that is no terminal.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    runs: usize,
+}
+
+impl Progress {
+    pub(super) fn new(experiment: &Experiment, runs: usize) -> Self {
+        let each = experiment.phases.warmup + experiment.phases.measure;
+        let bar = ProgressBar::new(each.as_millis() as u64);
+        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}");
+        if let Ok(style) = style {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Progress { bar, runs }
+    }
+
+    /// A run begins.
+    pub(super) fn start(&self, index: usize, label: &str, repeat: u32) {
+        let prefix = format!("run {} of {}: {label}, repeat {repeat}", index + 1, self.runs);
+        if self.bar.is_hidden() {
+            eprintln!("{prefix}");
+        }
+        self.bar.set_position(0);
+        self.bar.set_prefix(prefix);
+        self.say("starting");
+    }
+
+    /// Says what is going on.
+    pub(super) fn say(&self, what: impl Into<String>) {
+        self.bar.set_message(what.into());
+    }
+
+    /// Load is applied.
+    pub(super) fn load(&self, since_start: Duration, completed: u64, errors: u64, rate_per_s: f64) {
+        self.bar.set_position(since_start.as_millis() as u64);
+        let failed = if errors > 0 { format!(", {errors} errors") } else { String::new() };
+        self.say(format!("{completed} operations, {rate_per_s:.0}/s{failed}"));
+    }
+
+    /// A run is over; says what it measured in a line that stays.
+    pub(super) fn finished(&self, run: &RunSummary) {
+        let objections = run.verdict.objections();
+        let verdict = match objections.is_empty() {
+            true => "linearizable, converged".to_owned(),
+            false => objections.join("; "),
+        };
+        let line = format!(
+            "{}, repeat {}: {:.0} operations/s; {verdict}",
+            run.label, run.repeat, run.throughput_per_s
+        );
+        match self.bar.is_hidden() {
+            true => eprintln!("{line}"),
+            false => self.bar.println(line),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
