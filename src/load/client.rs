@@ -468,8 +468,7 @@ impl Clients {
             let end = End::TimedOut { process: entry.process, intent };
             self.end(client, &Ended { now_ns, scheduled_ns, kind: intent.kind(), end }, out);
         }
-        let overdue = |queued: &mut Queued| queued.scheduled_ns <= scheduled_max_ns;
-        while let Some(queued) = self.sessions[client].queue.pop_front_if(overdue) {
+        while let Some(queued) = self.sessions[client].give_up_queued(scheduled_max_ns) {
             self.end(client, &unsent(now_ns, queued.scheduled_ns, queued.choice), out);
         }
     }

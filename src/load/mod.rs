@@ -15,13 +15,21 @@
 //! | `recorder` | latencies, intervals, the timeline |
 //! | `report` | what a site hands to the driver |
 //! | `history` | the clients' events, for the checker |
+//! | `links` | connections to the replicas |
+//! | `usage` | what this process uses |
 //! | `run` | the clients over the network and the wall clock |
 
 pub mod arrival;
 pub mod client;
+pub mod history;
+mod links;
 pub mod plan;
 pub mod recorder;
 pub mod report;
+pub mod run;
 pub mod seed;
 pub mod session;
+mod usage;
 pub mod workload;
+
+pub use links::Target;

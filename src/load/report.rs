@@ -53,9 +53,10 @@ impl SiteReport {
             site: site.to_owned(),
             measure_s,
             completed_in_window: record.completed_in_window,
-            throughput_per_s: match measure_s > 0.0 {
-                true => record.completed_in_window as f64 / measure_s,
-                false => 0.0,
+            throughput_per_s: if measure_s > 0.0 {
+                record.completed_in_window as f64 / measure_s
+            } else {
+                0.0
             },
             operations: record.operations,
             schedule_lag_ms: record.schedule_lag_ms,

@@ -127,6 +127,13 @@ impl Session {
         }
     }
 
+    /// Takes the operation that waits longest in the queue, if it was scheduled at
+    /// `scheduled_max_ns` or before.
+    pub(crate) fn give_up_queued(&mut self, scheduled_max_ns: u64) -> Option<Queued> {
+        self.queue.front().filter(|queued| queued.scheduled_ns <= scheduled_max_ns)?;
+        self.queue.pop_front()
+    }
+
     /// The first unanswered command from `sequence` on that was first sent at `sent_max_ns` or
     /// before and is due for a retry at `now_ns`.
     pub(crate) fn next_to_retry(

@@ -242,9 +242,10 @@ impl Workload {
             );
             return refuse("value_bytes", what);
         }
-        let remembered = match plan.operations.cas > 0.0 {
-            true => keys_of_one_client(plan.keys).min(REMEMBERED_MAX).next_power_of_two() as usize,
-            false => 0,
+        let remembered = if plan.operations.cas > 0.0 {
+            keys_of_one_client(plan.keys).min(REMEMBERED_MAX).next_power_of_two() as usize
+        } else {
+            0
         };
         Ok(Workload {
             sums: running_sums(&plan.operations)?,
