@@ -11,7 +11,7 @@ use crate::kv::OPENING_BALANCE;
 pub(crate) type Register = Option<u64>;
 
 /// What an operation tells about the register before it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Before {
     /// Nothing.
     Any,
@@ -20,7 +20,7 @@ pub(crate) enum Before {
 }
 
 /// What an operation did to a register.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum After {
     /// It left it as it was.
     Same,

@@ -34,7 +34,7 @@ impl Partition {
     ) -> Result<(), Stop> {
         if self.is_accounts() {
             let ops = self.transfers(history, horizon_ns);
-            return check_accounts(ops, self.keys.len(), budget);
+            return check_accounts(&ops, self.keys.len(), budget);
         }
         check_register(self.register_ops(history, horizon_ns)?, budget)
     }
