@@ -22,14 +22,16 @@ pub(super) fn page(
     environment.add_template("page", include_str!("page.html")).map_err(|e| one_line(&e))?;
     let page = environment.get_template("page").map_err(|e| one_line(&e))?;
     let manifest = serde_json::to_string_pretty(&results.manifest).map_err(|e| e.to_string())?;
+    let sweep = cells.iter().any(|cell| cell.point_index > 0);
     let values = Page {
         name: name_of(results),
         facts: facts(&results.manifest),
+        debug: results.manifest.environment.profile != "release",
         notes: &results.manifest.notes,
         banner: Banner::of(results, cells),
         modes: cells.iter().map(mode).collect(),
         runs: results.summary.runs.iter().map(run).collect(),
-        figures: figures.iter().map(Picture::of).collect(),
+        figures: figures.iter().enumerate().map(|(i, f)| Picture::of(f, sweep && i > 0)).collect(),
         links: results.manifest.rtt.iter().map(link).collect(),
         shaper: &results.manifest.shaper,
         experiment: &results.experiment,
@@ -43,6 +45,8 @@ pub(super) fn page(
 struct Page<'a> {
     name: String,
     facts: Vec<Fact>,
+    /// Whether this was no release build.
+    debug: bool,
     notes: &'a [String],
     banner: Banner,
     modes: Vec<Mode>,
@@ -98,7 +102,7 @@ struct Banner {
 
 impl Banner {
     fn of(results: &Results, cells: &[Cell<'_>]) -> Banner {
-        let mut warnings: Vec<String> = cells.iter().flat_map(Cell::warnings).collect();
+        let warnings: Vec<String> = cells.iter().flat_map(Cell::warnings).collect();
         let verdicts = || results.summary.runs.iter().map(|run| &run.verdict);
         let (class, headline) = if verdicts().any(Verdict::is_violation) {
             ("bad", "A violation of consistency was found. Do not use these numbers.")
@@ -109,9 +113,6 @@ impl Banner {
         } else {
             ("doubtful", "Not verified: consistency was not shown for every run.")
         };
-        if results.manifest.environment.profile != "release" {
-            warnings.push("This was a debug build: it is slower than a release build.".to_owned());
-        }
         Banner { class, headline: headline.to_owned(), warnings }
     }
 }
@@ -206,12 +207,15 @@ fn run(run: &RunSummary) -> Run {
 #[derive(Serialize)]
 struct Picture<'a> {
     name: &'a str,
+    title: &'a str,
+    /// Whether it is one of the many of a sweep.
+    folded: bool,
     svg: &'a str,
 }
 
 impl Picture<'_> {
-    fn of(figure: &Figure) -> Picture<'_> {
-        Picture { name: &figure.name, svg: &figure.drawing.svg }
+    fn of(figure: &Figure, folded: bool) -> Picture<'_> {
+        Picture { name: &figure.name, title: &figure.title, folded, svg: &figure.drawing.svg }
     }
 }
 

@@ -273,9 +273,8 @@ pub fn whisker(canvas: &mut Canvas<'_>, x: f64, (from, to): (f64, f64)) {
     canvas.line(&[(x - 3.5, to), (x + 3.5, to)], stroke);
 }
 
-/// The mark of a bound: a black bar with a white rim, to be seen on any colour.
+/// The mark of a bound: a black bar.
 pub fn bound_bar(canvas: &mut Canvas<'_>, (from, to): (f64, f64), y: f64) {
-    canvas.line(&[(from, y), (to, y)], Stroke::solid(palette::PAPER, 3.75));
     canvas.line(&[(from, y), (to, y)], Stroke::solid(palette::INK, 2.0));
 }
 

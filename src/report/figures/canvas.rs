@@ -305,10 +305,10 @@ pub fn draw(
     let written = tree.to_string(&usvg::WriteOptions {
         preserve_text: false,
         indent: usvg::Indent::None,
-        coordinates_precision: 2,
+        coordinates_precision: 1,
         ..usvg::WriteOptions::default()
     });
-    Ok(Drawing { svg: described(&written, title, description)?, png: rasterised(&tree)? })
+    Ok(Drawing { svg: described(&written, height, title, description)?, png: rasterised(&tree)? })
 }
 
 /// The drawing as plotters writes it, with text as text.
@@ -346,11 +346,13 @@ fn fonts() -> Arc<usvg::fontdb::Database> {
     FONTS.clone()
 }
 
-/// The SVG with a title and a description for screen readers, who cannot read paths.
-fn described(svg: &str, title: &str, description: &str) -> Result<String, String> {
+/// The SVG with a view box, so that a page can scale it, and with a title and a description for
+/// screen readers, who cannot read paths.
+fn described(svg: &str, height: f64, title: &str, description: &str) -> Result<String, String> {
     let (head, body) = svg.split_once('>').ok_or("usvg wrote no element")?;
+    let view = format!("viewBox=\"0 0 {WIDTH} {height}\"");
     let (title, description) = (escaped(title), escaped(description));
-    Ok(format!("{head} role=\"img\"><title>{title}</title><desc>{description}</desc>{body}"))
+    Ok(format!("{head} {view} role=\"img\"><title>{title}</title><desc>{description}</desc>{body}"))
 }
 
 fn escaped(text: &str) -> String {

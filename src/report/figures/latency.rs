@@ -8,6 +8,10 @@ use super::{Figure, at_point, figure, palette, repeats, warnings};
 const PLOT_HEIGHT: f64 = 250.0;
 /// Whiskers beyond so many times the highest bar are cut, and say where they end.
 const WHISKER_MAX: f64 = 3.0;
+/// How far the mark of a bound reaches beyond its bar, in px.
+const OVERHANG: f64 = 3.0;
+/// The width of the rim of such a mark, in px.
+const RIM: f64 = 4.0;
 
 /// Bars of all modes at one sweep point, side by side at each site.
 pub(super) fn draw(cells: &[&Cell<'_>], suffix: &str) -> Result<Figure, String> {
@@ -64,14 +68,14 @@ fn paint(canvas: &mut Canvas<'_>, cells: &[&Cell<'_>], top: f64) {
     };
     panel.draw_y(canvas, "latency (ms)");
     let slot = panel.width / sites.len() as f64;
-    let bar = (slot * 0.76 / cells.len() as f64).min(46.0);
+    let bar = (slot * 0.84 / cells.len() as f64).min(54.0);
     for (i, site) in sites.iter().enumerate() {
         let middle = panel.x_at(i as f64 + 0.5);
         let start = middle - bar * cells.len() as f64 / 2.0;
         for (j, cell) in cells.iter().enumerate() {
             let from = start + bar * j as f64;
             if let Some(here) = cell.sites.iter().find(|s| s.site == *site) {
-                paint_bar(canvas, &panel, here, (from + 1.5, from + bar - 1.5), j);
+                paint_bar(canvas, &panel, here, (from + 4.0, from + bar - 4.0), j);
             }
         }
         let set = Type::normal(Align::Center);
@@ -92,7 +96,12 @@ fn paint_bar(
     let top = latency.map_or(panel.bottom(), |latency| panel.y_at(latency.p50.min(panel.y.to)));
     canvas.rectangle((from, top), (to, panel.bottom()), palette::look(index).color);
     for bound in &site.bounds_ms {
-        bound_bar(canvas, (from - 1.0, to + 1.0), panel.y_at(bound.min(panel.y.to)));
+        let y = panel.y_at(bound.min(panel.y.to));
+        if y > top + RIM {
+            // inside a dark bar, a black line needs a rim; at its top, a rim would shorten the bar
+            canvas.line(&[(from, y), (to, y)], Stroke::solid(palette::PAPER, RIM));
+        }
+        bound_bar(canvas, (from - OVERHANG, to + OVERHANG), y);
     }
     if let Some(latency) = latency {
         if latency.p99 <= panel.y.to {
