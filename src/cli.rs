@@ -36,6 +36,17 @@ impl From<ExitCode> for std::process::ExitCode {
     }
 }
 
+/// Ends a worker: says on standard error what went wrong, if anything did.
+pub fn report(outcome: Result<(), String>) -> std::process::ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::Done.into(),
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::CouldNotRun.into()
+        }
+    }
+}
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done and verified

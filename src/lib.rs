@@ -13,3 +13,4 @@ pub mod replica;
 pub mod report;
 pub mod usage;
 pub mod wire;
+pub mod worker;

@@ -1,1 +1,165 @@
-fn main() {}
+//! `paxbench`: runs experiments, checks them and draws them.
+
+#![allow(clippy::print_stdout, reason = "results go to standard output")]
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use paxbench::cli::{self, Action, ExitCode, ExperimentArgs, Paxbench, RunArgs};
+use paxbench::cluster::ClusterFile;
+use paxbench::experiment::file::{BadExperiment, Experiment};
+use paxbench::experiment::plan::{Plan, describe};
+use paxbench::experiment::results::{Linearizable, Results};
+use paxbench::experiment::run::{self, RunError, verdict};
+use paxbench::experiment::thresholds;
+use paxbench::net::{Existing, generate};
+use paxbench::replica::DRIVER_NAME;
+use paxbench::report;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Loads longer than this are asked about, where there is a person to ask.
+const LONG: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+
+/// What went wrong, in as many lines as there are problems, and the exit code.
+struct Failure(Vec<String>, ExitCode);
+
+impl Failure {
+    fn could_not_run(why: impl ToString) -> Failure {
+        Failure(vec![why.to_string()], ExitCode::CouldNotRun)
+    }
+}
+
+impl From<BadExperiment> for Failure {
+    fn from(bad: BadExperiment) -> Failure {
+        Failure(bad.problems.iter().map(ToString::to_string).collect(), ExitCode::BadUsage)
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    let outcome = match Paxbench::parse().action {
+        Action::Run(args) => run(&args),
+        Action::Validate(args) => validate(&args),
+        Action::Check(args) => check(&args.directory),
+        Action::Report(args) => redraw(&args.directories),
+        Action::Certs(args) => certs(&args.out, &args.cluster),
+        Action::Completions(args) => write(|out| {
+            cli::write_completions(args.shell, out);
+            Ok(())
+        }),
+        Action::Man(args) => write(|out| cli::write_man(args.page, out)),
+    };
+    match outcome {
+        Ok(code) => code.into(),
+        Err(Failure(lines, code)) => {
+            for line in lines {
+                eprintln!("error: {line}");
+            }
+            code.into()
+        }
+    }
+}
+
+fn write(page: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<ExitCode, Failure> {
+    page(&mut std::io::stdout().lock()).map_err(Failure::could_not_run)?;
+    Ok(ExitCode::Done)
+}
+
+fn read(args: &ExperimentArgs) -> Result<Experiment, Failure> {
+    Ok(Experiment::read(&args.file, &args.overrides)?)
+}
+
+fn validate(args: &ExperimentArgs) -> Result<ExitCode, Failure> {
+    print!("{}", describe(&read(args)?));
+    Ok(ExitCode::Done)
+}
+
+fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let experiment = read(&args.experiment)?;
+    if args.dry_run {
+        print!("{}", describe(&experiment));
+        return Ok(ExitCode::Done);
+    }
+    if !args.yes && !agreed(&experiment) {
+        return Err(Failure::could_not_run("not run: it was not agreed to"));
+    }
+    let finished = run::run(&experiment, &args.out).map_err(|error| match error {
+        RunError::Interrupted(_) => Failure(vec![error.to_string()], ExitCode::CouldNotRun),
+        error => Failure::could_not_run(error),
+    })?;
+    let paths = report::write_report(&finished.directory).map_err(Failure::could_not_run)?;
+    println!("{}", report::table::summary_table(&finished.summary));
+    let missed = thresholds::missed(&experiment.thresholds, &finished.summary);
+    for line in &missed {
+        println!("threshold missed: {line}");
+    }
+    println!("{}", paths.html.display());
+    Ok(thresholds::exit_code(&finished.summary, !missed.is_empty()))
+}
+
+/// Asks before a long load, if there is somebody to ask.
+fn agreed(experiment: &Experiment) -> bool {
+    let load = Plan::of(experiment).load_duration(experiment);
+    if load <= LONG || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return true;
+    }
+    eprint!("This applies load for {} min. Go on? [y/N] ", load.as_secs() / 60);
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+fn check(directory: &Path) -> Result<ExitCode, Failure> {
+    let results = Results::read(directory).map_err(Failure::could_not_run)?;
+    let experiment = Experiment::parse("experiment.yaml", &results.experiment, directory, &[])?;
+    let mut worst = ExitCode::Done;
+    for run in &results.summary.runs {
+        let checked = verdict::check_again(&results, run, &experiment.check);
+        let converged = verdict::converged_again(&results, run);
+        let converged = match converged {
+            Ok(converged) => converged,
+            Err(why) => return Err(Failure::could_not_run(why)),
+        };
+        let words = match converged {
+            Some(true) => "replicas converged",
+            Some(false) => "REPLICAS DIFFER",
+            None => "convergence unknown",
+        };
+        println!(
+            "{}, repeat {}: {}, {words}",
+            run.label,
+            run.repeat,
+            checked.linearizable.as_str()
+        );
+        if let Some(why) = &checked.why {
+            println!("{why}");
+        }
+        worst = worst.max(match (checked.linearizable, converged) {
+            (Linearizable::Invalid, _) | (_, Some(false)) => ExitCode::Violation,
+            (Linearizable::Valid, Some(true)) => ExitCode::Done,
+            _ => ExitCode::CouldNotRun,
+        });
+    }
+    Ok(worst)
+}
+
+fn redraw(directories: &[PathBuf]) -> Result<ExitCode, Failure> {
+    for directory in directories {
+        let paths = report::write_report(directory).map_err(Failure::could_not_run)?;
+        println!("{}", paths.html.display());
+    }
+    Ok(ExitCode::Done)
+}
+
+fn certs(out: &Path, cluster: &Path) -> Result<ExitCode, Failure> {
+    let file = ClusterFile::read(cluster)
+        .map_err(|error| Failure(vec![error.to_string()], ExitCode::BadUsage))?;
+    let members = file.replicas.iter().chain(&file.loads);
+    let mut names: Vec<String> = members.map(|member| member.name.clone()).collect();
+    names.push(DRIVER_NAME.to_owned());
+    generate(out, &names, Existing::Refuse).map_err(Failure::could_not_run)?;
+    println!("{}: an authority and {} identities", out.display(), names.len());
+    Ok(ExitCode::Done)
+}

@@ -30,6 +30,12 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// The round trip between two sites by name, in ms; none if one is not in the matrix.
+    pub fn between(&self, a: &str, b: &str) -> Option<f64> {
+        let place = |name: &str| self.sites.iter().position(|site| site == name);
+        Some(self.rtt_ms(place(a)?, place(b)?))
+    }
+
     /// The round-trip time between two sites, by their places, in ms.
     pub fn rtt_ms(&self, a: usize, b: usize) -> f64 {
         self.rtt_ms[a][b]

@@ -28,6 +28,7 @@ pub mod recorder;
 pub mod report;
 pub mod run;
 pub mod seed;
+pub mod serve;
 pub mod session;
 mod usage;
 pub mod workload;

@@ -91,6 +91,7 @@ pub enum LoadError {
 
 /// What requests act on.
 struct Site {
+    name: String,
     runner: tokio::sync::Mutex<SiteRunner>,
     handle: RunHandle,
     shaper: Option<ShaperControl>,
@@ -121,7 +122,7 @@ pub async fn run(path: &Path, site: &str) -> Result<(), LoadError> {
     let runner = SiteRunner::new(&endpoint, setup)?;
     let (handle, stop) = (runner.handle(), Notify::new());
     let runner = tokio::sync::Mutex::new(runner);
-    let site = Rc::new(Site { runner, handle, shaper: control, stop });
+    let site = Rc::new(Site { name: site.to_owned(), runner, handle, shaper: control, stop });
     let outcome = tokio::select! {
         outcome = accept_driver(&endpoint, &site) => outcome,
         () = site.stop.notified() => Ok(()),
@@ -187,8 +188,7 @@ async fn answer(ask: LoadAsk, site: &Site) -> Result<LoadAnswer, String> {
 fn open_history(path: &Path, site: &Site) -> Result<Box<dyn HistorySink>, String> {
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
     let file = File::create(path).map_err(failed)?;
-    let name = site.handle.site_name();
-    Ok(Box::new(HistoryWriter::new(BufWriter::new(file), &name).map_err(failed)?))
+    Ok(Box::new(HistoryWriter::new(BufWriter::new(file), &site.name).map_err(failed)?))
 }
 
 /// The replicas, nearest first by the matrix; without one the site's own first.

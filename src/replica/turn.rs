@@ -347,6 +347,8 @@ where
             rss_bytes_start: self.rss_bytes_start,
             rss_bytes_end: usage.rss_bytes,
             rss_bytes_max: usage.rss_bytes_max,
+            final_applied: None,
+            final_digest: None,
             core,
         }
     }

@@ -40,6 +40,12 @@ pub struct ReplicaCounters {
     pub rss_bytes_end: u64,
     /// The largest resident memory of the process, in bytes.
     pub rss_bytes_max: u64,
+    /// Commands that had taken effect on its state after the run; none if it was gone by then.
+    #[serde(default)]
+    pub final_applied: Option<u64>,
+    /// The digest of its state after the run, in hexadecimal.
+    #[serde(default)]
+    pub final_digest: Option<String>,
     /// What the core counts: fast and slow decisions, collisions, recoveries, …
     #[serde(default)]
     pub core: BTreeMap<String, u64>,
@@ -71,5 +77,32 @@ impl fmt::Display for ReplicaFileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (label, node) = (file_name_part(&self.label, &[]), file_name_part(&self.node, &['-']));
         write!(f, "{label}-{}-{}-{node}.json", self.point_index, self.repeat)
+    }
+}
+
+/// The name of a history's file: `LABEL-POINT-REPEAT-SITE.jsonl.zst`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HistoryFileName {
+    /// As [`super::RunSummary::label`].
+    pub label: String,
+    /// As [`super::RunSummary::point_index`].
+    pub point_index: usize,
+    /// Which repeat, from 0.
+    pub repeat: usize,
+    /// The site.
+    pub site: String,
+}
+
+impl HistoryFileName {
+    /// The name without its ending.
+    pub fn stem(&self) -> String {
+        let (label, site) = (file_name_part(&self.label, &[]), file_name_part(&self.site, &['-']));
+        format!("{label}-{}-{}-{site}", self.point_index, self.repeat)
+    }
+}
+
+impl fmt::Display for HistoryFileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.jsonl.zst", self.stem())
     }
 }

@@ -235,6 +235,25 @@ impl Results {
         IntervalLog::decode(&read(&path)?).map_err(|why| ResultsError::new(&path, why))
     }
 
+    /// The state in which each replica of a run was after it, as far as its file says: commands
+    /// applied and digest. A replica that was gone has no file.
+    pub fn final_states(&self, run: &RunSummary) -> Result<Vec<Option<(u64, String)>>> {
+        let mut states = Vec::new();
+        for site in run.site_names() {
+            let name = ReplicaFileName {
+                label: run.label.clone(),
+                point_index: run.point_index,
+                repeat: run.repeat,
+                node: site.to_owned(),
+            };
+            if self.path.join(REPLICAS).join(name.to_string()).exists() {
+                let counters = self.replica(&name)?;
+                states.push(counters.final_applied.zip(counters.final_digest));
+            }
+        }
+        Ok(states)
+    }
+
     /// Reads one replica's counters.
     pub fn replica(&self, name: &ReplicaFileName) -> Result<ReplicaCounters> {
         read_json(&self.path.join(REPLICAS).join(name.to_string()))

@@ -23,7 +23,7 @@ mod timeline;
 
 use std::path::{Path, PathBuf};
 
-pub use counters::{ReplicaCounters, ReplicaFileName, Traffic};
+pub use counters::{HistoryFileName, ReplicaCounters, ReplicaFileName, Traffic};
 pub(crate) use directory::write_atomically;
 pub use directory::{Results, RunDirectory};
 pub use environment::{CpuFacts, DiskFacts, Environment};

@@ -15,9 +15,7 @@ use crate::cluster::{ClusterFile, Member};
 use crate::experiment::file::Experiment;
 use crate::net::{Existing, NetError, generate};
 use crate::replica::DRIVER_NAME;
-
-/// Set for workers that must end when the driver does: they watch their standard input.
-pub const FOLLOW_DRIVER: &str = "PAXBENCH_FOLLOW_DRIVER";
+use crate::worker::FOLLOW_DRIVER;
 
 /// How much of a dead worker's log is read to find its last words.
 const LAST_WORDS_BYTES: u64 = 4096;
@@ -145,15 +143,4 @@ fn beside_this_program(binary: &str) -> Result<PathBuf, String> {
         true => Ok(program),
         false => Err(format!("{} is not there; build all binaries", program.display())),
     }
-}
-
-/// Ends the process when the driver does, if it was started by one.
-pub async fn follow_driver() {
-    if std::env::var_os(FOLLOW_DRIVER).is_none() {
-        return std::future::pending().await;
-    }
-    let mut stdin = tokio::io::stdin();
-    let mut nothing = [0];
-    // The driver never writes: whatever comes is the end.
-    let _ = tokio::io::AsyncReadExt::read(&mut stdin, &mut nothing).await;
 }

@@ -1,0 +1,446 @@
+//! One run: its processes, from the first connection to the last answer.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use quinn::Connection;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::RunError;
+use super::processes::{Worker, cluster_file};
+use super::progress::Progress;
+use crate::cluster::{ClusterFile, Member, TransportOptions};
+use crate::experiment::file::{Experiment, Mode};
+use crate::experiment::plan::Run;
+use crate::experiment::results::{HistoryFileName, ReplicaCounters, RunDirectory};
+use crate::load::report::SiteReport;
+use crate::load::run::{Progress as LoadProgress, monotonic_ns};
+use crate::load::serve::{LoadAnswer, LoadAsk};
+use crate::net::{Endpoint, Identity, NetError, Purpose, ShaperReport, request};
+use crate::replica::DRIVER_NAME;
+use crate::replica::control::{Answer, Ask, Status};
+
+/// How long workers may take to start and to connect.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long replicas may take to reach the same state after the load.
+const CONVERGE_LIMIT: Duration = Duration::from_secs(20);
+/// How long a worker may take to end.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How often something is looked at that does not announce itself.
+const LOOK_PERIOD: Duration = Duration::from_millis(100);
+/// Between telling the load generators when to start, and that time.
+const START_AHEAD: Duration = Duration::from_millis(500);
+/// Pings to each peer, before and after the load.
+const PINGS: usize = 25;
+
+/// What is run.
+#[derive(Clone, Copy)]
+pub(super) struct Setting<'a> {
+    pub(super) experiment: &'a Experiment,
+    pub(super) run: &'a Run,
+    pub(super) directory: &'a RunDirectory,
+    pub(super) identities: &'a TempDir,
+}
+
+impl<'a> Setting<'a> {
+    pub(super) fn mode(&self) -> &'a Mode {
+        &self.experiment.modes[self.run.mode]
+    }
+
+    pub(super) fn label(&self) -> &'a str {
+        &self.mode().label
+    }
+
+    pub(super) fn history_file(&self, site: &str) -> HistoryFileName {
+        HistoryFileName {
+            label: self.label().to_owned(),
+            point_index: 0,
+            repeat: self.run.repeat as usize,
+            site: site.to_owned(),
+        }
+    }
+
+    fn log_file(&self, name: &str) -> Result<PathBuf, RunError> {
+        let stem = self.history_file(name).stem();
+        Ok(self.directory.subdirectory("logs")?.join(format!("{stem}.log")))
+    }
+}
+
+/// A worker and the connection to it.
+struct Controlled {
+    worker: Worker,
+    connection: Connection,
+}
+
+impl Controlled {
+    async fn ask<Q: Serialize, A: DeserializeOwned>(&self, ask: &Q) -> Result<A, RunError> {
+        let refused = |why: NetError| RunError::Refused {
+            who: self.worker.name.clone(),
+            why: why.to_string(),
+        };
+        request(&self.connection, ask).await.map_err(refused)
+    }
+}
+
+/// The round trips from one replica to another, in ms.
+pub(super) struct RoundTrips {
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) ms: Vec<f64>,
+}
+
+/// What a run has left.
+pub(super) struct Outcome {
+    pub(super) began: SystemTime,
+    pub(super) reports: Vec<SiteReport>,
+    /// Of the replicas that are still there.
+    pub(super) replicas: Vec<ReplicaCounters>,
+    pub(super) shapers: Vec<(String, ShaperReport)>,
+    pub(super) before: Vec<RoundTrips>,
+    pub(super) after: Vec<RoundTrips>,
+    pub(super) converged: bool,
+    pub(super) notes: Vec<String>,
+}
+
+/// The processes of one run.
+pub(super) struct Session<'a> {
+    setting: Setting<'a>,
+    endpoint: Endpoint,
+    replicas: Vec<Controlled>,
+    loads: Vec<Controlled>,
+    notes: Vec<String>,
+    _work: TempDir,
+}
+
+impl<'a> Session<'a> {
+    /// Starts all workers, and returns when everybody is connected with everybody.
+    pub(super) async fn start(
+        setting: &Setting<'a>,
+        progress: &Progress,
+    ) -> Result<Session<'a>, RunError> {
+        let cluster = cluster_file(setting)?;
+        let work = tempfile::Builder::new().prefix("paxbench-").tempdir();
+        let work = work.map_err(|e| RunError::Worker(format!("temporary directory: {e}")))?;
+        let config = work.path().join("cluster.yaml");
+        let text = serde_yaml::to_string(&cluster).map_err(|e| RunError::Worker(e.to_string()))?;
+        std::fs::write(&config, text)
+            .map_err(|e| RunError::Worker(format!("{}: {e}", config.display())))?;
+        let identity = Identity::load(setting.identities.path(), DRIVER_NAME)?;
+        let any = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+        let endpoint = Endpoint::bind(&identity, any, &TransportOptions::default(), None)?;
+        let start = |member: &Member, binary: &str, arguments: &[&str]| {
+            let log = setting.log_file(&member.name)?;
+            Worker::start(binary, arguments, &member.name, &config, log)
+        };
+        progress.say("starting replicas");
+        let mut workers = Vec::new();
+        for member in &cluster.replicas {
+            workers.push(start(member, "paxbench-replica", &["--node", &member.name])?);
+        }
+        let replicas = connect_all(&endpoint, &cluster.replicas, workers).await?;
+        let mut session = Session {
+            setting: *setting,
+            endpoint,
+            replicas,
+            loads: Vec::new(),
+            notes: Vec::new(),
+            _work: work,
+        };
+        session.await_ready().await?;
+        progress.say("starting load generators");
+        let mut workers = Vec::new();
+        for member in &cluster.loads {
+            workers.push(start(member, "paxbench-load", &["--site", &member.site])?);
+        }
+        session.connect_loads(&cluster, workers).await?;
+        Ok(session)
+    }
+
+    async fn await_ready(&mut self) -> Result<(), RunError> {
+        let deadline = Instant::now() + START_LIMIT;
+        let mut looks = tokio::time::interval(LOOK_PERIOD);
+        loop {
+            looks.tick().await;
+            let mut waiting = Vec::new();
+            for replica in &mut self.replicas {
+                if let Some(end) = replica.worker.ended() {
+                    return Err(RunError::Worker(end));
+                }
+                if !status(replica).await?.ready {
+                    waiting.push(replica.worker.name.as_str());
+                }
+            }
+            if waiting.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let (names, limit) = (waiting.join(", "), START_LIMIT.as_secs());
+                let what = format!("{names}: not connected with all others after {limit} s");
+                return Err(RunError::Worker(what));
+            }
+        }
+    }
+
+    async fn connect_loads(
+        &mut self,
+        cluster: &ClusterFile,
+        workers: Vec<Worker>,
+    ) -> Result<(), RunError> {
+        self.loads = connect_all(&self.endpoint, &cluster.loads, workers).await?;
+        for load in &self.loads {
+            let _: LoadAnswer = load.ask(&LoadAsk::Connect { limit: START_LIMIT }).await?;
+        }
+        Ok(())
+    }
+
+    /// Measures the network, applies the load, collects, and ends the processes.
+    pub(super) async fn conduct(mut self, progress: &Progress) -> Result<Outcome, RunError> {
+        progress.say("measuring the network");
+        let before = self.measure_round_trips().await;
+        let start_ns = monotonic_ns() + START_AHEAD.as_nanos() as u64;
+        let phases = self.setting.experiment.phases;
+        let began = SystemTime::now() + START_AHEAD + phases.warmup;
+        let mut asks = self.run_requests(start_ns)?;
+        let load = async {
+            let mut reports = Vec::new();
+            while let Some(report) = asks.join_next().await {
+                reports.push(report.map_err(|e| RunError::Worker(e.to_string()))??);
+            }
+            Ok::<_, RunError>(reports)
+        };
+        tokio::pin!(load);
+        let (replicas, mut shapers) = tokio::select! {
+            // The reports come after the measured phase ends, unless something fails.
+            early = &mut load => {
+                early?;
+                return Err(RunError::Worker("the load generators ended early".to_owned()));
+            }
+            counters = self.watch(start_ns, progress) => counters,
+        };
+        progress.say("waiting for the last answers");
+        let mut reports = load.await?;
+        let sites = &self.setting.experiment.network.sites;
+        reports.sort_by_key(|report| sites.iter().position(|site| *site == report.site));
+        progress.say("waiting for the replicas to agree");
+        let converged = self.await_convergence().await;
+        let mut replicas = replicas;
+        self.note_final_states(&mut replicas).await;
+        let after = self.measure_round_trips().await;
+        for load in &self.loads {
+            if let LoadAnswer::Shaper(Some(report)) = load.ask(&LoadAsk::Shaper).await? {
+                shapers.push((load.worker.name.clone(), report));
+            }
+        }
+        self.stop().await;
+        let notes = std::mem::take(&mut self.notes);
+        let outcome =
+            Outcome { began, reports, replicas, shapers, before, after, converged, notes };
+        Ok(outcome)
+    }
+
+    /// The requests that start each load generator, to be answered with its report.
+    fn run_requests(
+        &self,
+        start_ns: u64,
+    ) -> Result<JoinSet<Result<SiteReport, RunError>>, RunError> {
+        let recorded = self.setting.experiment.check.history;
+        let directory = self.setting.directory.subdirectory("history")?;
+        let sites = &self.setting.experiment.network.sites;
+        let mut asks = JoinSet::new();
+        for (load, site) in self.loads.iter().zip(sites) {
+            let path = directory.join(self.setting.history_file(site).to_string());
+            let path = std::path::absolute(&path).unwrap_or(path);
+            let ask = LoadAsk::Run { start_ns, history: recorded.then_some(path) };
+            let (connection, who) = (load.connection.clone(), load.worker.name.clone());
+            asks.spawn_local(async move {
+                match request(&connection, &ask).await {
+                    Ok(LoadAnswer::Report(report)) => Ok(*report),
+                    Ok(_) => Err(RunError::Refused { who, why: "no report".to_owned() }),
+                    Err(why) => Err(RunError::Refused { who, why: why.to_string() }),
+                }
+            });
+        }
+        Ok(asks)
+    }
+
+    /// Marks the measured phase at the replicas and takes their counters at its end; meanwhile shows
+    /// how far the load is.
+    async fn watch(
+        &mut self,
+        start_ns: u64,
+        progress: &Progress,
+    ) -> (Vec<ReplicaCounters>, Vec<(String, ShaperReport)>) {
+        let phases = self.setting.experiment.phases;
+        let measure_ns = start_ns + phases.warmup.as_nanos() as u64;
+        let end_ns = measure_ns + phases.measure.as_nanos() as u64;
+        self.show_until(measure_ns, start_ns, progress).await;
+        for replica in self.live() {
+            // One that dies now is noticed and noted when its counters are missing.
+            let _ = replica.ask::<_, Answer>(&Ask::Mark).await;
+        }
+        self.show_until(end_ns, start_ns, progress).await;
+        let (mut replicas, mut shapers) = (Vec::new(), Vec::new());
+        for replica in self.live() {
+            if let Ok(Answer::Counters { replica: counters, shaper }) =
+                replica.ask(&Ask::Counters).await
+            {
+                replicas.push(*counters);
+                shapers.extend(shaper.map(|report| (replica.worker.name.clone(), report)));
+            }
+        }
+        (replicas, shapers)
+    }
+
+    async fn show_until(&mut self, until_ns: u64, start_ns: u64, progress: &Progress) {
+        let mut before: Option<(u64, u64)> = None;
+        loop {
+            let now_ns = monotonic_ns();
+            if now_ns >= until_ns {
+                return;
+            }
+            let pause = Duration::from_nanos(until_ns - now_ns).min(Duration::from_secs(1));
+            tokio::time::sleep(pause).await;
+            self.note_deaths();
+            let (mut completed, mut errors) = (0, 0);
+            for load in &self.loads {
+                if let Ok(LoadAnswer::Progress(LoadProgress { completed: c, errors: e, .. })) =
+                    load.ask(&LoadAsk::Progress).await
+                {
+                    completed += c;
+                    errors += e;
+                }
+            }
+            let now_ns = monotonic_ns();
+            let rate_per_s = before.map_or(0.0, |(then_ns, then)| {
+                (completed - then) as f64 / ((now_ns - then_ns) as f64 / 1e9)
+            });
+            before = Some((now_ns, completed));
+            let since_start = Duration::from_nanos(now_ns.saturating_sub(start_ns));
+            progress.load(since_start, completed, errors, rate_per_s);
+        }
+    }
+
+    /// Replicas that have died during the load are part of what is measured: noted, not fatal.
+    fn note_deaths(&mut self) {
+        let run = format!("{}, repeat {}", self.setting.label(), self.setting.run.repeat);
+        self.replicas.retain_mut(|replica| {
+            let Some(end) = replica.worker.ended() else { return true };
+            self.notes.push(format!("{run}: {end}"));
+            false
+        });
+    }
+
+    fn live(&mut self) -> &[Controlled] {
+        self.note_deaths();
+        &self.replicas
+    }
+
+    /// Waits until all live replicas have the same state.
+    async fn await_convergence(&mut self) -> bool {
+        let deadline = Instant::now() + CONVERGE_LIMIT;
+        let mut looks = tokio::time::interval(LOOK_PERIOD);
+        while Instant::now() < deadline {
+            looks.tick().await;
+            let mut states = Vec::new();
+            for replica in self.live() {
+                states.push(status(replica).await.ok().map(|s| (s.applied, s.digest)));
+            }
+            let known = !states.is_empty() && states.iter().all(Option::is_some);
+            if known && states.iter().all(|state| *state == states[0]) {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn note_final_states(&mut self, counters: &mut [ReplicaCounters]) {
+        for replica in self.live() {
+            let Ok(status) = status(replica).await else { continue };
+            if let Some(counters) = counters.iter_mut().find(|c| c.node == replica.worker.name) {
+                counters.final_applied = Some(status.applied);
+                counters.final_digest = Some(status.digest);
+            }
+        }
+    }
+
+    /// Round trips between all pairs of live replicas.
+    async fn measure_round_trips(&mut self) -> Vec<RoundTrips> {
+        let asks = self.live().iter().map(|replica| {
+            let (connection, from) = (replica.connection.clone(), replica.worker.name.clone());
+            tokio::task::spawn_local(async move {
+                let ask = Ask::MeasureRoundTrips { pings: PINGS };
+                (from, request::<_, Answer>(&connection, &ask).await)
+            })
+        });
+        let mut found = Vec::new();
+        for ask in asks.collect::<Vec<_>>() {
+            let Ok((from, Ok(Answer::RoundTrips(peers)))) = ask.await else { continue };
+            let trips = peers.into_iter().filter(|(_, ms)| !ms.is_empty());
+            found.extend(trips.map(|(to, ms)| RoundTrips { from: from.clone(), to, ms }));
+        }
+        found
+    }
+
+    /// Ends all processes; who does not end in time is killed.
+    async fn stop(&mut self) {
+        for load in &self.loads {
+            // One that is gone already has nothing to say.
+            let _ = load.ask::<_, LoadAnswer>(&LoadAsk::Stop).await;
+        }
+        for replica in &self.replicas {
+            let _ = replica.ask::<_, Answer>(&Ask::Stop).await;
+        }
+        let workers = self.loads.iter_mut().chain(&mut self.replicas);
+        let ended = async {
+            for controlled in workers {
+                controlled.worker.wait().await;
+            }
+        };
+        if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
+            self.notes.push("a worker did not end when told to and was killed".to_owned());
+        }
+    }
+}
+
+async fn status(replica: &Controlled) -> Result<Status, RunError> {
+    match replica.ask(&Ask::Status).await? {
+        Answer::Status(status) => Ok(status),
+        _ => Err(RunError::Refused {
+            who: replica.worker.name.clone(),
+            why: "it did not say its status".to_owned(),
+        }),
+    }
+}
+
+/// Connects to each worker, trying again until it listens, it ends, or time is up.
+async fn connect_all(
+    endpoint: &Endpoint,
+    members: &[Member],
+    workers: Vec<Worker>,
+) -> Result<Vec<Controlled>, RunError> {
+    let mut controlled = Vec::new();
+    for (member, mut worker) in members.iter().zip(workers) {
+        let deadline = Instant::now() + START_LIMIT;
+        let connection = loop {
+            let attempt = endpoint.connect(member.address, &member.name, Purpose::Control);
+            match tokio::time::timeout(Duration::from_secs(1), attempt).await {
+                Ok(Ok(connection)) => break connection,
+                Ok(Err(error)) if Instant::now() > deadline => return Err(error.into()),
+                Ok(Err(_)) | Err(_) => {}
+            }
+            if let Some(end) = worker.ended() {
+                return Err(RunError::Worker(end));
+            }
+            if Instant::now() > deadline {
+                let what = format!("{} does not answer after {START_LIMIT:?}", member.name);
+                return Err(RunError::Worker(what));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        controlled.push(Controlled { worker, connection });
+    }
+    Ok(controlled)
+}
