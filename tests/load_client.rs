@@ -11,6 +11,8 @@ use paxbench::load::client::{Answer, Begun, Clients, End, Ended, Output, Seen, S
 use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
 use paxbench::load::recorder::{Phases, Record, Recorder};
 use paxbench::wire::Reply;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -620,4 +622,55 @@ fn every_measured_operation_is_counted_once_in_each_of_the_records() {
     assert!(record.timeline[12..40].iter().all(|b| b.completed == 100));
     // 30 from the warm-up complete in the window, and 30 of the window after it.
     assert_eq!(record.completed_in_window, 5000);
+}
+
+/// A service that loses, delays and doubles at random, and connections that come and go.
+fn chaotic_world(seed: u64) -> World {
+    let mut plan = plan(match seed % 3 {
+        0 => Arrival::Closed { outstanding: 1 + seed as usize % 7 },
+        1 => Arrival::Poisson { rate_per_s: 300.0 },
+        _ => Arrival::Constant { rate_per_s: 300.0 },
+    });
+    plan.seed = seed;
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut changes = Vec::new();
+    for _ in 0..rng.random_range(0..30) {
+        let (at, node) = (rng.random_range(0..6 * SECOND), rng.random_range(0..3));
+        let change = if rng.random() { Change::Connected(node) } else { Change::Lost(node) };
+        changes.push((at, change));
+    }
+    let (loss, slow) = (rng.random_range(0.0..0.5), rng.random_range(MS..800 * MS));
+    let healed_ns = 6 * SECOND;
+    let service = Box::new(move |now: u64, _: NodeId, _: &Command| {
+        let answered = now > healed_ns || rng.random::<f64>() > loss;
+        answered.then(|| now + rng.random_range(MS..slow + MS))
+    });
+    let world = all_connected(World::new(&plan, service));
+    let world = changes.into_iter().fold(world, |world, (at, change)| world.change(at, change));
+    (0..3).fold(world, |world, n| world.change(healed_ns, Change::Connected(n)))
+}
+
+#[test]
+fn random_failures_neither_lose_nor_double_an_operation() {
+    for seed in 0..150 {
+        let mut world = chaotic_world(seed);
+        world.run_until(0);
+        world.clients.start(0, &mut world.log);
+        world.serve();
+        while world.now_ns < 6 * SECOND {
+            world.step();
+            let open = world.clients.pending() as usize + world.log.ended.len();
+            let unsent = world.log.ended.iter().filter(|(_, _, e)| *e == Ending::Unsent).count();
+            assert!(open >= world.log.began.len() + unsent, "seed {seed}");
+        }
+        world.clients.stop_issuing();
+        world.run_until(100 * SECOND);
+        assert_eq!(world.clients.pending(), 0, "seed {seed}");
+        let unsent = world.log.ended.iter().filter(|(_, _, e)| *e == Ending::Unsent).count();
+        assert_eq!(world.log.ended.len(), world.log.began.len() + unsent, "seed {seed}");
+        let applied = world.store.applied() as usize;
+        assert_eq!(applied, world.log.began.len(), "seed {seed}: each takes effect once");
+        let (counters, late) = (world.clients.counters(), world.log.timed_out() as u64);
+        assert_eq!((counters.late_replies, counters.bad_replies), (late, 0), "seed {seed}");
+    }
 }
