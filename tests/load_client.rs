@@ -101,7 +101,8 @@ enum Event {
     Reply(NodeId, Reply),
 }
 
-/// When a command that reached a replica at this time is answered; none if never.
+/// When a command that was sent to a replica at this time is answered; none if never: then every
+/// other time the command is lost, and else its reply.
 type Service = Box<dyn FnMut(u64, NodeId, &Command) -> Option<u64>>;
 
 /// One site's clients and the service, in virtual time.
@@ -115,6 +116,7 @@ struct World {
     service: Service,
     events: BTreeMap<(u64, u64), Event>,
     serial: u64,
+    lost: u64,
 }
 
 impl World {
@@ -131,6 +133,7 @@ impl World {
             service,
             events: BTreeMap::new(),
             serial: 0,
+            lost: 0,
         };
         world.at(0, Event::Tick);
         world
@@ -178,11 +181,16 @@ impl World {
         while self.seen < self.log.sent.len() {
             let (to, command) = self.log.sent[self.seen].clone();
             self.seen += 1;
-            let Some(at_ns) = (self.service)(self.now_ns, to, &command) else { continue };
+            let at_ns = (self.service)(self.now_ns, to, &command);
+            self.lost += u64::from(at_ns.is_none());
+            if at_ns.is_none() && self.lost.is_multiple_of(2) {
+                continue;
+            }
             let outcome = match self.store.execute(&command) {
                 Executed::Applied(outcome) | Executed::Repeated(outcome) => outcome.clone(),
                 Executed::Forgotten => continue,
             };
+            let Some(at_ns) = at_ns else { continue };
             self.at(at_ns, Event::Reply(to, Reply { id: command.id, outcome }));
         }
     }
@@ -428,7 +436,7 @@ fn a_replica_that_falls_silent_is_avoided_after_one_retry_time_and_preferred_onc
 }
 
 #[test]
-fn retries_back_off_up_to_their_limit() {
+fn retries_go_round_the_replicas_and_back_off_up_to_their_limit() {
     let mut plan = plan(Arrival::Closed { outstanding: 1 });
     plan.clients_per_site = 1;
     plan.retry_after = Duration::from_millis(100);
@@ -439,12 +447,16 @@ fn retries_back_off_up_to_their_limit() {
         clients.connected(0, NodeId(n), &mut log);
     }
     clients.start(0, &mut log);
-    let mut times = vec![0];
+    let (mut times, mut tried) = (vec![0], vec![log.sent[0].0.0]);
     for tick in 1..20_000 {
-        let before = clients.counters().retries;
+        let (before, sent) = (clients.counters().retries, log.sent.len());
         clients.tick(tick * MS, &mut log);
-        times.extend((clients.counters().retries > before).then_some(tick));
+        if clients.counters().retries > before {
+            times.push(tick);
+            tried.push(log.sent[sent].0.0); // a retry goes out before the tick's probes
+        }
     }
+    assert_eq!(tried, [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]);
     let gaps: Vec<u64> = times.windows(2).map(|w| w[1] - w[0]).collect();
     assert_eq!(gaps, [100, 200, 400, 800, 1600, 3200, 3200, 3200, 3200, 3200]);
     let probes = clients.counters().probes as usize;
@@ -537,6 +549,18 @@ fn a_closed_loop_keeps_exactly_its_number_outstanding() {
     world.clients.stop_issuing();
     world.run_until(4 * SECOND);
     assert_eq!(world.clients.pending(), 0);
+}
+
+#[test]
+fn a_closed_loop_goes_on_when_its_operations_time_out() {
+    let plan = plan(Arrival::Closed { outstanding: 2 });
+    let mut world = all_connected(World::new(&plan, Box::new(|_, _, _| None)));
+    world.run_until(0);
+    world.clients.start(0, &mut world.log);
+    world.run_until(7 * SECOND);
+    // Eight at the start, eight after three seconds and eight after six.
+    assert_eq!((world.log.began.len(), world.log.timed_out()), (24, 16));
+    assert_eq!(world.clients.pending(), 8);
 }
 
 fn commands(seed: u64, nonce: u64, name: &str) -> Vec<(NodeId, Command)> {
