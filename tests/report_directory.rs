@@ -158,7 +158,7 @@ fn a_write_error_names_the_file_in_one_line() {
 }
 
 #[test]
-fn a_full_disk_leaves_no_half_written_file() {
+fn a_failed_write_leaves_no_half_written_file() {
     // a directory where the file should go makes the last step, the renaming, fail
     let base = tempfile::tempdir().unwrap();
     let directory = RunDirectory::create(base.path(), "full").unwrap();
@@ -214,4 +214,20 @@ fn a_manifest_says_what_is_known_of_program_and_machine() {
         assert!(manifest.environment.memory_bytes.is_some_and(|bytes| bytes > 1 << 20));
         assert!(manifest.environment.kernel.starts_with("Linux "));
     }
+}
+
+#[test]
+fn a_log_that_does_not_hold_what_the_summary_counts_is_refused() {
+    let base = tempfile::tempdir().unwrap();
+    let sample = Sample { labels: vec!["paxos"], repeats: 1, ..Sample::default() };
+    let path = sample.write(base.path());
+    let log = path.join("histograms/paxos-0-0-tokyo-put.hlog");
+    let text = fs::read_to_string(&log).unwrap();
+    let fewer: Vec<_> = text.lines().take(text.lines().count() - 1).collect();
+    fs::write(&log, fewer.join("\n") + "\n").unwrap();
+    let results = Results::read(&path).unwrap();
+    let run = &results.summary.runs[0];
+    assert!(results.merged(&[run], &["oregon"]).is_ok());
+    let error = results.merged(&[run], &["tokyo"]).unwrap_err().to_string();
+    assert!(error.contains("tokyo-put.hlog") && error.contains("the summary has"), "{error}");
 }

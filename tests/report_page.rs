@@ -197,3 +197,30 @@ fn the_table_warns_of_a_void_run() {
     assert!(table.contains("  ! VOID: asked 50 ms, got 61 ms\n"), "{table}");
     assert!(!table.contains("converged"), "{table}");
 }
+
+#[test]
+fn long_tails_many_sites_and_long_names_are_drawn() {
+    let sample = Sample {
+        labels: vec!["epaxos", "paxos leader=virginia", "caspaxos", "multicoordinated rounds=fast"],
+        sites: vec![
+            "us-east-1-virginia",
+            "us-west-1",
+            "oregon",
+            "tokyo",
+            "ireland",
+            "sydney",
+            "mumbai",
+            "saopaulo",
+            "frankfurt",
+        ],
+        slow: 40.0,
+        warmup_s: 2,
+        errors: 3,
+        crash: true,
+        ..Sample::default()
+    };
+    let paths = report("many", &sample);
+    assert_eq!(paths.svg.len(), 6);
+    // 3 of each of 4 modes, 2 repeats, 9 sites and 2 operations
+    assert!(read(&paths.svg[0]).contains("; 432 failed."));
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LatencyHistogram, Result, ResultsError, Unit};
+use super::{LatencyHistogram, Result, ResultsError, Unit, file_name_part};
 
 /// The version of the format, in `schema`.
 const SCHEMA: u32 = 1;
@@ -212,6 +212,12 @@ impl Verdict {
 }
 
 impl RunSummary {
+    /// What files and the manifest call the run: `MODE-POINT-REPEAT`.
+    pub fn file_stem(&self) -> String {
+        let label = file_name_part(&self.label, &[]);
+        format!("{label}-{}-{}", self.point_index, self.repeat)
+    }
+
     /// The entry of a site that holds all its operations.
     pub fn all_of(&self, site: &str) -> Option<&SiteSummary> {
         self.sites.iter().find(|s| s.site == site && s.op == SiteSummary::ALL)

@@ -76,10 +76,14 @@ fn at_point(cell: &Cell<'_>) -> String {
     if cell.point.is_empty() { String::new() } else { format!(" · {}", cell.point) }
 }
 
-/// `one run` or `3 repeats merged`.
-fn repeats(cell: &Cell<'_>) -> String {
-    match cell.runs.len() {
-        1 => "one run".to_owned(),
-        n => format!("{n} repeats merged"),
+/// Which operations a figure shows: all that completed, of how many runs, and how many did not.
+fn shown(cells: &[&Cell<'_>]) -> String {
+    let repeats = cells.iter().map(|cell| cell.runs.len()).max().unwrap_or(0);
+    let runs =
+        if repeats == 1 { "one run".to_owned() } else { format!("{repeats} repeats merged") };
+    let errors: u64 = cells.iter().flat_map(|cell| &cell.sites).map(|site| site.errors).sum();
+    match errors {
+        0 => format!("All operations, {runs}."),
+        _ => format!("Completed operations, {runs}; {} failed.", grouped(&errors.to_string())),
     }
 }

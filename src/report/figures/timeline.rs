@@ -187,7 +187,7 @@ fn paint_pieces(
     look: Look,
     index: usize,
 ) {
-    let stroke = Stroke { color: look.color, width: 1.5, alpha: 1.0, dash: Dash(&[]) };
+    let stroke = Stroke { color: look.color, width: 1.25, alpha: 1.0, dash: Dash(&[]) };
     for piece in pieces {
         match piece.as_slice() {
             // a line of one point cannot be seen
