@@ -231,3 +231,33 @@ fn a_log_that_does_not_hold_what_the_summary_counts_is_refused() {
     let error = results.merged(&[run], &["tokyo"]).unwrap_err().to_string();
     assert!(error.contains("tokyo-put.hlog") && error.contains("the summary has"), "{error}");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_latencies_keep_their_counts_and_percentiles_in_a_log(
+        seconds in proptest::collection::vec(
+            proptest::collection::vec(0_u64..u64::MAX / 2, 0..20), 0..6)
+    ) {
+        let mut log = IntervalLog::new(Unit::Nanoseconds, SystemTime::UNIX_EPOCH);
+        for (second, values) in seconds.iter().enumerate() {
+            let mut histogram = new_histogram();
+            for value in values {
+                histogram.record(*value).unwrap();
+            }
+            log.push(Duration::from_secs(second as u64), IntervalLog::STEP, histogram);
+        }
+        let back = IntervalLog::decode(&log.encode()).unwrap();
+        proptest::prop_assert_eq!(back.merged().len(), seconds.iter().flatten().count() as u64);
+        let of = |log: &IntervalLog| LatencyMs::of(&log.merged(), log.unit);
+        proptest::prop_assert_eq!(of(&back), of(&log));
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_of_a_log_panic(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)
+    ) {
+        let header = b"#[Unit: nanoseconds]\n0.000,1.000,1.000,";
+        let _ = IntervalLog::decode(&bytes);
+        let _ = IntervalLog::decode(&[header.as_slice(), &bytes, b"\n"].concat());
+    }
+}

@@ -224,3 +224,19 @@ fn long_tails_many_sites_and_long_names_are_drawn() {
     // 3 of each of 4 modes, 2 repeats, 9 sites and 2 operations
     assert!(read(&paths.svg[0]).contains("; 432 failed."));
 }
+
+#[test]
+fn a_long_run_shows_its_latencies_in_longer_steps() {
+    let sample = Sample {
+        labels: vec!["paxos"],
+        repeats: 1,
+        measure_s: 400,
+        slow: 8.0,
+        crash: true,
+        ..Sample::default()
+    };
+    let paths = report("long", &sample);
+    let text = read(&paths.svg[2]);
+    assert!(text.contains("Latency in steps of 2 s"), "400 s in at most 300 steps");
+    assert!(text.len() < 1 << 20, "{} bytes", text.len());
+}

@@ -254,7 +254,7 @@ impl Results {
             if !wanted || site.count == 0 {
                 continue;
             }
-            let name = name_of(run, site);
+            let name = run.histogram_name(site);
             let log = self.histogram(&name)?;
             let recorded = log.merged();
             if recorded.len() != site.count {
@@ -271,16 +271,5 @@ impl Results {
             merged.add(recorded).expect("a histogram that resizes takes any value");
         }
         Ok(all)
-    }
-}
-
-/// The name of the log of one operation at one site of a run.
-fn name_of(run: &RunSummary, site: &SiteSummary) -> HistogramName {
-    HistogramName {
-        label: run.label.clone(),
-        point_index: run.point_index,
-        repeat: run.repeat,
-        site: site.site.clone(),
-        op: site.op.clone(),
     }
 }
