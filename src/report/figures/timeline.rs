@@ -169,11 +169,17 @@ pub(super) fn draw(
     let tracks = &shown.repeats;
     let others = match tracks.len() {
         1 => String::new(),
-        n => format!(" Repeat 1 of {n}; the throughput of the others is faint."),
+        n => format!(" Repeat 1 of {n}; faint: throughput of the others."),
+    };
+    let latency_steps = match shown.steps.as_str() {
+        same if same == format!("{STEP} ms") => String::new(),
+        longer => format!(", of latency {longer}"),
     };
     let heading = Heading {
         title: format!("{} over time{}", cell.label, at_point(cell)),
-        subtitle: format!("Latency in steps of {}; a gap: nothing completed.{others}", shown.steps),
+        subtitle: format!(
+            "In steps of {STEP} ms{latency_steps}. A gap in a latency: nothing completed.{others}"
+        ),
         warnings: cell.warnings(),
     };
     let legend = Legend::new(keys(cell, &tracks[0]));
