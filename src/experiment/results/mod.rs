@@ -24,6 +24,7 @@ mod timeline;
 use std::path::{Path, PathBuf};
 
 pub use counters::{ReplicaCounters, ReplicaFileName, Traffic};
+pub(crate) use directory::write_atomically;
 pub use directory::{Results, RunDirectory};
 pub use environment::{CpuFacts, DiskFacts, Environment};
 pub use histograms::{HistogramName, IntervalLog, LatencyHistogram, Unit, new_histogram};
@@ -44,6 +45,7 @@ pub struct ResultsError {
 
 impl ResultsError {
     /// An error about `path`; `why` is one line.
+    #[expect(clippy::needless_pass_by_value, reason = "errors are handed over, not kept")]
     pub fn new(path: &Path, why: impl ToString) -> ResultsError {
         ResultsError { path: path.to_owned(), why: why.to_string().replace('\n', "; ") }
     }
@@ -54,7 +56,7 @@ pub type Result<T> = std::result::Result<T, ResultsError>;
 
 /// `name` as a part of a file's name: what is neither a letter, a digit, a dot nor in `also`
 /// becomes `_`, and so does a leading dot.
-fn file_name_part(name: &str, also: &[char]) -> String {
+pub(crate) fn file_name_part(name: &str, also: &[char]) -> String {
     let keep = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_' || also.contains(&c);
     let part: String = name.chars().map(|c| if keep(c) { c } else { '_' }).collect();
     match part.strip_prefix('.') {

@@ -1,0 +1,134 @@
+//! A finished run, grouped for tables and figures: one cell per mode and sweep point, its repeats
+//! merged.
+
+use crate::experiment::results::{
+    LatencyHistogram, LatencyMs, Result, Results, RunSummary, SiteSummary, Unit, new_histogram,
+};
+
+/// One mode at one sweep point.
+#[derive(Debug)]
+pub struct Cell<'a> {
+    /// What figures call the mode.
+    pub label: &'a str,
+    /// Which sweep point, from 0.
+    pub point_index: usize,
+    /// What the sweep set, in words; empty without a sweep.
+    pub point: String,
+    /// The repeats.
+    pub runs: Vec<&'a RunSummary>,
+    /// The sites, in the summary's order.
+    pub sites: Vec<CellSite<'a>>,
+}
+
+/// A site's part of a cell: all operations of all repeats.
+#[derive(Debug)]
+pub struct CellSite<'a> {
+    /// The site.
+    pub site: &'a str,
+    /// Operations that failed or were not answered in time.
+    pub errors: u64,
+    /// The bounds of its operations in ms, each once, in rising order.
+    pub bounds_ms: Vec<f64>,
+    /// The recorded latencies; none if nothing completed.
+    pub recorded: Option<(LatencyHistogram, Unit)>,
+}
+
+impl CellSite<'_> {
+    /// Completed operations.
+    pub fn count(&self) -> u64 {
+        self.recorded.as_ref().map_or(0, |(histogram, _)| histogram.len())
+    }
+
+    /// Percentiles of all operations.
+    pub fn latency(&self) -> Option<LatencyMs> {
+        self.recorded.as_ref().and_then(|(histogram, unit)| LatencyMs::of(histogram, *unit))
+    }
+
+    /// The bound, where all operations have the same.
+    pub fn bound_ms(&self) -> Option<f64> {
+        match self.bounds_ms.as_slice() {
+            [bound] => Some(*bound),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Cell<'a> {
+    /// All cells of a finished run: sweep points within modes, both in the summary's order.
+    pub fn all(results: &'a Results) -> Result<Vec<Cell<'a>>> {
+        let mut cells: Vec<Cell<'a>> = Vec::new();
+        for run in &results.summary.runs {
+            let same = |c: &&mut Cell<'_>| c.label == run.label && c.point_index == run.point_index;
+            match cells.iter_mut().find(same) {
+                Some(cell) => cell.runs.push(run),
+                None => cells.push(Cell {
+                    label: &run.label,
+                    point_index: run.point_index,
+                    point: run.point_words(),
+                    runs: vec![run],
+                    sites: Vec::new(),
+                }),
+            }
+        }
+        let labels = results.summary.labels();
+        cells.sort_by_key(|c| (labels.iter().position(|l| *l == c.label), c.point_index));
+        for cell in &mut cells {
+            cell.sites = sites_of(results, &cell.runs)?;
+        }
+        Ok(cells)
+    }
+
+    /// Everything that speaks against the cell's runs; empty if nothing does.
+    pub fn warnings(&self) -> Vec<String> {
+        let point =
+            if self.point.is_empty() { String::new() } else { format!(" at {}", self.point) };
+        let name = |run: &RunSummary| match self.runs.len() {
+            1 => format!("{}{point}", self.label),
+            _ => format!("{}{point}, repeat {}", self.label, run.repeat + 1),
+        };
+        let of = |run: &&RunSummary| {
+            let objections = run.verdict.objections();
+            (!objections.is_empty()).then(|| format!("{}: {}", name(run), objections.join("; ")))
+        };
+        self.runs.iter().filter_map(of).collect()
+    }
+
+    /// Completed operations a second: the mean of the repeats.
+    pub fn throughput_per_s(&self) -> f64 {
+        let total: f64 = self.runs.iter().map(|run| run.throughput_per_s).sum();
+        total / self.runs.len() as f64
+    }
+
+    /// Percentiles over all sites, from their merged histograms.
+    pub fn latency(&self) -> Option<LatencyMs> {
+        let recorded: Vec<_> = self.sites.iter().filter_map(|s| s.recorded.as_ref()).collect();
+        let (_, unit) = recorded.first()?;
+        let mut all = new_histogram();
+        for (histogram, _) in &recorded {
+            all.add(histogram).expect("a histogram that resizes takes any value");
+        }
+        LatencyMs::of(&all, *unit)
+    }
+}
+
+fn sites_of<'a>(results: &'a Results, runs: &[&'a RunSummary]) -> Result<Vec<CellSite<'a>>> {
+    let of = |site: &'a str| -> Result<CellSite<'a>> {
+        let entries = || {
+            let entries = runs.iter().flat_map(|run| run.sites.iter());
+            entries.filter(move |entry| entry.site == site)
+        };
+        let all = |entry: &&SiteSummary| entry.op == SiteSummary::ALL;
+        let mut bounds_ms: Vec<f64> = entries().filter_map(|entry| entry.bound_ms).collect();
+        bounds_ms.sort_by(f64::total_cmp);
+        bounds_ms.dedup();
+        Ok(CellSite {
+            site,
+            errors: entries().filter(|e| !all(e)).map(|entry| entry.errors).sum(),
+            bounds_ms,
+            recorded: results.merged(runs, &[site])?,
+        })
+    };
+    let sites = results.summary.site_names();
+    let here = |site: &&str| runs.iter().any(|run| run.sites.iter().any(|s| s.site == *site));
+    sites.into_iter().filter(here).map(of).collect()
+}

@@ -1,0 +1,91 @@
+//! The figures of a run. Each says in itself what speaks against the runs that it shows.
+
+mod axes;
+mod canvas;
+mod cdf;
+mod latency;
+mod palette;
+mod sweep;
+mod timeline;
+
+pub use axes::grouped;
+pub use canvas::Drawing;
+
+use super::cells::Cell;
+use crate::experiment::results::{Result, Results, ResultsError, TimelineRow};
+use axes::Heading;
+use canvas::Canvas;
+
+/// A figure.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Its file's name, without an ending.
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// The picture.
+    pub drawing: Drawing,
+}
+
+/// Draws all figures of a run.
+pub fn all(results: &Results, cells: &[Cell<'_>], timeline: &[TimelineRow]) -> Result<Vec<Figure>> {
+    let bad = |why: String| ResultsError::new(&results.path.join("figures"), why);
+    let mut points: Vec<usize> = cells.iter().map(|cell| cell.point_index).collect();
+    points.sort_unstable();
+    points.dedup();
+    let mut figures = Vec::new();
+    if points.len() > 1 {
+        figures.push(sweep::draw(cells).map_err(bad)?);
+    }
+    for point in &points {
+        let here: Vec<&Cell<'_>> = cells.iter().filter(|c| c.point_index == *point).collect();
+        let suffix = if points.len() > 1 { format!("-{point}") } else { String::new() };
+        figures.push(latency::draw(&here, &suffix).map_err(bad)?);
+        figures.push(cdf::draw(&here, &suffix).map_err(bad)?);
+        for cell in here {
+            let tracks = timeline::Tracks::of(results, cell, timeline)?;
+            if let Some(tracks) = tracks {
+                figures.push(timeline::draw(cell, &tracks, &suffix).map_err(bad)?);
+            }
+        }
+    }
+    Ok(figures)
+}
+
+/// Draws one figure: its heading, then what `paint` draws below it from a height on.
+fn figure(
+    name: String,
+    heading: &Heading,
+    body_height: f64,
+    paint: impl FnOnce(&mut Canvas<'_>, f64),
+) -> std::result::Result<Figure, String> {
+    let top = heading.height();
+    let drawing = canvas::draw(top + body_height, &heading.title, &heading.words(), |canvas| {
+        heading.draw(canvas);
+        paint(canvas, top);
+    });
+    let drawing = drawing.map_err(|why| format!("{name}: {why}"))?;
+    Ok(Figure { name, title: heading.title.clone(), drawing })
+}
+
+/// Everything that speaks against the runs of these cells.
+fn warnings(cells: &[&Cell<'_>]) -> Vec<String> {
+    cells.iter().flat_map(|cell| cell.warnings()).collect()
+}
+
+/// ` · POINT` where there is a sweep.
+fn at_point(cell: &Cell<'_>) -> String {
+    if cell.point.is_empty() { String::new() } else { format!(" · {}", cell.point) }
+}
+
+/// Which operations a figure shows: all that completed, of how many runs, and how many did not.
+fn shown(cells: &[&Cell<'_>]) -> String {
+    let repeats = cells.iter().map(|cell| cell.runs.len()).max().unwrap_or(0);
+    let runs =
+        if repeats == 1 { "one run".to_owned() } else { format!("{repeats} repeats merged") };
+    let errors: u64 = cells.iter().flat_map(|cell| &cell.sites).map(|site| site.errors).sum();
+    match errors {
+        0 => format!("All operations, {runs}."),
+        _ => format!("Completed operations, {runs}; {} failed.", grouped(&errors.to_string())),
+    }
+}
