@@ -34,7 +34,7 @@ impl Partition {
     ) -> Result<(), Stop> {
         if self.is_accounts() {
             let ops = self.transfers(history, horizon_ns);
-            return check_accounts(ops, self.keys.len(), budget);
+            return check_accounts(&ops, self.keys.len(), budget);
         }
         check_register(self.register_ops(history, horizon_ns)?, budget)
     }
@@ -64,7 +64,7 @@ impl Partition {
             let Call::Transfer { to, .. } = &record.call else {
                 unreachable!("only transfers touch accounts")
             };
-            transfer_op(record, (account(&record.key), account(to)), horizon_ns)
+            transfer_op(op, record, (account(&record.key), account(to)), horizon_ns)
         };
         self.ops.iter().filter_map(transfer).collect()
     }

@@ -19,14 +19,19 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::search::{Answer, Budget, Item, Model, search};
-use crate::check::model::{After, Before, RegisterModel, RegisterOp};
+use super::search::{Answer, Budget, Item, Model, link_alike, search};
+use crate::check::model::{After, RegisterModel, RegisterOp};
 
 /// Why operations on a register have no order. Numbers are indices into the history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     /// It returned bytes that are no token.
     Corrupt {
+        /// The operation.
+        op: u32,
+    },
+    /// Its answer is impossible whatever went before.
+    Contradiction {
         /// The operation.
         op: u32,
     },
@@ -104,7 +109,6 @@ impl From<Fault> for Stop {
 
 /// Decides the operations of one register.
 pub(crate) fn check_register(mut ops: Vec<RegisterOp>, budget: Budget) -> Result<(), Stop> {
-    ops.sort_by_key(|op| op.span.begin_ns);
     let Some(writers) = unique_writers(&ops) else {
         drop_unseen(&mut ops);
         return search_register(&ops, budget);
@@ -125,17 +129,8 @@ pub(crate) fn check_register(mut ops: Vec<RegisterOp>, budget: Budget) -> Result
 
 /// The general search, which makes no assumption on values.
 pub(crate) fn search_register(ops: &[RegisterOp], budget: Budget) -> Result<(), Stop> {
-    let mut alike: FxHashMap<Option<u64>, u32> = FxHashMap::default();
-    let items: Vec<Item> = (0u32..)
-        .zip(ops)
-        .map(|(index, op)| {
-            let mut item = op.span;
-            if item.optional && op.before == Before::Any {
-                item.after = alike.insert(op.written(), index);
-            }
-            item
-        })
-        .collect();
+    let mut items: Vec<Item> = ops.iter().map(|op| op.span).collect();
+    link_alike(&mut items, |item| Some((ops[item].before, ops[item].after)));
     conclude(search(&items, RegisterModel { ops, state: None }, budget))
 }
 
@@ -405,9 +400,6 @@ impl Blocks<'_> {
 
 /// Searches an order of the blocks in which each that needs absence finds it.
 fn order_blocks(zones: &[Zone], budget: Budget) -> Result<(), Stop> {
-    let mut optional: Vec<u32> =
-        (0u32..).zip(zones).filter(|(_, zone)| zone.optional).map(|(index, _)| index).collect();
-    optional.sort_by_key(|&index| zones[index as usize].begin_ns);
     let mut items: Vec<Item> = zones
         .iter()
         .map(|zone| Item {
@@ -417,9 +409,7 @@ fn order_blocks(zones: &[Zone], budget: Budget) -> Result<(), Stop> {
             after: None,
         })
         .collect();
-    for pair in optional.windows(2) {
-        items[pair[1] as usize].after = Some(pair[0]);
-    }
+    link_alike(&mut items, |_| Some(()));
     conclude(search(&items, BlockModel { zones, absent: true }, budget))
 }
 

@@ -17,9 +17,10 @@
 //! Situations are remembered by 128-bit fingerprints. Two different ones share a fingerprint with
 //! probability below 2^-80 in the largest search that fits into memory.
 
+use std::hash::Hash;
 use std::time::Instant;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// The end of an operation that was never answered.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -35,6 +36,18 @@ pub(crate) struct Item {
     pub(crate) optional: bool,
     /// An optional item that is alike and began no later: this one is used only after that one.
     pub(crate) after: Option<u32>,
+}
+
+/// Links optional items that `class` says are alike, each after the one that began before it.
+pub(crate) fn link_alike<C: Hash + Eq>(items: &mut [Item], class: impl Fn(usize) -> Option<C>) {
+    let mut optional: Vec<usize> = (0..items.len()).filter(|&item| items[item].optional).collect();
+    optional.sort_by_key(|&item| items[item].begin_ns);
+    let mut last = FxHashMap::default();
+    for item in optional {
+        if let Some(class) = class(item) {
+            items[item].after = last.insert(class, item as u32);
+        }
+    }
 }
 
 /// The sequential object: knows what each item does to its state.
