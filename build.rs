@@ -18,7 +18,10 @@ fn main() {
             println!("cargo::rerun-if-changed={path}");
         }
     }
-    if let Some(commit) = output("git", &["rev-parse", "HEAD"]) {
+    // a copy inside somebody else's repository has no commit of its own
+    let ours = output("git", &["ls-files", "--error-unmatch", "Cargo.toml"]).is_some();
+    let commit = output("git", &["rev-parse", "HEAD"]).filter(|_| ours);
+    if let Some(commit) = commit {
         println!("cargo::rustc-env=PAXBENCH_COMMIT={commit}");
         let status = [["status", "--porcelain", "--"].as_slice(), &SOURCES].concat();
         if let Some(changes) = output("git", &status) {

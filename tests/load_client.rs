@@ -11,6 +11,8 @@ use paxbench::load::client::{Answer, Begun, Clients, End, Ended, Output, Seen, S
 use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
 use paxbench::load::recorder::{Phases, Record, Recorder};
 use paxbench::wire::Reply;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -99,7 +101,8 @@ enum Event {
     Reply(NodeId, Reply),
 }
 
-/// When a command that reached a replica at this time is answered; none if never.
+/// When a command that was sent to a replica at this time is answered; none if never: then every
+/// other time the command is lost, and else its reply.
 type Service = Box<dyn FnMut(u64, NodeId, &Command) -> Option<u64>>;
 
 /// One site's clients and the service, in virtual time.
@@ -113,6 +116,7 @@ struct World {
     service: Service,
     events: BTreeMap<(u64, u64), Event>,
     serial: u64,
+    lost: u64,
 }
 
 impl World {
@@ -129,6 +133,7 @@ impl World {
             service,
             events: BTreeMap::new(),
             serial: 0,
+            lost: 0,
         };
         world.at(0, Event::Tick);
         world
@@ -176,11 +181,16 @@ impl World {
         while self.seen < self.log.sent.len() {
             let (to, command) = self.log.sent[self.seen].clone();
             self.seen += 1;
-            let Some(at_ns) = (self.service)(self.now_ns, to, &command) else { continue };
+            let at_ns = (self.service)(self.now_ns, to, &command);
+            self.lost += u64::from(at_ns.is_none());
+            if at_ns.is_none() && self.lost.is_multiple_of(2) {
+                continue;
+            }
             let outcome = match self.store.execute(&command) {
                 Executed::Applied(outcome) | Executed::Repeated(outcome) => outcome.clone(),
                 Executed::Forgotten => continue,
             };
+            let Some(at_ns) = at_ns else { continue };
             self.at(at_ns, Event::Reply(to, Reply { id: command.id, outcome }));
         }
     }
@@ -426,7 +436,7 @@ fn a_replica_that_falls_silent_is_avoided_after_one_retry_time_and_preferred_onc
 }
 
 #[test]
-fn retries_back_off_up_to_their_limit() {
+fn retries_go_round_the_replicas_and_back_off_up_to_their_limit() {
     let mut plan = plan(Arrival::Closed { outstanding: 1 });
     plan.clients_per_site = 1;
     plan.retry_after = Duration::from_millis(100);
@@ -437,12 +447,16 @@ fn retries_back_off_up_to_their_limit() {
         clients.connected(0, NodeId(n), &mut log);
     }
     clients.start(0, &mut log);
-    let mut times = vec![0];
+    let (mut times, mut tried) = (vec![0], vec![log.sent[0].0.0]);
     for tick in 1..20_000 {
-        let before = clients.counters().retries;
+        let (before, sent) = (clients.counters().retries, log.sent.len());
         clients.tick(tick * MS, &mut log);
-        times.extend((clients.counters().retries > before).then_some(tick));
+        if clients.counters().retries > before {
+            times.push(tick);
+            tried.push(log.sent[sent].0.0); // a retry goes out before the tick's probes
+        }
     }
+    assert_eq!(tried, [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]);
     let gaps: Vec<u64> = times.windows(2).map(|w| w[1] - w[0]).collect();
     assert_eq!(gaps, [100, 200, 400, 800, 1600, 3200, 3200, 3200, 3200, 3200]);
     let probes = clients.counters().probes as usize;
@@ -537,6 +551,18 @@ fn a_closed_loop_keeps_exactly_its_number_outstanding() {
     assert_eq!(world.clients.pending(), 0);
 }
 
+#[test]
+fn a_closed_loop_goes_on_when_its_operations_time_out() {
+    let plan = plan(Arrival::Closed { outstanding: 2 });
+    let mut world = all_connected(World::new(&plan, Box::new(|_, _, _| None)));
+    world.run_until(0);
+    world.clients.start(0, &mut world.log);
+    world.run_until(7 * SECOND);
+    // Eight at the start, eight after three seconds and eight after six.
+    assert_eq!((world.log.began.len(), world.log.timed_out()), (24, 16));
+    assert_eq!(world.clients.pending(), 8);
+}
+
 fn commands(seed: u64, nonce: u64, name: &str) -> Vec<(NodeId, Command)> {
     let mut plan = plan(Arrival::Poisson { rate_per_s: 1000.0 });
     plan.seed = seed;
@@ -620,4 +646,55 @@ fn every_measured_operation_is_counted_once_in_each_of_the_records() {
     assert!(record.timeline[12..40].iter().all(|b| b.completed == 100));
     // 30 from the warm-up complete in the window, and 30 of the window after it.
     assert_eq!(record.completed_in_window, 5000);
+}
+
+/// A service that loses, delays and doubles at random, and connections that come and go.
+fn chaotic_world(seed: u64) -> World {
+    let mut plan = plan(match seed % 3 {
+        0 => Arrival::Closed { outstanding: 1 + seed as usize % 7 },
+        1 => Arrival::Poisson { rate_per_s: 300.0 },
+        _ => Arrival::Constant { rate_per_s: 300.0 },
+    });
+    plan.seed = seed;
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut changes = Vec::new();
+    for _ in 0..rng.random_range(0..30) {
+        let (at, node) = (rng.random_range(0..6 * SECOND), rng.random_range(0..3));
+        let change = if rng.random() { Change::Connected(node) } else { Change::Lost(node) };
+        changes.push((at, change));
+    }
+    let (loss, slow) = (rng.random_range(0.0..0.5), rng.random_range(MS..800 * MS));
+    let healed_ns = 6 * SECOND;
+    let service = Box::new(move |now: u64, _: NodeId, _: &Command| {
+        let answered = now > healed_ns || rng.random::<f64>() > loss;
+        answered.then(|| now + rng.random_range(MS..slow + MS))
+    });
+    let world = all_connected(World::new(&plan, service));
+    let world = changes.into_iter().fold(world, |world, (at, change)| world.change(at, change));
+    (0..3).fold(world, |world, n| world.change(healed_ns, Change::Connected(n)))
+}
+
+#[test]
+fn random_failures_neither_lose_nor_double_an_operation() {
+    for seed in 0..150 {
+        let mut world = chaotic_world(seed);
+        world.run_until(0);
+        world.clients.start(0, &mut world.log);
+        world.serve();
+        while world.now_ns < 6 * SECOND {
+            world.step();
+            let open = world.clients.pending() as usize + world.log.ended.len();
+            let unsent = world.log.ended.iter().filter(|(_, _, e)| *e == Ending::Unsent).count();
+            assert!(open >= world.log.began.len() + unsent, "seed {seed}");
+        }
+        world.clients.stop_issuing();
+        world.run_until(100 * SECOND);
+        assert_eq!(world.clients.pending(), 0, "seed {seed}");
+        let unsent = world.log.ended.iter().filter(|(_, _, e)| *e == Ending::Unsent).count();
+        assert_eq!(world.log.ended.len(), world.log.began.len() + unsent, "seed {seed}");
+        let applied = world.store.applied() as usize;
+        assert_eq!(applied, world.log.began.len(), "seed {seed}: each takes effect once");
+        let (counters, late) = (world.clients.counters(), world.log.timed_out() as u64);
+        assert_eq!((counters.late_replies, counters.bad_replies), (late, 0), "seed {seed}");
+    }
 }

@@ -158,7 +158,7 @@ fn a_write_error_names_the_file_in_one_line() {
 }
 
 #[test]
-fn a_full_disk_leaves_no_half_written_file() {
+fn a_failed_write_leaves_no_half_written_file() {
     // a directory where the file should go makes the last step, the renaming, fail
     let base = tempfile::tempdir().unwrap();
     let directory = RunDirectory::create(base.path(), "full").unwrap();
@@ -213,5 +213,51 @@ fn a_manifest_says_what_is_known_of_program_and_machine() {
     if cfg!(target_os = "linux") {
         assert!(manifest.environment.memory_bytes.is_some_and(|bytes| bytes > 1 << 20));
         assert!(manifest.environment.kernel.starts_with("Linux "));
+    }
+}
+
+#[test]
+fn a_log_that_does_not_hold_what_the_summary_counts_is_refused() {
+    let base = tempfile::tempdir().unwrap();
+    let sample = Sample { labels: vec!["paxos"], repeats: 1, ..Sample::default() };
+    let path = sample.write(base.path());
+    let log = path.join("histograms/paxos-0-0-tokyo-put.hlog");
+    let text = fs::read_to_string(&log).unwrap();
+    let fewer: Vec<_> = text.lines().take(text.lines().count() - 1).collect();
+    fs::write(&log, fewer.join("\n") + "\n").unwrap();
+    let results = Results::read(&path).unwrap();
+    let run = &results.summary.runs[0];
+    assert!(results.merged(&[run], &["oregon"]).is_ok());
+    let error = results.merged(&[run], &["tokyo"]).unwrap_err().to_string();
+    assert!(error.contains("tokyo-put.hlog") && error.contains("the summary has"), "{error}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_latencies_keep_their_counts_and_percentiles_in_a_log(
+        seconds in proptest::collection::vec(
+            proptest::collection::vec(0_u64..u64::MAX / 2, 0..20), 0..6)
+    ) {
+        let mut log = IntervalLog::new(Unit::Nanoseconds, SystemTime::UNIX_EPOCH);
+        for (second, values) in seconds.iter().enumerate() {
+            let mut histogram = new_histogram();
+            for value in values {
+                histogram.record(*value).unwrap();
+            }
+            log.push(Duration::from_secs(second as u64), IntervalLog::STEP, histogram);
+        }
+        let back = IntervalLog::decode(&log.encode()).unwrap();
+        proptest::prop_assert_eq!(back.merged().len(), seconds.iter().flatten().count() as u64);
+        let of = |log: &IntervalLog| LatencyMs::of(&log.merged(), log.unit);
+        proptest::prop_assert_eq!(of(&back), of(&log));
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_of_a_log_panic(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)
+    ) {
+        let header = b"#[Unit: nanoseconds]\n0.000,1.000,1.000,";
+        let _ = IntervalLog::decode(&bytes);
+        let _ = IntervalLog::decode(&[header.as_slice(), &bytes, b"\n"].concat());
     }
 }

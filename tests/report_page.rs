@@ -197,3 +197,47 @@ fn the_table_warns_of_a_void_run() {
     assert!(table.contains("  ! VOID: asked 50 ms, got 61 ms\n"), "{table}");
     assert!(!table.contains("converged"), "{table}");
 }
+
+#[test]
+fn long_tails_many_sites_and_long_names_are_drawn() {
+    let sample = Sample {
+        labels: vec!["epaxos", "paxos leader=virginia", "caspaxos", "multicoordinated rounds=fast"],
+        sites: vec![
+            "us-east-1-virginia",
+            "us-west-1",
+            "oregon",
+            "tokyo",
+            "ireland",
+            "sydney",
+            "mumbai",
+            "saopaulo",
+            "frankfurt",
+        ],
+        slow: 40.0,
+        warmup_s: 2,
+        errors: 3,
+        crash: true,
+        ..Sample::default()
+    };
+    let paths = report("many", &sample);
+    assert_eq!(paths.svg.len(), 6);
+    // 3 of each of 4 modes, 2 repeats, 9 sites and 2 operations
+    assert!(read(&paths.svg[0]).contains("; 432 failed."));
+}
+
+#[test]
+fn a_long_run_shows_its_latencies_in_longer_steps() {
+    let sample = Sample {
+        labels: vec!["paxos"],
+        repeats: 1,
+        points: vec![20],
+        measure_s: 310,
+        slow: 8.0,
+        crash: true,
+        ..Sample::default()
+    };
+    let paths = report("long", &sample);
+    let text = read(&paths.svg[2]);
+    assert!(text.contains("of latency 2 s."), "310 s in at most 300 steps");
+    assert!(text.len() < 1 << 20, "{} bytes", text.len());
+}

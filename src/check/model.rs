@@ -5,7 +5,6 @@
 
 use super::history::{Call, Completion, OperationRecord, Reply, Seen};
 use super::linearizability::search::{Item, Model, NEVER, fingerprint};
-use crate::kv::OPENING_BALANCE;
 
 /// A register's state; `None` is absent, as every register is at first.
 pub(crate) type Register = Option<u64>;
@@ -186,6 +185,8 @@ impl Model for RegisterModel<'_> {
 /// A transfer between two accounts, numbered within their partition.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TransferOp {
+    /// Index into the history.
+    pub(crate) id: u32,
     /// When it began and ended, and whether it may have had no effect.
     pub(crate) span: Item,
     /// The payer.
@@ -198,8 +199,31 @@ pub(crate) struct TransferOp {
     pub(crate) outcome: Option<(bool, u64, u64)>,
 }
 
+impl TransferOp {
+    /// The balances of payer and receiver that its answer implies before it.
+    pub(crate) fn needs(&self) -> Option<(u64, u64)> {
+        let amount = if self.is_idle() { 0 } else { self.amount };
+        self.outcome.map(|(_, from, to)| (from + amount, to - amount))
+    }
+
+    /// Whether it moves nothing, wherever it stands.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.amount == 0 || self.outcome.is_some_and(|(moved, ..)| !moved)
+    }
+
+    /// Whether no balances could bring about its answer. The other methods need that they can.
+    pub(crate) fn contradicts_itself(&self) -> bool {
+        match self.outcome {
+            Some((true, from, to)) => from.checked_add(self.amount).is_none() || to < self.amount,
+            Some((false, from, to)) => from >= self.amount && to.checked_add(self.amount).is_some(),
+            None => false,
+        }
+    }
+}
+
 /// What of a transfer must be ordered at `horizon_ns`, as in [`register_op`].
 pub(crate) fn transfer_op(
+    id: u32,
     record: &OperationRecord,
     accounts: (u32, u32),
     horizon_ns: u64,
@@ -214,75 +238,5 @@ pub(crate) fn transfer_op(
         }
         _ => None,
     };
-    Some(TransferOp { span, from: accounts.0, to: accounts.1, amount, outcome })
-}
-
-/// All accounts that transfers connect.
-pub(crate) struct AccountsModel<'a> {
-    ops: &'a [TransferOp],
-    balances: Vec<u64>,
-    mark: u128,
-}
-
-impl<'a> AccountsModel<'a> {
-    /// `count` accounts that nobody has touched.
-    pub(crate) fn new(ops: &'a [TransferOp], count: usize) -> Self {
-        AccountsModel { ops, balances: vec![OPENING_BALANCE; count], mark: 0 }
-    }
-
-    /// The balances after an item, and whether it moved anything, if it fits.
-    fn outcome(&self, item: usize) -> Option<(bool, u64, u64)> {
-        let op = &self.ops[item];
-        let (payer, receiver) = (self.balances[op.from as usize], self.balances[op.to as usize]);
-        let outcome = match (payer.checked_sub(op.amount), receiver.checked_add(op.amount)) {
-            (Some(payer), Some(receiver)) => (true, payer, receiver),
-            _ => (false, payer, receiver),
-        };
-        op.outcome.is_none_or(|seen| seen == outcome).then_some(outcome)
-    }
-
-    fn set(&mut self, account: u32, balance: u64) {
-        let slot = &mut self.balances[account as usize];
-        let tag = |balance: u64| fingerprint(u64::from(account) + 1, balance);
-        self.mark ^= tag(*slot) ^ tag(balance);
-        *slot = balance;
-    }
-}
-
-impl Model for AccountsModel<'_> {
-    type Undo = (u64, u64);
-
-    fn apply(&mut self, item: usize) -> Option<(u64, u64)> {
-        let op = &self.ops[item];
-        let (moved, payer, receiver) = self.outcome(item)?;
-        if !moved && op.outcome.is_none() {
-            // A refused transfer that nobody saw is as good as none.
-            return None;
-        }
-        let before = (self.balances[op.from as usize], self.balances[op.to as usize]);
-        self.set(op.from, payer);
-        self.set(op.to, receiver);
-        Some(before)
-    }
-
-    fn undo(&mut self, item: usize, (payer, receiver): (u64, u64)) {
-        let op = &self.ops[item];
-        self.set(op.from, payer);
-        self.set(op.to, receiver);
-    }
-
-    /// A transfer that was refused, or moved nothing, changes nothing wherever it stands.
-    fn free(&self, item: usize) -> bool {
-        let op = &self.ops[item];
-        let idle = op.outcome.is_some_and(|(moved, ..)| !moved) || op.amount == 0;
-        !op.span.optional && idle && self.outcome(item).is_some()
-    }
-
-    fn rank(&self, _item: usize) -> u8 {
-        0
-    }
-
-    fn fingerprint(&self) -> u128 {
-        self.mark
-    }
+    Some(TransferOp { id, span, from: accounts.0, to: accounts.1, amount, outcome })
 }

@@ -48,7 +48,6 @@ pub struct Recorder {
     warmup_completed: u64,
     warmup_errors: u64,
     completed_in_window: u64,
-    last_end_ns: u64,
 }
 
 #[derive(Debug)]
@@ -74,7 +73,6 @@ impl Recorder {
             warmup_completed: 0,
             warmup_errors: 0,
             completed_in_window: 0,
-            last_end_ns: phases.start_ns,
         }
     }
 
@@ -94,7 +92,6 @@ impl Recorder {
     /// An operation ended.
     pub fn ended(&mut self, ended: &Ended<'_>) {
         self.advance(ended.now_ns);
-        self.last_end_ns = ended.now_ns;
         let latency_ns = ended.now_ns.saturating_sub(ended.scheduled_ns);
         let measured = self.phases.measures(ended.scheduled_ns);
         let operation = &mut self.operations[ended.kind as usize];

@@ -33,7 +33,7 @@ pub(super) fn page(
         runs: results.summary.runs.iter().map(run).collect(),
         figures: figures.iter().enumerate().map(|(i, f)| Picture::of(f, sweep && i > 0)).collect(),
         links: results.manifest.rtt.iter().map(link).collect(),
-        shaper: &results.manifest.shaper,
+        shaper: results.manifest.shaper.iter().map(lateness).collect(),
         experiment: &results.experiment,
         manifest,
     };
@@ -53,7 +53,7 @@ struct Page<'a> {
     runs: Vec<Run>,
     figures: Vec<Picture<'a>>,
     links: Vec<Vec<String>>,
-    shaper: &'a [ShaperLateness],
+    shaper: Vec<Vec<String>>,
     experiment: &'a str,
     manifest: String,
 }
@@ -231,5 +231,16 @@ fn link(link: &LinkRtt) -> Vec<String> {
     ];
     row.extend(measured(link.before));
     row.extend(measured(link.after));
+    row
+}
+
+/// Process, run, count, median, 99th percentile, largest.
+fn lateness(shaper: &ShaperLateness) -> Vec<String> {
+    let mut row = vec![
+        shaper.process.clone(),
+        shaper.run.clone().unwrap_or_else(|| "all".to_owned()),
+        grouped(&shaper.count.to_string()),
+    ];
+    row.extend([shaper.p50_us, shaper.p99_us, shaper.max_us].map(|us| number(Some(us), 1)));
     row
 }

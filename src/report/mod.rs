@@ -4,7 +4,7 @@
 //! `paxbench report` can redraw what an earlier version measured.
 
 mod cells;
-pub mod figures;
+mod figures;
 mod html;
 pub mod table;
 
@@ -33,8 +33,7 @@ pub fn write_report(directory: &Path) -> Result<ReportPaths> {
     let results = Results::read(directory)?;
     let cells = Cell::all(&results)?;
     let timeline = results.timeline()?;
-    let drawn = figures::all(&cells, &timeline);
-    let figures = drawn.map_err(|why| ResultsError::new(&directory.join("figures"), why))?;
+    let figures = figures::all(&results, &cells, &timeline)?;
 
     let (mut svg, mut png) = (Vec::new(), Vec::new());
     for figure in &figures {

@@ -22,6 +22,12 @@ pub struct Sample {
     pub verdict: Verdict,
     /// Nothing completes at any site from 4 s to 4.8 s, and at the last site until 7 s.
     pub crash: bool,
+    /// By how much the usual excess over the bound is multiplied.
+    pub slow: f64,
+    /// Seconds of load before the measured phase, in the timeline only.
+    pub warmup_s: i64,
+    /// Failed operations of each site and operation.
+    pub errors: u64,
 }
 
 pub fn valid() -> Verdict {
@@ -43,6 +49,9 @@ impl Default for Sample {
             measure_s: 10,
             verdict: valid(),
             crash: false,
+            slow: 1.0,
+            warmup_s: 0,
+            errors: 0,
         }
     }
 }
@@ -88,8 +97,8 @@ impl Sample {
                     for (site_index, site) in self.sites.iter().enumerate() {
                         let seed = (label_index * 1000 + point_index * 100 + repeat * 10) as u64;
                         let made = self.site_run(label_index, site_index, *rate, seed);
-                        write_site(directory, &mut run, site, &made);
-                        timeline.extend(timeline_of(&run, site, &made));
+                        write_site(directory, &mut run, site, &made, self.errors);
+                        timeline.extend(timeline_of(&run, site, &made, self.warmup_s));
                     }
                     let all = run.sites.iter().filter(|s| s.op == "all").map(|s| s.count);
                     run.throughput_per_s = all.sum::<u64>() as f64 / f64::from(self.measure_s);
@@ -140,7 +149,10 @@ impl Sample {
             let mut made: BTreeMap<_, Vec<u64>> = BTreeMap::new();
             for _ in 0..if dead { 0 } else { rate / 10 } {
                 let slow_path = if noise.next() < 0.02 { bound_ms * 0.8 } else { 0.0 };
-                let ms = bound_ms + 0.3 + slow_path + noise.gap() * (0.4 + f64::from(rate) / 500.0);
+                let ms = bound_ms
+                    + 0.3
+                    + slow_path
+                    + self.slow * noise.gap() * (0.4 + f64::from(rate) / 500.0);
                 let op = OPS[usize::from(noise.next() < 0.5)];
                 made.entry(op).or_default().push((ms * 1e3) as u64);
             }
@@ -223,7 +235,13 @@ fn histogram_of<'a>(values: impl Iterator<Item = &'a u64>) -> LatencyHistogram {
 }
 
 /// Writes the logs of a site and adds its entries to the run.
-fn write_site(directory: &RunDirectory, run: &mut RunSummary, site: &str, made: &SiteRun) {
+fn write_site(
+    directory: &RunDirectory,
+    run: &mut RunSummary,
+    site: &str,
+    made: &SiteRun,
+    errors: u64,
+) {
     let mut all = new_histogram();
     for op in OPS {
         let mut log = IntervalLog::new(Unit::Microseconds, SystemTime::UNIX_EPOCH);
@@ -242,27 +260,34 @@ fn write_site(directory: &RunDirectory, run: &mut RunSummary, site: &str, made: 
         directory.write_histogram(&name, &log).unwrap();
         let merged = log.merged();
         all.add(&merged).unwrap();
-        let entry = SiteSummary::of(site, op, &merged, log.unit, 0, Some(made.bound_ms));
+        let entry = SiteSummary::of(site, op, &merged, log.unit, errors, Some(made.bound_ms));
         run.sites.push(entry);
     }
     let bound = Some(made.bound_ms);
-    run.sites.push(SiteSummary::of(site, "all", &all, Unit::Microseconds, 0, bound));
+    run.sites.push(SiteSummary::of(
+        site,
+        "all",
+        &all,
+        Unit::Microseconds,
+        errors * OPS.len() as u64,
+        bound,
+    ));
 }
 
-fn timeline_of(run: &RunSummary, site: &str, made: &SiteRun) -> Vec<TimelineRow> {
+fn timeline_of(run: &RunSummary, site: &str, made: &SiteRun, warmup_s: i64) -> Vec<TimelineRow> {
     let row = |(tenth, ops): (usize, &BTreeMap<&'static str, Vec<u64>>)| {
         let histogram = histogram_of(ops.values().flatten());
         let at =
             |q: f64| (!histogram.is_empty()).then(|| histogram.value_at_quantile(q) as f64 / 1e3);
         TimelineRow {
-            t_ms: tenth as i64 * TimelineRow::STEP_MS,
+            t_ms: tenth as i64 * TimelineRow::STEP_MS - warmup_s * 1000,
             mode: run.mode.clone(),
             label: run.label.clone(),
             point_index: run.point_index,
             repeat: run.repeat,
             site: site.to_owned(),
             completed: histogram.len(),
-            failed: 0,
+            failed: u64::from(histogram.is_empty()),
             p50_ms: at(0.5),
             p99_ms: at(0.99),
             max_ms: at(1.0),

@@ -216,6 +216,9 @@ impl Teller<'_> {
             Fault::Corrupt { op } => {
                 (format!("{}: bytes that no client wrote", phrase(op)), vec![op])
             }
+            Fault::Contradiction { op } => {
+                (format!("{}: no balances before it give that answer", phrase(op)), vec![op])
+            }
             Fault::NeverWritten { op } => {
                 (format!("{}, a value that no operation wrote", phrase(op)), vec![op])
             }

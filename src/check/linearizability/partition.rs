@@ -64,7 +64,7 @@ impl Partition {
             let Call::Transfer { to, .. } = &record.call else {
                 unreachable!("only transfers touch accounts")
             };
-            transfer_op(record, (account(&record.key), account(to)), horizon_ns)
+            transfer_op(op, record, (account(&record.key), account(to)), horizon_ns)
         };
         self.ops.iter().filter_map(transfer).collect()
     }

@@ -30,6 +30,11 @@ pub(crate) enum Fault {
         /// The operation.
         op: u32,
     },
+    /// Its answer is impossible whatever went before.
+    Contradiction {
+        /// The operation.
+        op: u32,
+    },
     /// It saw a value that no operation wrote.
     NeverWritten {
         /// The operation.

@@ -260,8 +260,8 @@ impl Results {
     }
 
     /// All operations at these sites of these runs in one histogram, in microseconds or
-    /// nanoseconds as the logs say; none if nothing completed. Runs whose logs differ in unit are
-    /// refused.
+    /// nanoseconds as the logs say; none if nothing completed. Logs that differ in unit, or that do
+    /// not hold what the summary counts, are refused.
     pub fn merged(
         &self,
         runs: &[&RunSummary],
@@ -273,26 +273,22 @@ impl Results {
             if !wanted || site.count == 0 {
                 continue;
             }
-            let name = name_of(run, site);
+            let name = run.histogram_name(site);
             let log = self.histogram(&name)?;
+            let recorded = log.merged();
+            if recorded.len() != site.count {
+                let why =
+                    format!("{} operations, but the summary has {}", recorded.len(), site.count);
+                let path = self.path.join(HISTOGRAMS).join(name.to_string());
+                return Err(ResultsError::new(&path, why));
+            }
             let (merged, unit) = all.get_or_insert_with(|| (new_histogram(), log.unit));
             if *unit != log.unit {
                 let why = format!("its unit differs from that of the logs before {name}");
                 return Err(ResultsError::new(&self.path.join(HISTOGRAMS), why));
             }
-            merged.add(log.merged()).expect("a histogram that resizes takes any value");
+            merged.add(recorded).expect("a histogram that resizes takes any value");
         }
         Ok(all)
-    }
-}
-
-/// The name of the log of one operation at one site of a run.
-fn name_of(run: &RunSummary, site: &SiteSummary) -> HistogramName {
-    HistogramName {
-        label: run.label.clone(),
-        point_index: run.point_index,
-        repeat: run.repeat,
-        site: site.site.clone(),
-        op: site.op.clone(),
     }
 }

@@ -35,8 +35,7 @@ pub struct Manifest {
 /// The round-trip time between two sites.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct LinkRtt {
-    /// The run in which it was measured, as histograms name it (`LABEL-POINT-REPEAT`); none if it
-    /// holds for all.
+    /// The run in which it was measured ([`super::RunSummary::file_stem`]); none if it holds for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// One end.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LatencyHistogram, Result, ResultsError, Unit};
+use super::{HistogramName, LatencyHistogram, Result, ResultsError, Unit, file_name_part};
 
 /// The version of the format, in `schema`.
 const SCHEMA: u32 = 1;
@@ -212,6 +212,23 @@ impl Verdict {
 }
 
 impl RunSummary {
+    /// What files and the manifest call the run: `MODE-POINT-REPEAT`.
+    pub fn file_stem(&self) -> String {
+        let label = file_name_part(&self.label, &[]);
+        format!("{label}-{}-{}", self.point_index, self.repeat)
+    }
+
+    /// The name of the log of one of its entries.
+    pub fn histogram_name(&self, site: &SiteSummary) -> HistogramName {
+        HistogramName {
+            label: self.label.clone(),
+            point_index: self.point_index,
+            repeat: self.repeat,
+            site: site.site.clone(),
+            op: site.op.clone(),
+        }
+    }
+
     /// The entry of a site that holds all its operations.
     pub fn all_of(&self, site: &str) -> Option<&SiteSummary> {
         self.sites.iter().find(|s| s.site == site && s.op == SiteSummary::ALL)

@@ -49,7 +49,7 @@ impl Axis {
             (scaled - scaled.round()).abs() < 1e-6 * scaled
         };
         let decimals = (0..9).find(whole).unwrap_or(9);
-        grouped(&format!("{tick:.decimals$}"))
+        grouped(&format!("{tick:.decimals$}")).replace('-', "−")
     }
 }
 

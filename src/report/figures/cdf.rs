@@ -5,25 +5,24 @@ use super::axes::{Axis, Heading, Key, Legend, MARGIN, Panel, bound_tick};
 use super::canvas::{Align, Canvas, Stroke, TEXT, Type, WIDTH};
 use super::latency::sites;
 use super::palette::{self, Look, look};
-use super::{Figure, at_point, figure, repeats, warnings};
+use super::{Figure, at_point, figure, shown, warnings};
 
 const LEFT: f64 = MARGIN + 46.0;
 const GAP: f64 = 26.0;
 /// Above a panel, for its name; below it, for its ticks and their name.
 const NAME: f64 = 22.0;
 const FOOT: f64 = 44.0;
-/// The axis ends at this quantile of the slowest site.
+/// The axes end at this quantile of the slowest site, or at so many times its 90th percentile.
 const LAST_QUANTILE: f64 = 0.999;
+const TAIL_MAX: f64 = 3.0;
 
 /// The distributions of all modes at one sweep point.
 pub(super) fn draw(cells: &[&Cell<'_>], suffix: &str) -> Result<Figure, String> {
     let first = cells.first().ok_or("there is no run to draw")?;
+    let last_ms = last_ms(cells);
     let heading = Heading {
         title: format!("Distribution of latency by site{}", at_point(first)),
-        subtitle: format!(
-            "All operations, {}. The axes end at the slowest site's 99.9th percentile.",
-            repeats(first)
-        ),
+        subtitle: format!("{} {}", shown(cells), beyond(cells, last_ms)),
         warnings: warnings(cells),
     };
     let sites = sites(cells);
@@ -39,7 +38,6 @@ pub(super) fn draw(cells: &[&Cell<'_>], suffix: &str) -> Result<Figure, String> 
     figure(format!("cdf{suffix}"), &heading, height, |canvas, top| {
         legend.draw(canvas, top);
         let width = (WIDTH - LEFT - MARGIN - 8.0 - GAP * (columns - 1) as f64) / columns as f64;
-        let to = cells.iter().map(|cell| last_ms(cell)).fold(0.0, f64::max);
         for (i, cell) in cells.iter().enumerate() {
             let (column, row) = (i % columns, i / columns);
             let panel = Panel {
@@ -47,7 +45,7 @@ pub(super) fn draw(cells: &[&Cell<'_>], suffix: &str) -> Result<Figure, String> 
                 top: top + legend.height() + row as f64 * row_height + NAME,
                 width,
                 height: plot_height,
-                x: Axis::exact(0.0, to, if columns == 1 { 10 } else { 6 }),
+                x: Axis::exact(0.0, last_ms, if columns == 1 { 10 } else { 6 }),
                 y: Axis::exact(0.0, 1.0, 5),
             };
             paint(canvas, &panel, cell, &sites, column == 0);
@@ -55,11 +53,31 @@ pub(super) fn draw(cells: &[&Cell<'_>], suffix: &str) -> Result<Figure, String> 
     })
 }
 
-/// Where the axis must end for a cell.
-fn last_ms(cell: &Cell<'_>) -> f64 {
-    let recorded = cell.sites.iter().filter_map(|site| site.recorded.as_ref());
-    let last = recorded.map(|(h, unit)| unit.to_ms(h.value_at_quantile(LAST_QUANTILE) as f64));
-    last.chain(cell.sites.iter().flat_map(|s| s.bounds_ms.iter().copied())).fold(0.0, f64::max)
+/// Where the axes end: few operations are beyond, and those do not squeeze the others.
+fn last_ms(cells: &[&Cell<'_>]) -> f64 {
+    let sites = || cells.iter().flat_map(|cell| &cell.sites);
+    let slowest = |quantile: f64| {
+        let recorded = sites().filter_map(|site| site.recorded.as_ref());
+        recorded
+            .map(|(h, unit)| unit.to_ms(h.value_at_quantile(quantile) as f64))
+            .fold(0.0, f64::max)
+    };
+    let bounds = sites().flat_map(|site| site.bounds_ms.iter().copied()).fold(0.0, f64::max);
+    slowest(LAST_QUANTILE).min(TAIL_MAX * slowest(0.9)).max(bounds)
+}
+
+/// How many operations the axes leave out, in words.
+fn beyond(cells: &[&Cell<'_>], last_ms: f64) -> String {
+    let share = |site: &CellSite<'_>| {
+        let (histogram, unit) = site.recorded.as_ref()?;
+        let within = histogram.quantile_below((last_ms * unit.per_ms()).ceil() as u64);
+        Some(1.0 - within)
+    };
+    let most = cells.iter().flat_map(|cell| &cell.sites).filter_map(share).fold(0.0, f64::max);
+    if most < 1e-9 {
+        return "None took longer than shown.".to_owned();
+    }
+    format!("At most {:.2} % of a site's took longer than shown.", (most * 1e4).ceil() / 100.0)
 }
 
 fn paint(canvas: &mut Canvas<'_>, panel: &Panel, cell: &Cell<'_>, sites: &[&str], outer: bool) {

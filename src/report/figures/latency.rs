@@ -3,13 +3,14 @@
 use super::super::cells::{Cell, CellSite};
 use super::axes::{Axis, Heading, Key, Legend, MARGIN, Panel, bound_bar, grouped, whisker};
 use super::canvas::{Align, Canvas, Stroke, Type, WIDTH};
-use super::{Figure, at_point, figure, palette, repeats, warnings};
+use super::{Figure, at_point, figure, palette, shown, warnings};
 
 const PLOT_HEIGHT: f64 = 250.0;
 /// Whiskers beyond so many times the highest bar are cut, and say where they end.
 const WHISKER_MAX: f64 = 3.0;
-/// How far the mark of a bound reaches beyond its bar, in px.
-const OVERHANG: f64 = 3.0;
+/// The mark of a bound reaches beyond its bar by this part of the bar, and at least so many px.
+const OVERHANG: f64 = 0.07;
+const OVERHANG_MIN: f64 = 1.0;
 /// The width of the rim of such a mark, in px.
 const RIM: f64 = 4.0;
 
@@ -18,7 +19,7 @@ pub(super) fn draw(cells: &[&Cell<'_>], suffix: &str) -> Result<Figure, String> 
     let first = cells.first().ok_or("there is no run to draw")?;
     let heading = Heading {
         title: format!("Latency by site{}", at_point(first)),
-        subtitle: format!("All operations, {}.", repeats(first)),
+        subtitle: shown(cells),
         warnings: warnings(cells),
     };
     let swatch = |(i, cell): (usize, &&Cell<'_>)| {
@@ -69,13 +70,14 @@ fn paint(canvas: &mut Canvas<'_>, cells: &[&Cell<'_>], top: f64) {
     panel.draw_y(canvas, "latency (ms)");
     let slot = panel.width / sites.len() as f64;
     let bar = (slot * 0.84 / cells.len() as f64).min(54.0);
+    let gap = (bar * 0.08).max(OVERHANG_MIN + 0.5);
     for (i, site) in sites.iter().enumerate() {
         let middle = panel.x_at(i as f64 + 0.5);
         let start = middle - bar * cells.len() as f64 / 2.0;
         for (j, cell) in cells.iter().enumerate() {
             let from = start + bar * j as f64;
             if let Some(here) = cell.sites.iter().find(|s| s.site == *site) {
-                paint_bar(canvas, &panel, here, (from + 4.0, from + bar - 4.0), j);
+                paint_bar(canvas, &panel, here, (from + gap, from + bar - gap), j);
             }
         }
         let set = Type::normal(Align::Center);
@@ -101,7 +103,8 @@ fn paint_bar(
             // inside a dark bar, a black line needs a rim; at its top, a rim would shorten the bar
             canvas.line(&[(from, y), (to, y)], Stroke::solid(palette::PAPER, RIM));
         }
-        bound_bar(canvas, (from - OVERHANG, to + OVERHANG), y);
+        let beyond = (OVERHANG * (to - from)).max(OVERHANG_MIN);
+        bound_bar(canvas, (from - beyond, to + beyond), y);
     }
     if let Some(latency) = latency {
         if latency.p99 <= panel.y.to {

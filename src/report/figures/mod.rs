@@ -12,7 +12,7 @@ pub use axes::grouped;
 pub use canvas::Drawing;
 
 use super::cells::Cell;
-use crate::experiment::results::TimelineRow;
+use crate::experiment::results::{Result, Results, ResultsError, TimelineRow};
 use axes::Heading;
 use canvas::Canvas;
 
@@ -23,28 +23,30 @@ pub struct Figure {
     pub name: String,
     /// Its title.
     pub title: String,
-    /// What it says to those who cannot see it, with what speaks against it.
-    pub description: String,
     /// The picture.
     pub drawing: Drawing,
 }
 
-/// Draws all figures of a run. The error is one line.
-pub fn all(cells: &[Cell<'_>], timeline: &[TimelineRow]) -> Result<Vec<Figure>, String> {
+/// Draws all figures of a run.
+pub fn all(results: &Results, cells: &[Cell<'_>], timeline: &[TimelineRow]) -> Result<Vec<Figure>> {
+    let bad = |why: String| ResultsError::new(&results.path.join("figures"), why);
     let mut points: Vec<usize> = cells.iter().map(|cell| cell.point_index).collect();
     points.sort_unstable();
     points.dedup();
     let mut figures = Vec::new();
     if points.len() > 1 {
-        figures.push(sweep::draw(cells)?);
+        figures.push(sweep::draw(cells).map_err(bad)?);
     }
     for point in &points {
         let here: Vec<&Cell<'_>> = cells.iter().filter(|c| c.point_index == *point).collect();
         let suffix = if points.len() > 1 { format!("-{point}") } else { String::new() };
-        figures.push(latency::draw(&here, &suffix)?);
-        figures.push(cdf::draw(&here, &suffix)?);
+        figures.push(latency::draw(&here, &suffix).map_err(bad)?);
+        figures.push(cdf::draw(&here, &suffix).map_err(bad)?);
         for cell in here {
-            figures.extend(timeline::draw(cell, timeline, &suffix)?);
+            let tracks = timeline::Tracks::of(results, cell, timeline)?;
+            if let Some(tracks) = tracks {
+                figures.push(timeline::draw(cell, &tracks, &suffix).map_err(bad)?);
+            }
         }
     }
     Ok(figures)
@@ -56,14 +58,14 @@ fn figure(
     heading: &Heading,
     body_height: f64,
     paint: impl FnOnce(&mut Canvas<'_>, f64),
-) -> Result<Figure, String> {
-    let (top, description) = (heading.height(), heading.words());
-    let drawing = canvas::draw(top + body_height, &heading.title, &description, |canvas| {
+) -> std::result::Result<Figure, String> {
+    let top = heading.height();
+    let drawing = canvas::draw(top + body_height, &heading.title, &heading.words(), |canvas| {
         heading.draw(canvas);
         paint(canvas, top);
     });
     let drawing = drawing.map_err(|why| format!("{name}: {why}"))?;
-    Ok(Figure { name, title: heading.title.clone(), description, drawing })
+    Ok(Figure { name, title: heading.title.clone(), drawing })
 }
 
 /// Everything that speaks against the runs of these cells.
@@ -76,10 +78,14 @@ fn at_point(cell: &Cell<'_>) -> String {
     if cell.point.is_empty() { String::new() } else { format!(" · {}", cell.point) }
 }
 
-/// `one run` or `3 repeats merged`.
-fn repeats(cell: &Cell<'_>) -> String {
-    match cell.runs.len() {
-        1 => "one run".to_owned(),
-        n => format!("{n} repeats merged"),
+/// Which operations a figure shows: all that completed, of how many runs, and how many did not.
+fn shown(cells: &[&Cell<'_>]) -> String {
+    let repeats = cells.iter().map(|cell| cell.runs.len()).max().unwrap_or(0);
+    let runs =
+        if repeats == 1 { "one run".to_owned() } else { format!("{repeats} repeats merged") };
+    let errors: u64 = cells.iter().flat_map(|cell| &cell.sites).map(|site| site.errors).sum();
+    match errors {
+        0 => format!("All operations, {runs}."),
+        _ => format!("Completed operations, {runs}; {} failed.", grouped(&errors.to_string())),
     }
 }

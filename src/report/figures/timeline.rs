@@ -7,7 +7,10 @@ use super::axes::{Axis, Heading, Key, Legend, MARGIN, Panel};
 use super::canvas::{Align, Canvas, Dash, Stroke, Type, WIDTH};
 use super::palette::{self, Look, look};
 use super::{Figure, at_point, figure};
-use crate::experiment::results::{TimelineRow, file_name_part};
+use crate::experiment::results::{
+    LatencyHistogram, LatencyMs, Result, Results, RunSummary, SiteSummary, TimelineRow, Unit,
+    file_name_part, new_histogram,
+};
 
 const LEFT: f64 = MARGIN + 58.0;
 const PANEL_HEIGHT: f64 = 108.0;
@@ -62,54 +65,130 @@ impl<'a> Track<'a> {
         self.steps().zip(totals).flat_map(edges).collect()
     }
 
-    /// A latency of a site over time: one piece for each stretch in which operations completed.
-    fn pieces(
-        &self,
-        site: &str,
-        value: impl Fn(&TimelineRow) -> Option<f64>,
-    ) -> Vec<Vec<(f64, f64)>> {
-        let mut pieces: Vec<Vec<(f64, f64)>> = vec![Vec::new()];
-        for step in self.steps() {
-            let ms = self.rows.get(&(site, step)).and_then(|row| value(row));
-            match ms {
-                Some(ms) => {
-                    let at = ((step as f64 + 0.5) / PER_S, ms);
-                    pieces.last_mut().expect("there is a first").push(at);
-                }
-                None => pieces.push(Vec::new()),
-            }
-        }
-        pieces.retain(|piece| !piece.is_empty());
-        pieces
+    /// The latencies of a site, step by step.
+    fn series(&self, site: &str) -> Series {
+        let at = |step: i64| {
+            let row = self.rows.get(&(site, step));
+            let latency = row.and_then(|row| row.p50_ms.zip(row.p99_ms));
+            ((step as f64 + 0.5) / PER_S, latency)
+        };
+        Series(self.steps().map(at).collect())
     }
 }
 
-/// The figure of a cell; none if the timeline has nothing of it.
+/// Times in s, with the median and the 99th percentile in ms of what completed then; none where
+/// nothing did.
+struct Series(Vec<(f64, Option<(f64, f64)>)>);
+
+impl Series {
+    /// One piece for each stretch in which operations completed.
+    fn pieces(&self, value: fn((f64, f64)) -> f64) -> Vec<Vec<(f64, f64)>> {
+        let stretches = self.0.split(|(_, latency)| latency.is_none());
+        let piece = |stretch: &[(f64, Option<(f64, f64)>)]| -> Vec<(f64, f64)> {
+            stretch.iter().filter_map(|(t, latency)| Some((*t, value((*latency)?)))).collect()
+        };
+        stretches.filter(|stretch| !stretch.is_empty()).map(piece).collect()
+    }
+
+    fn highest(&self, value: fn((f64, f64)) -> f64) -> f64 {
+        self.0.iter().filter_map(|(_, latency)| *latency).map(value).fold(0.0, f64::max)
+    }
+}
+
+/// The latencies of a site of a long run, in steps of so many seconds, from its merged logs.
+fn coarse_series(results: &Results, run: &RunSummary, site: &str, step_s: u64) -> Result<Series> {
+    let mut steps: BTreeMap<u64, LatencyHistogram> = BTreeMap::new();
+    let mut unit = Unit::Nanoseconds;
+    let logged = |s: &&SiteSummary| s.site == site && s.op != SiteSummary::ALL && s.count > 0;
+    for entry in run.sites.iter().filter(logged) {
+        let log = results.histogram(&run.histogram_name(entry))?;
+        unit = log.unit;
+        for (start, _, histogram) in log.intervals() {
+            let step = steps.entry(start.as_secs() / step_s).or_insert_with(new_histogram);
+            step.add(histogram).expect("a histogram that resizes takes any value");
+        }
+    }
+    let last = steps.keys().next_back().copied().unwrap_or(0);
+    let at = |step: u64| {
+        let latency = steps.get(&step).and_then(|histogram| LatencyMs::of(histogram, unit));
+        ((step as f64 + 0.5) * step_s as f64, latency.map(|l| (l.p50, l.p99)))
+    };
+    Ok(Series((0..=last).map(at).collect()))
+}
+
+/// What the figure of a cell shows.
+pub(super) struct Tracks<'a> {
+    /// The repeats.
+    repeats: Vec<Track<'a>>,
+    /// The latencies of the first, in the order of the cell's sites.
+    latencies: Vec<Series>,
+    /// The steps of the latencies, in words.
+    steps: String,
+}
+
+/// A run with more steps than this shows its latencies in longer ones.
+const STEPS_MAX: usize = 600;
+/// Steps of long runs, in s: the first that gives at most [`COARSE_MAX`].
+const COARSE_S: [u64; 9] = [1, 2, 5, 10, 20, 30, 60, 300, 3600];
+const COARSE_MAX: u64 = 300;
+
+impl<'a> Tracks<'a> {
+    /// None if the timeline has nothing of this cell.
+    pub(super) fn of(
+        results: &Results,
+        cell: &Cell<'_>,
+        timeline: &'a [TimelineRow],
+    ) -> Result<Option<Tracks<'a>>> {
+        let mut recorded = Vec::new();
+        for run in &cell.runs {
+            recorded.extend(Track::of(cell, run.repeat, timeline).map(|track| (*run, track)));
+        }
+        let Some((run, first)) = recorded.first() else { return Ok(None) };
+        let count = first.steps().count();
+        let sites = cell.sites.iter().map(|site| site.site);
+        let (latencies, steps) = if count <= STEPS_MAX {
+            (sites.map(|site| first.series(site)).collect(), format!("{STEP} ms"))
+        } else {
+            let seconds = count as u64 * STEP as u64 / 1000;
+            let step_s = COARSE_S.into_iter().find(|step| seconds / step <= COARSE_MAX);
+            let step_s = step_s.unwrap_or(3600);
+            let all: Result<_> = sites.map(|s| coarse_series(results, run, s, step_s)).collect();
+            (all?, format!("{step_s} s"))
+        };
+        let repeats = recorded.into_iter().map(|(_, track)| track).collect();
+        Ok(Some(Tracks { repeats, latencies, steps }))
+    }
+}
+
+/// The figure of a cell.
 pub(super) fn draw(
     cell: &Cell<'_>,
-    timeline: &[TimelineRow],
+    shown: &Tracks<'_>,
     suffix: &str,
-) -> Result<Option<Figure>, String> {
-    let tracks: Vec<_> =
-        cell.runs.iter().filter_map(|run| Track::of(cell, run.repeat, timeline)).collect();
-    let Some(first) = tracks.first() else { return Ok(None) };
+) -> std::result::Result<Figure, String> {
+    let tracks = &shown.repeats;
     let others = match tracks.len() {
         1 => String::new(),
-        n => format!(" Repeat 1 of {n}; the throughput of the others is faint."),
+        n => format!(" Repeat 1 of {n}; faint: throughput of the others."),
+    };
+    let latency_steps = match shown.steps.as_str() {
+        same if same == format!("{STEP} ms") => String::new(),
+        longer => format!(", of latency {longer}"),
     };
     let heading = Heading {
         title: format!("{} over time{}", cell.label, at_point(cell)),
-        subtitle: format!("In steps of {STEP} ms; a gap in a latency: nothing completed.{others}"),
+        subtitle: format!(
+            "In steps of {STEP} ms{latency_steps}. A gap in a latency: nothing completed.{others}"
+        ),
         warnings: cell.warnings(),
     };
-    let legend = Legend::new(keys(cell, first));
+    let legend = Legend::new(keys(cell, &tracks[0]));
     let height = legend.height() + 3.0 * (PANEL_HEIGHT + GAP) + 36.0;
     let name = file_name_part(cell.label, &['-']);
     figure(format!("timeline-{name}{suffix}"), &heading, height, |canvas, top| {
         legend.draw(canvas, top);
-        paint(canvas, cell, &tracks, top + legend.height() + 8.0);
+        paint(canvas, shown, top + legend.height() + 8.0);
     })
-    .map(Some)
 }
 
 fn keys(cell: &Cell<'_>, track: &Track<'_>) -> Vec<(Key, String)> {
@@ -124,8 +203,8 @@ fn keys(cell: &Cell<'_>, track: &Track<'_>) -> Vec<(Key, String)> {
     keys
 }
 
-fn paint(canvas: &mut Canvas<'_>, cell: &Cell<'_>, tracks: &[Track<'_>], top: f64) {
-    let first = &tracks[0];
+fn paint(canvas: &mut Canvas<'_>, shown: &Tracks<'_>, top: f64) {
+    let first = &shown.repeats[0];
     let x = Axis::exact(first.first_ms as f64 / 1e3, first.last_ms as f64 / 1e3, 10);
     let panel = |index: usize, highest: f64| Panel {
         left: LEFT,
@@ -135,7 +214,7 @@ fn paint(canvas: &mut Canvas<'_>, cell: &Cell<'_>, tracks: &[Track<'_>], top: f6
         x: x.clone(),
         y: Axis::from_zero(highest, 4),
     };
-    let rates: Vec<_> = tracks.iter().map(|track| track.rate(|row| row.completed)).collect();
+    let rates: Vec<_> = shown.repeats.iter().map(|track| track.rate(|row| row.completed)).collect();
     let failed = first.rate(|row| row.failed);
     let highest = rates.iter().flatten().chain(&failed).map(|p| p.1).fold(0.0, f64::max);
     let throughput = panel(0, highest);
@@ -152,31 +231,30 @@ fn paint(canvas: &mut Canvas<'_>, cell: &Cell<'_>, tracks: &[Track<'_>], top: f6
     }
     throughput.draw_x(canvas, None);
     throughput.draw_floor(canvas);
-    let p50 = |row: &TimelineRow| row.p50_ms;
-    let p99 = |row: &TimelineRow| row.p99_ms;
-    let top_of = |value: &dyn Fn(&TimelineRow) -> Option<f64>| {
-        first.rows.values().filter_map(|row| value(row)).fold(0.0, f64::max)
-    };
-    latency(canvas, &panel(1, top_of(&p50)), cell, first, ("median (ms)", None), &p50);
+    let (p50, p99): (Value, Value) = (|latency| latency.0, |latency| latency.1);
+    let highest =
+        |value: Value| shown.latencies.iter().map(|s| s.highest(value)).fold(0.0, f64::max);
+    latency(canvas, &panel(1, highest(p50)), &shown.latencies, ("median (ms)", None), p50);
     let last = ("p99 (ms)", Some("time in the measured phase (s)"));
-    latency(canvas, &panel(2, top_of(&p99)), cell, first, last, &p99);
+    latency(canvas, &panel(2, highest(p99)), &shown.latencies, last, p99);
 }
+
+/// Which of the median and the 99th percentile.
+type Value = fn((f64, f64)) -> f64;
 
 fn latency(
     canvas: &mut Canvas<'_>,
     panel: &Panel,
-    cell: &Cell<'_>,
-    track: &Track<'_>,
+    sites: &[Series],
     (name, x_name): (&str, Option<&str>),
-    value: &dyn Fn(&TimelineRow) -> Option<f64>,
+    value: Value,
 ) {
     shade_warm_up(canvas, panel, false);
     panel.draw_y(canvas, name);
     panel.draw_x(canvas, x_name);
     panel.draw_floor(canvas);
-    for (i, site) in cell.sites.iter().enumerate() {
-        let pieces = track.pieces(site.site, value);
-        paint_pieces(canvas, panel, &pieces, look(i), i);
+    for (i, series) in sites.iter().enumerate() {
+        paint_pieces(canvas, panel, &series.pieces(value), look(i), i);
     }
 }
 
@@ -187,7 +265,7 @@ fn paint_pieces(
     look: Look,
     index: usize,
 ) {
-    let stroke = Stroke { color: look.color, width: 1.5, alpha: 1.0, dash: Dash(&[]) };
+    let stroke = Stroke { color: look.color, width: 1.25, alpha: 1.0, dash: Dash(&[]) };
     for piece in pieces {
         match piece.as_slice() {
             // a line of one point cannot be seen
@@ -231,7 +309,7 @@ mod tests {
             completed,
             failed: 0,
             p50_ms: (completed > 0).then_some(5.0),
-            p99_ms: None,
+            p99_ms: (completed > 0).then_some(9.0),
             max_ms: None,
         }
     }
@@ -249,7 +327,7 @@ mod tests {
         let track = Track::of(&cell, 0, &rows).unwrap();
         let rates: Vec<_> = track.rate(|r| r.completed).iter().step_by(2).map(|p| p.1).collect();
         assert_eq!(rates, [50.0, 0.0, 0.0, 40.0]);
-        let pieces = track.pieces("a", |r| r.p50_ms);
+        let pieces = track.series("a").pieces(|latency| latency.0);
         assert_eq!(pieces, [vec![(0.05, 5.0)], vec![(0.35, 5.0)]]);
     }
 }
