@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BufMut;
 use hdrhistogram::Histogram;
-use paxbench::cluster::{ClusterFile, Member, ShapingPlan, TransportOptions};
+use paxbench::cluster::{ClusterFile, Congestion, Member, ShapingPlan, TransportOptions};
 use paxbench::net::{
     Endpoint, Existing, Identity, LaneSender, PreciseTimer, Purpose, Shaper, ShaperReport,
     accept_lane, generate, open_lanes,
@@ -144,9 +144,8 @@ async fn echo(endpoint: Endpoint, options: TransportOptions) {
         tokio::task::spawn_local(async move {
             let lanes = open_lanes(&accepted.connection, &options).await.expect("just connected");
             for lane in lanes {
-                let mut reader = match accept_lane(&accepted.connection, 1000).await {
-                    Ok(reader) => reader,
-                    Err(_) => return,
+                let Ok(mut reader) = accept_lane(&accepted.connection, 1000).await else {
+                    return;
                 };
                 tokio::task::spawn_local(async move {
                     let back = |body: &[u8]| {
@@ -174,7 +173,7 @@ async fn send(job: &Job, endpoint: &Endpoint, target: &str) -> Result<Report> {
     let tally = Rc::new(RefCell::new(Tally {
         start: Instant::now(),
         measuring: false,
-        latency_us: Histogram::new(3)?,
+        latency_us: Histogram::new_with_bounds(1, 60_000_000, 3)?,
         received: 0,
     }));
     // The other side opens its lanes in order, and this side's become known with the first frame.
@@ -393,28 +392,37 @@ fn loss_table() -> Result<()> {
     println!(
         "\n64-byte messages echoed over a shaped round trip of 50 ms; latency beyond it in ms"
     );
-    println!("loss  messages/s  lanes    p50    p99  p99.9    max  lost packets");
-    let dir = tempfile::tempdir()?;
-    for (loss, rate_per_s) in [(0.0, 2000), (0.01, 2000), (0.0, 20_000), (0.01, 20_000)] {
-        for lanes in [1, 2, 4, 8] {
-            let mut file = cluster(dir.path(), 2, lanes)?;
-            shape(&mut file, 50.0, loss);
-            let sender = Job { rate_per_s, measure_ms: 5000, ..job(&file, "m1", Some("m0")) };
-            let reports = run(&[job(&file, "m0", None), sender])?;
-            let report = &reports["m1"];
-            let beyond = |us: u64| (us as f64 - 50_000.0) / 1000.0;
-            println!(
-                "{:3.0}%  {rate_per_s:10}  {lanes:5}  {:5.1}  {:5.1}  {:5.1}  {:5.1}  {:12}",
-                loss * 100.0,
-                beyond(report.p50_us),
-                beyond(report.p99_us),
-                beyond(report.p99_9_us),
-                beyond(report.max_us),
-                report.lost_packets,
-            );
+    println!("loss  congestion  messages/s  lanes     p50     p99   p99.9     max  lost packets");
+    let lossy = [Congestion::Cubic, Congestion::Bbr].map(|congestion| (0.01, congestion));
+    for rate_per_s in [2000, 20_000] {
+        for (loss, congestion) in [&[(0.0, Congestion::Cubic)], &lossy[..]].concat() {
+            for lanes in [1, 2, 4, 8] {
+                let report = lossy_run(loss, congestion, rate_per_s, lanes)?;
+                let beyond = |us: u64| (us as f64 - 50_000.0) / 1000.0;
+                println!(
+                    "{:3.0}%  {:10}  {rate_per_s:10}  {lanes:5}  {:6.1}  {:6.1}  {:6.1}  {:6.1}  {:12}",
+                    loss * 100.0,
+                    format!("{congestion:?}").to_lowercase(),
+                    beyond(report.p50_us),
+                    beyond(report.p99_us),
+                    beyond(report.p99_9_us),
+                    beyond(report.max_us),
+                    report.lost_packets,
+                );
+            }
         }
     }
     Ok(())
+}
+
+fn lossy_run(loss: f64, congestion: Congestion, rate_per_s: u64, lanes: usize) -> Result<Report> {
+    let dir = tempfile::tempdir()?;
+    let mut file = cluster(dir.path(), 2, lanes)?;
+    file.transport.congestion = congestion;
+    shape(&mut file, 50.0, loss);
+    let sender = Job { rate_per_s, measure_ms: 4000, ..job(&file, "m1", Some("m0")) };
+    let mut reports = run(&[job(&file, "m0", None), sender])?;
+    reports.remove("m1").ok_or_else(|| "the sender did not report".into())
 }
 
 fn delays_table() -> Result<()> {
@@ -458,7 +466,8 @@ fn timer_table() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut timer = PreciseTimer::new()?;
-        let (mut precise, mut tokio_own) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
+        let empty = Histogram::<u64>::new_with_bounds(1, 1_000_000, 3)?;
+        let (mut precise, mut tokio_own) = (empty.clone(), empty);
         for step in 0..2000u64 {
             let ask = Duration::from_micros(100 + step * 997 % 4900);
             let due = Instant::now() + ask;

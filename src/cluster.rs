@@ -58,6 +58,8 @@ pub struct TransportOptions {
     pub lanes: usize,
     /// The initial congestion window, in bytes: slow start would be measured otherwise.
     pub initial_window_bytes: u64,
+    /// How a connection finds out how much the network can take.
+    pub congestion: Congestion,
     /// Datagrams larger than this are not tried, in bytes.
     pub mtu_bytes_max: u16,
     /// How many packets that ask for an acknowledgement may arrive before one is sent.
@@ -73,12 +75,24 @@ impl Default for TransportOptions {
         TransportOptions {
             lanes: 1,
             initial_window_bytes: 1 << 24,
+            congestion: Congestion::Cubic,
             mtu_bytes_max: 1452,
             ack_after_packets: 10,
             queue_bytes_max: 64 << 20,
             idle_timeout_ms: 10_000,
         }
     }
+}
+
+/// How a connection finds out how much the network can take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Congestion {
+    /// Takes each loss for a sign of too much, as most TCP does.
+    #[default]
+    Cubic,
+    /// Measures the rate and the round trip; loss by chance slows it less.
+    Bbr,
 }
 
 /// The network that the shaper imitates, between sites.

@@ -31,7 +31,8 @@ fn a_round_trip_takes_what_the_matrix_says() {
         let shaped = Shaped::new(20.0, |_| {});
         let (there, here) = shaped.connected().await;
         let times = round_trips_ms(&there, &here, 30).await;
-        assert!(times[0] >= 20.0, "no datagram is early: {} ms", times[0]);
+        // Each way may be early by the 0.1 ms that the shaper allows itself for waking.
+        assert!(times[0] >= 19.8, "no datagram is earlier: {} ms", times[0]);
         assert!(times[15] < 22.0, "median {} ms", times[15]);
         let report = shaped.a_control.lateness();
         assert!(report.count >= 30, "{report:?}");

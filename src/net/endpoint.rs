@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use quinn::congestion::CubicConfig;
+use quinn::congestion::{BbrConfig, ControllerFactory, CubicConfig};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
     AckFrequencyConfig, ClientConfig, Connecting, Connection, ConnectionError, EndpointConfig,
@@ -32,7 +32,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::identity::{certificate_name, dns_name, hkdf, provider};
 use super::{Identity, NetError, Shaper};
-use crate::cluster::TransportOptions;
+use crate::cluster::{Congestion, TransportOptions};
 
 /// How long a handshake may take; a slower one is dropped.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -520,8 +520,6 @@ fn transport_config(options: &TransportOptions) -> Result<TransportConfig, NetEr
     check_options(options)?;
     let idle = Duration::from_millis(options.idle_timeout_ms);
     let idle_timeout = IdleTimeout::try_from(idle).map_err(|_| idle_error(options))?;
-    let mut congestion = CubicConfig::default();
-    congestion.initial_window(options.initial_window_bytes);
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(options.ack_after_packets.into());
     let mut mtu = MtuDiscoveryConfig::default();
@@ -529,7 +527,7 @@ fn transport_config(options: &TransportOptions) -> Result<TransportConfig, NetEr
 
     let mut config = TransportConfig::default();
     config
-        .congestion_controller_factory(Arc::new(congestion))
+        .congestion_controller_factory(congestion_factory(options))
         .ack_frequency_config(Some(acks))
         .mtu_discovery_config(Some(mtu))
         .initial_rtt(INITIAL_RTT)
@@ -543,6 +541,22 @@ fn transport_config(options: &TransportOptions) -> Result<TransportConfig, NetEr
         .datagram_receive_buffer_size(None)
         .enable_segmentation_offload(true);
     Ok(config)
+}
+
+fn congestion_factory(options: &TransportOptions) -> Arc<dyn ControllerFactory + Send + Sync> {
+    let window_bytes = options.initial_window_bytes;
+    match options.congestion {
+        Congestion::Cubic => {
+            let mut config = CubicConfig::default();
+            config.initial_window(window_bytes);
+            Arc::new(config)
+        }
+        Congestion::Bbr => {
+            let mut config = BbrConfig::default();
+            config.initial_window(window_bytes);
+            Arc::new(config)
+        }
+    }
 }
 
 fn check_options(options: &TransportOptions) -> Result<(), NetError> {

@@ -158,6 +158,7 @@ fn key_path(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("{name}.key.pem"))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "errors of several types are made into text here")]
 fn file_error(path: &Path, what: impl ToString, mend: &'static str) -> NetError {
     NetError::File { path: path.to_owned(), what: what.to_string(), mend }
 }

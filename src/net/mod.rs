@@ -9,6 +9,39 @@
 //! | `shaper` | delays, loses, reorders and cuts datagrams as a wide-area network would |
 //! | `timer` | a sleep that is more precise than tokio's |
 //! | `clock` | the monotonic clock in nanoseconds, and alarms on it |
+//!
+//! # What was measured
+//!
+//! By `cargo bench --bench transport`, on a machine with two cores that other work shared (load 3
+//! to 7), so ratios and medians count for more than tails. Datagrams up to 1,452 bytes, an
+//! acknowledgement for ten packets, initial window 16 MiB.
+//!
+//! **Echo.** 64-byte messages between two processes over loopback, nothing shaped: one outstanding
+//! 47,000/s at 18 µs (p99 42 µs) and 9.6 µs of CPU a message in the sending process; 128
+//! outstanding on one lane 2.1 million/s at 0.24 µs; 1,024 outstanding 3.2 million/s at 0.18 µs,
+//! on eight lanes 4.5 million/s at 0.21 µs. Few outstanding messages spread over many lanes share
+//! fewer packets: 8 outstanding cost 1.2 µs each on one lane and 3.6 µs on eight.
+//!
+//! **Loss.** Round trip shaped to 50 ms, 64-byte messages at a fixed rate; what p50 / p99 are
+//! beyond 50 ms, in ms. Losses that Cubic takes for congestion cost more than a stream that waits
+//! for a lost packet, so lanes help p50 only where the window does not limit:
+//!
+//! | loss, messages/s | 1 lane | 2 | 4 | 8 |
+//! | --- | --- | --- | --- | --- |
+//! | 0 %, 2,000, cubic | 0.1 / 6.6 | 0.2 / 20 | 0.2 / 7.6 | 0.2 / 7.9 |
+//! | 1 %, 2,000, cubic | 33 / 310 | 27 / 493 | 30 / 671 | 20 / 397 |
+//! | 1 %, 2,000, bbr | 33 / 94 | 11 / 67 | 0.2 / 67 | 0.2 / 54 |
+//! | 1 %, 20,000, cubic | 189 / 2299 | 95 / 2217 | 114 / 2404 | 74 / 2260 |
+//! | 1 %, 20,000, bbr | 56 / 127 | 48 / 130 | 40 / 93 | 28 / 81 |
+//!
+//! **Delays.** Ten processes in a ring, each sending 100 messages a second over a shaped round trip
+//! of 50 ms: the worst process's median is 0.21 to 0.27 ms beyond 50 ms (0.06 to 0.24 ms without
+//! shaping), its p99 0.7 to 3.9 ms as the other work on the machine comes and goes (0.2 to 4.2 ms
+//! without shaping). At 1,000 messages a second each the ten take more
+//! than a core, and the median is 0.24 to 0.37 ms beyond.
+//!
+//! **Timer.** [`PreciseTimer`] wakes 49 µs late at p50, 138 µs at p99; tokio's timer 1,093 and
+//! 1,938 µs.
 
 mod clock;
 mod control;
