@@ -71,11 +71,12 @@ fn main() {
 
 fn run(scenario: &Scenario, operations: usize) {
     let mut history = simulate(scenario, operations);
-    let peak_before = reset_peak_mib();
+    reset_peak();
+    let held_mib = peak_mib();
     let started = Instant::now();
     let verdict = check(&history, &Limits::default());
     let seconds = started.elapsed().as_secs_f64();
-    let memory_mib = reset_peak_mib() - peak_before;
+    let memory_mib = peak_mib() - held_mib;
     println!(
         "{:36} {operations} operations: {:9} in {seconds:7.3} s, {:10.0} op/s, {memory_mib:5.0} MiB beside the history",
         scenario.name,
@@ -277,13 +278,17 @@ fn in_order(history: &History) -> Vec<Event> {
     events
 }
 
-/// The most memory the process has held since the last call, in MiB; 0 where the kernel does not
+/// The most memory the process has held since [`reset_peak`], in MiB; 0 where the kernel does not
 /// say.
-fn reset_peak_mib() -> f64 {
+fn peak_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak.and_then(|text| text.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
-    // Where this fails the peak is that of the whole run.
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
     kib.unwrap_or(0.0) / 1024.0
+}
+
+/// Makes what is held now the most that was held. Where the kernel does not allow it, the peak is
+/// that of the whole run.
+fn reset_peak() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
 }

@@ -24,6 +24,8 @@
 //! written as the string `"corrupt:<hex>"`; no linearizable history holds one.
 
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::fmt;

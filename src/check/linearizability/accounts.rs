@@ -15,6 +15,10 @@
 //! 1993, with stubborn sets, Valmari 1989.) Failures are remembered by what was placed in their
 //! region, so they are recognised whatever was done elsewhere.
 //!
+//! A look ahead finds most wrong choices at once: when an account leaves a balance that another
+//! transfer still needs, something must be able to bring that balance back before the latter's
+//! answer.
+//!
 //! Regions are bit masks over 128 *buckets* of accounts; accounts beyond the first 128 share them,
 //! which makes regions larger than need be, and nothing else.
 
@@ -65,6 +69,9 @@ struct Search<'a> {
     /// ones. Those before `first` are placed.
     touching: Vec<Vec<u32>>,
     first: Vec<usize>,
+    /// For each item the lists of those that need the payer's and the receiver's balance before
+    /// it, then of those that bring about the balances after it.
+    balance_lists: Vec<[u32; 4]>,
     /// What is placed in each bucket.
     marks: Vec<u128>,
     frames: Vec<Frame>,
@@ -84,14 +91,16 @@ impl<'a> Search<'a> {
         by_end.retain(|&item| !items[item as usize].optional);
         by_end.sort_by_key(|&item| items[item as usize].end_ns);
         let mut touching = vec![Vec::new(); 2 * BUCKETS];
-        for item in by_begin {
+        for &item in &by_begin {
             for bucket in buckets(touched(&ops[item as usize])) {
                 touching[list_of(&items[item as usize], bucket)].push(item);
             }
         }
+        let balance_lists = index_balances(ops, &by_begin, &mut touching);
         Search {
             ops,
             items,
+            balance_lists,
             budget,
             balances: vec![OPENING_BALANCE; count],
             is_placed: vec![false; ops.len()],
@@ -116,7 +125,7 @@ impl<'a> Search<'a> {
             }
             let failure = if let Some(item) = self.choose() {
                 self.place(item);
-                let failure = self.known_failure();
+                let failure = self.look_ahead(item).or_else(|| self.known_failure());
                 if failure.is_none() {
                     self.open_frame();
                 }
@@ -257,6 +266,52 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// The account, if there is one, that `item` moved away from a balance which a transfer still
+    /// needs and nothing can bring back in time.
+    fn look_ahead(&mut self, item: u32) -> Option<Region> {
+        let op = self.ops[item as usize];
+        if op.is_idle() || op.outcome.is_none() {
+            return None;
+        }
+        let [payer, receiver, ..] = self.balance_lists[item as usize];
+        [(op.from, payer), (op.to, receiver)]
+            .into_iter()
+            .find(|&(account, list)| self.is_stranded(account, list as usize))
+            .map(|(account, _)| bit(account))
+    }
+
+    /// Whether a transfer of list `needing` waits for a balance of `account` in vain.
+    fn is_stranded(&mut self, account: u32, needing: usize) -> bool {
+        let unknown = self.first_unplaced(BUCKETS + account as usize % BUCKETS);
+        let bringing = self.first_unplaced(needing + 1);
+        let rescue_ns = [unknown, bringing]
+            .into_iter()
+            .flatten()
+            .map(|item| self.items[item as usize].begin_ns)
+            .min();
+        self.first_unplaced(needing);
+        let waiting = &self.touching[needing][self.first[needing]..];
+        let earliest_ns = self.by_end[self.head..]
+            .iter()
+            .find(|&&item| !self.is_placed[item as usize])
+            .map_or(0, |&item| self.items[item as usize].end_ns);
+        waiting
+            .iter()
+            .take_while(|&&item| self.items[item as usize].begin_ns <= earliest_ns)
+            .filter(|&&item| !self.is_placed[item as usize])
+            .any(|&item| rescue_ns.is_none_or(|begin| begin > self.items[item as usize].end_ns))
+    }
+
+    /// The first of a list that is not placed.
+    fn first_unplaced(&mut self, list: usize) -> Option<u32> {
+        let first = &mut self.first[list];
+        let members = &self.touching[list];
+        while members.get(*first).is_some_and(|&item| self.is_placed[item as usize]) {
+            *first += 1;
+        }
+        members.get(*first).copied()
+    }
+
     fn place(&mut self, item: u32) {
         let op = self.ops[item as usize];
         if !op.is_idle() {
@@ -294,6 +349,12 @@ impl<'a> Search<'a> {
             let begin = |&other: &u32| self.items[other as usize].begin_ns < begin_ns;
             self.first[list] = self.touching[list][..self.first[list]].partition_point(begin);
         }
+        for list in self.balance_lists[item as usize] {
+            if let Some(first) = self.first.get_mut(list as usize) {
+                let begin = |&other: &u32| self.items[other as usize].begin_ns < begin_ns;
+                *first = self.touching[list as usize][..*first].partition_point(begin);
+            }
+        }
         if !optional {
             let end = |&other: &u32| self.items[other as usize].end_ns < end_ns;
             self.head = self.by_end[..self.head].partition_point(end);
@@ -324,6 +385,38 @@ impl<'a> Search<'a> {
         };
         self.failed.iter().find(repeats).map(|(region, _)| *region)
     }
+}
+
+/// Appends to `lists`, for every balance of an account that an answer tells of, the list of items
+/// that need it and, right after it, the list of those that bring it about; both by begin.
+fn index_balances(
+    ops: &[TransferOp],
+    by_begin: &[u32],
+    lists: &mut Vec<Vec<u32>>,
+) -> Vec<[u32; 4]> {
+    let mut known: FxHashMap<(u32, u64), u32> = FxHashMap::default();
+    let mut member_of = vec![[u32::MAX; 4]; ops.len()];
+    for &item in by_begin {
+        let op = &ops[item as usize];
+        let (Some((payer, receiver)), Some((_, from, to))) = (op.needs(), op.outcome) else {
+            continue;
+        };
+        let told = [(op.from, payer), (op.to, receiver), (op.from, from), (op.to, to)];
+        for (place, balance) in told.into_iter().enumerate() {
+            let list = *known.entry(balance).or_insert_with(|| {
+                lists.extend([Vec::new(), Vec::new()]);
+                lists.len() as u32 - 2
+            });
+            let brings = place >= 2;
+            if brings && op.is_idle() {
+                continue;
+            }
+            let list = list + u32::from(brings);
+            lists[list as usize].push(item);
+            member_of[item as usize][place] = list;
+        }
+    }
+    member_of
 }
 
 /// Which list of [`Search::touching`] holds an item for a bucket.
