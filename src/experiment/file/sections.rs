@@ -7,7 +7,7 @@ use super::read::{At, Fields, unknown};
 use super::tree::Value;
 use super::{Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Thresholds};
 use super::{Workload, write};
-use crate::cluster::{ProtocolChoice, TransportOptions};
+use crate::cluster::{Congestion, ProtocolChoice, TransportOptions};
 use crate::command::{SESSION_WINDOW, VALUE_BYTES_MAX};
 use crate::experiment::network::{Matrix, read_rtt, read_sites};
 use crate::experiment::units::format_duration;
@@ -487,13 +487,18 @@ fn read_storage(at: &At<'_>) -> Option<Storage> {
 }
 
 fn read_transport(at: &At<'_>) -> Option<TransportOptions> {
-    const KEYS: [&str; 6] =
-        ["lanes", "initial_window", "mtu", "ack_after", "queue", "idle_timeout"];
+    const KEYS: [&str; 7] =
+        ["lanes", "initial_window", "congestion", "mtu", "ack_after", "queue", "idle_timeout"];
     let fields = at.fields(&KEYS, "{ lanes: 1 }")?;
     let usual = TransportOptions::default();
     let lanes = fields.or("lanes", usual.lanes, |at| Some(at.count(1..=64, 1)? as usize));
     let window = fields.or("initial_window", usual.initial_window_bytes, |at| {
         at.bytes(2 * MTU_BYTES_MIN..=1 << 32)
+    });
+    let congestion = fields.or("congestion", usual.congestion, |at| match at.text("cubic")? {
+        "cubic" => Some(Congestion::Cubic),
+        "bbr" => Some(Congestion::Bbr),
+        other => at.wrong(unknown("congestion control", other, &["cubic", "bbr"])),
     });
     let mtu = fields
         .or("mtu", usual.mtu_bytes_max, |at| Some(at.bytes(MTU_BYTES_MIN..=MTU_BYTES_MAX)? as u16));
@@ -505,6 +510,7 @@ fn read_transport(at: &At<'_>) -> Option<TransportOptions> {
     Some(TransportOptions {
         lanes: lanes?,
         initial_window_bytes: window?,
+        congestion: congestion?,
         mtu_bytes_max: mtu?,
         ack_after_packets: ack_after?,
         queue_bytes_max: queue?,

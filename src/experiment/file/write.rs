@@ -5,7 +5,7 @@ use serde_yaml::{Mapping, Value};
 use super::{
     Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Thresholds, Workload,
 };
-use crate::cluster::{ProtocolChoice, TransportOptions};
+use crate::cluster::{Congestion, ProtocolChoice, TransportOptions};
 use crate::experiment::network::Matrix;
 use crate::experiment::units::{
     format_bandwidth, format_bytes, format_duration, format_rate, format_share,
@@ -169,9 +169,14 @@ fn write_storage(storage: Storage) -> Value {
 }
 
 fn write_transport(transport: &TransportOptions) -> Value {
+    let congestion = match transport.congestion {
+        Congestion::Cubic => "cubic",
+        Congestion::Bbr => "bbr",
+    };
     map([
         ("lanes", transport.lanes.into()),
         ("initial_window", format_bytes(transport.initial_window_bytes).into()),
+        ("congestion", congestion.into()),
         ("mtu", format_bytes(transport.mtu_bytes_max.into()).into()),
         ("ack_after", transport.ack_after_packets.into()),
         ("queue", format_bytes(transport.queue_bytes_max as u64).into()),
