@@ -219,6 +219,10 @@ impl Teller<'_> {
             Fault::Contradiction { op } => {
                 (format!("{}: no balances before it give that answer", phrase(op)), vec![op])
             }
+            Fault::Overspent { ref ops } => (
+                format!("{} transfers started from one balance of one account, which came about less often; among them {}", ops.len(), phrase(ops[0])),
+                ops.iter().copied().take(LISTED_MAX).collect(),
+            ),
             Fault::NeverWritten { op } => {
                 (format!("{}, a value that no operation wrote", phrase(op)), vec![op])
             }

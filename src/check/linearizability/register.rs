@@ -35,6 +35,11 @@ pub(crate) enum Fault {
         /// The operation.
         op: u32,
     },
+    /// All started from one balance of one account, more often than it came about.
+    Overspent {
+        /// The transfers.
+        ops: Vec<u32>,
+    },
     /// It saw a value that no operation wrote.
     NeverWritten {
         /// The operation.
