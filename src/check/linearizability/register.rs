@@ -313,6 +313,7 @@ impl<'a> Blocks<'a> {
 }
 
 /// A block, seen from outside.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read by name")]
 struct Zone {
     /// The latest begin in it.
     begin_ns: u64,
