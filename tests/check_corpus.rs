@@ -65,43 +65,30 @@ fn a_stale_read_is_told_with_process_site_times_and_both_values() {
     assert!(violation.to_string().starts_with(start), "{violation}");
 }
 
-/// Transfers of one coin between accounts, all at once, with answers that no order gives.
+/// Forty swaps at once that write five values again and again, so that values tell nothing, and
+/// two more that each need the other to come first.
 fn hard_history() -> History {
     let mut history = History::default();
     let site = history.site("here").expect("the first site");
-    for process in 0..40 {
-        let (from, to) = (Key::account(2 * process), Key::account(2 * process + 1));
-        let last = process == 39;
-        // The last pays into the first's account and claims to have left no trace there.
-        let to = if last { Key::account(0) } else { to };
-        let balance = if last { 5000 } else { 1001 };
-        let completion = Completion::Ok(Reply::Balances { moved: true, from: 999, to: balance });
-        let call = Call::Transfer { to, amount: 1 };
-        let key = from;
-        let response_ns = Some(100);
+    let mut add = |call, found| {
+        let process = history.operations.len() as u64;
         history.operations.push(OperationRecord {
             process,
             site,
-            key,
+            key: Key::register(0),
             call,
             invoke_ns: 0,
-            response_ns,
-            completion,
+            response_ns: Some(100),
+            completion: Completion::Ok(found),
         });
+    };
+    let token = |token| Reply::Found(Seen::Token(token));
+    add(Call::Put { value: 0 }, Reply::Done);
+    for swap in 0..40 {
+        add(Call::Rmw { new: (swap + 1 + swap / 5) % 5 }, token(swap % 5));
     }
-    // Transfers of unknown outcome tie all accounts together.
-    for process in 0..39 {
-        let (key, to) = (Key::account(2 * process + 1), Key::account(2 * process + 2));
-        history.operations.push(OperationRecord {
-            process: 100 + process,
-            site,
-            key,
-            call: Call::Transfer { to, amount: 1 },
-            invoke_ns: 0,
-            response_ns: None,
-            completion: Completion::Unknown,
-        });
-    }
+    add(Call::Rmw { new: 8 }, token(9));
+    add(Call::Rmw { new: 9 }, token(8));
     history
 }
 

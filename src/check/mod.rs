@@ -33,8 +33,8 @@
 //! | `model.rs` | the sequential store, written independently of [`crate::kv`] |
 //! | `linearizability.rs` | partitions, threads, verdict |
 //! | `linearizability/register.rs` | one register: blocks and zones |
-//! | `linearizability/accounts.rs` | transfers |
-//! | `linearizability/search.rs` | the search that both fall back on |
+//! | `linearizability/accounts.rs` | transfers: a search of its own, which knows why it is stuck |
+//! | `linearizability/search.rs` | the general search, for registers with deletes or repeated values |
 //! | `linearizability/explain.rs` | the smallest readable account of a violation |
 
 pub mod history;

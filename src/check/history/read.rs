@@ -311,7 +311,7 @@ fn seen(value: &Value) -> Result<Seen, String> {
 }
 
 fn unhex(digits: &str) -> Option<Box<[u8]>> {
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let nibble = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);

@@ -37,7 +37,39 @@ pub(super) fn check_accounts(ops: &[TransferOp], count: usize, budget: Budget) -
     if let Some(op) = ops.iter().find(|op| op.contradicts_itself()) {
         return Err(Stop::Fault(Fault::Contradiction { op: op.id }));
     }
+    departures_need_arrivals(ops)?;
     Search::new(ops, count, budget).run()
+}
+
+/// An account can leave a balance only as often as it came to it. Decides most wrong answers
+/// without a search; says nothing on accounts that a transfer of unknown outcome touches.
+fn departures_need_arrivals(ops: &[TransferOp]) -> Result<(), Fault> {
+    let unsure: FxHashSet<u32> =
+        ops.iter().filter(|op| op.outcome.is_none()).flat_map(|op| [op.from, op.to]).collect();
+    let mut surplus: FxHashMap<(u32, u64), i64> = FxHashMap::default();
+    let sides = |op: &TransferOp| {
+        let (payer, receiver) = op.needs()?;
+        let (_, from, to) = op.outcome?;
+        (!op.is_idle()).then_some([(op.from, payer, from), (op.to, receiver, to)])
+    };
+    for (account, left, reached) in ops.iter().filter_map(sides).flatten() {
+        *surplus.entry((account, left)).or_default() += 1;
+        *surplus.entry((account, reached)).or_default() -= 1;
+    }
+    let opening = |balance| i64::from(balance == OPENING_BALANCE);
+    let overdone = surplus
+        .into_iter()
+        .filter(|&((account, balance), surplus)| {
+            surplus > opening(balance) && !unsure.contains(&account)
+        })
+        .map(|(place, _)| place)
+        .min();
+    let Some(place) = overdone else { return Ok(()) };
+    let leaves = |op: &&TransferOp| {
+        sides(op)
+            .is_some_and(|sides| sides.iter().any(|&(account, left, _)| (account, left) == place))
+    };
+    Err(Fault::Overspent { ops: ops.iter().filter(leaves).map(|op| op.id).collect() })
 }
 
 /// A set of buckets.

@@ -6,6 +6,8 @@
 //! values together with all operations that wrote or saw them (what a remaining operation saw, the
 //! same write still brings about).
 
+use std::fmt::Write as _;
+
 use rustc_hash::FxHashMap;
 
 use super::Violation;
@@ -219,6 +221,10 @@ impl Teller<'_> {
             Fault::Contradiction { op } => {
                 (format!("{}: no balances before it give that answer", phrase(op)), vec![op])
             }
+            Fault::Overspent { ref ops } => (
+                format!("{} transfers started from one balance of one account, which came about less often; among them {}", ops.len(), phrase(ops[0])),
+                ops.iter().copied().take(LISTED_MAX).collect(),
+            ),
             Fault::NeverWritten { op } => {
                 (format!("{}, a value that no operation wrote", phrase(op)), vec![op])
             }
@@ -348,7 +354,10 @@ fn answer(record: &OperationRecord, reply: &Reply) -> String {
         Reply::Found(Seen::Absent) => " found it absent".into(),
         Reply::Found(Seen::Token(token)) => format!(" returned {token}"),
         Reply::Found(Seen::Corrupt(bytes)) => {
-            let digits: String = bytes.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
+            let mut digits = String::new();
+            for byte in bytes.iter().take(32) {
+                let _ = write!(digits, "{byte:02x}"); // strings take any write
+            }
             format!(" returned corrupt:{digits}")
         }
         Reply::Balances { moved, from, to } => {

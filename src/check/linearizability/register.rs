@@ -35,6 +35,11 @@ pub(crate) enum Fault {
         /// The operation.
         op: u32,
     },
+    /// All started from one balance of one account, more often than it came about.
+    Overspent {
+        /// The transfers.
+        ops: Vec<u32>,
+    },
     /// It saw a value that no operation wrote.
     NeverWritten {
         /// The operation.
@@ -308,6 +313,7 @@ impl<'a> Blocks<'a> {
 }
 
 /// A block, seen from outside.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read by name")]
 struct Zone {
     /// The latest begin in it.
     begin_ns: u64,
