@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use paxbench::cluster::{ProtocolChoice, TransportOptions};
+use paxbench::cluster::{Congestion, ProtocolChoice, TransportOptions};
 use paxbench::experiment::file::{
     Check, Experiment, LogKind, Mode, Network, Override, Phases, Shaping, Storage, Thresholds,
     Workload,
@@ -334,6 +334,7 @@ fn transports() -> impl Strategy<Value = TransportOptions> {
             TransportOptions {
                 lanes,
                 initial_window_bytes,
+                congestion: if ack % 2 == 0 { Congestion::Cubic } else { Congestion::Bbr },
                 mtu_bytes_max,
                 ack_after_packets: ack,
                 queue_bytes_max,

@@ -211,17 +211,8 @@ impl<'a> Session<'a> {
             }
             Ok::<_, RunError>(reports)
         };
-        tokio::pin!(load);
-        let (replicas, mut shapers) = tokio::select! {
-            // The reports come after the measured phase ends, unless something fails.
-            early = &mut load => {
-                early?;
-                return Err(RunError::Worker("the load generators ended early".to_owned()));
-            }
-            counters = self.watch(start_ns, progress) => counters,
-        };
-        progress.say("waiting for the last answers");
-        let mut reports = load.await?;
+        let watch = async { Ok(self.watch(start_ns, progress).await) };
+        let (mut reports, (replicas, mut shapers)) = tokio::try_join!(load, watch)?;
         let sites = &self.setting.experiment.network.sites;
         reports.sort_by_key(|report| sites.iter().position(|site| *site == report.site));
         progress.say("waiting for the replicas to agree");
