@@ -1,4 +1,37 @@
 //! `paxbench` measures the Paxos family of consensus protocols over real networks.
+//!
+//! One idea carries the design: a protocol is a pure state machine, and everything else is a driver of
+//! it. This page is the map; each room opens with an essay of its own.
+//!
+//! ```text
+//!   bin/paxbench            bin/paxbench-replica       bin/paxbench-load
+//!        │                        │                          │
+//!   experiment ── report     replica                       load        check
+//!        │           │            │                          │           │
+//!        └─ cli      └── results ─┴──────────── net ─────────┴── wire ───┤
+//!                                                │                │      │
+//!                                             cluster          protocol  │
+//!                                                                 │      │
+//!                                                                kv ── command
+//! ```
+//!
+//! Arrows run downwards only. `protocol` knows none of its drivers, and `report` reads files only.
+//!
+//! | room | its one job |
+//! | --- | --- |
+//! | [`command`] | ids, commands, the interference relation |
+//! | [`kv`] | the replicated state machine: a key-value store with client sessions |
+//! | [`protocol`] | the contract of a protocol core, and the cores: [`protocol::paxos`] |
+//! | [`wire`] | codec and framing of every message |
+//! | [`cluster`] | the cluster file: who takes part, and where |
+//! | [`net`] | QUIC endpoints, identities (mutual TLS), the WAN shaper |
+//! | [`replica`] | drives one core over the network; sessions, counters, the driver's control |
+//! | [`load`] | arrival schedules, workloads, clients, recording |
+//! | [`check`] | histories and linearizability |
+//! | [`results`] | the files of a run's directory |
+//! | [`experiment`] | the experiment file, the plan, running it on this machine |
+//! | [`report`] | tables, figures, the HTML page |
+//! | [`cli`], [`worker`], [`usage`] | command lines; what the workers share; what a process used |
 
 pub mod check;
 pub mod cli;
@@ -11,6 +44,7 @@ pub mod net;
 pub mod protocol;
 pub mod replica;
 pub mod report;
+pub mod results;
 pub mod usage;
 pub mod wire;
 pub mod worker;

@@ -634,7 +634,7 @@ fn every_measured_operation_is_counted_once_in_each_of_the_records() {
     let count: u64 = record.operations.iter().map(|o| o.count).sum();
     assert_eq!((count, record.warmup_completed), (5000, 1000));
     for operation in &record.operations {
-        let mut merged = paxbench::experiment::results::new_histogram();
+        let mut merged = paxbench::results::new_histogram();
         operation.intervals.iter().for_each(|i| i.counts.add_to(&mut merged));
         assert_eq!(merged, operation.latency.histogram());
         let log = operation.interval_log(std::time::SystemTime::UNIX_EPOCH);

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use paxbench::experiment::results::{
+use paxbench::results::{
     HistogramName, IntervalLog, LatencyMs, Manifest, ReplicaFileName, Results, RunDirectory,
     Summary, SummaryRow, TimelineRow, Unit, new_histogram,
 };

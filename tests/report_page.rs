@@ -5,9 +5,9 @@ mod report_sample;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use paxbench::experiment::results::{Linearizable, Results, Verdict};
 use paxbench::report::table::summary_table;
 use paxbench::report::{ReportPaths, write_report};
+use paxbench::results::{Linearizable, Results, Verdict};
 use report_sample::{Sample, valid};
 use resvg::usvg;
 
@@ -152,7 +152,7 @@ fn a_run_in_which_nothing_completed_can_be_drawn() {
 #[test]
 fn an_unfinished_run_gets_no_report() {
     let base = gallery("unfinished");
-    let directory = paxbench::experiment::results::RunDirectory::create(&base, "sample").unwrap();
+    let directory = paxbench::results::RunDirectory::create(&base, "sample").unwrap();
     Sample { repeats: 1, ..Sample::default() }.fill(&directory);
     let error = write_report(directory.path()).unwrap_err().to_string();
     assert!(error.contains("never finished"), "{error}");

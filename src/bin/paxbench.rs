@@ -10,12 +10,12 @@ use paxbench::cli::{self, Action, ExitCode, ExperimentArgs, Paxbench, RunArgs};
 use paxbench::cluster::ClusterFile;
 use paxbench::experiment::file::{BadExperiment, Experiment};
 use paxbench::experiment::plan::{Plan, describe};
-use paxbench::experiment::results::{Linearizable, Results};
 use paxbench::experiment::run::{self, RunError, verdict};
 use paxbench::experiment::thresholds;
 use paxbench::net::{Existing, generate};
 use paxbench::replica::DRIVER_NAME;
 use paxbench::report;
+use paxbench::results::{Linearizable, Results};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

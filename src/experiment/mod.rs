@@ -4,7 +4,6 @@ pub mod bounds;
 pub mod file;
 pub mod network;
 pub mod plan;
-pub mod results;
 pub mod run;
 pub mod thresholds;
 pub mod units;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::file::Thresholds;
-use super::results::{Linearizable, SiteSummary, Summary};
 use crate::cli::ExitCode;
+use crate::results::{Linearizable, SiteSummary, Summary};
 
 /// Every threshold that a run missed, in a line each.
 pub fn missed(thresholds: &Thresholds, summary: &Summary) -> Vec<String> {
@@ -43,7 +43,7 @@ fn ms(duration: Duration) -> f64 {
 /// The exit code of a finished experiment. A history that was to be checked and is not known to be
 /// linearizable is no success.
 pub fn exit_code(summary: &Summary, thresholds_missed: bool) -> ExitCode {
-    let any = |test: &dyn Fn(&super::results::Verdict) -> bool| {
+    let any = |test: &dyn Fn(&crate::results::Verdict) -> bool| {
         summary.runs.iter().any(|run| test(&run.verdict))
     };
     if any(&|verdict| verdict.is_violation()) {

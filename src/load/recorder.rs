@@ -11,7 +11,7 @@ use super::report::{
     ErrorCounts, HistogramCounts, IntervalCounts, OperationReport, TimelineBucket,
 };
 use super::workload::Kind;
-use crate::experiment::results::{LatencyHistogram, LatencyMs, Unit, new_histogram};
+use crate::results::{LatencyHistogram, LatencyMs, Unit, new_histogram};
 
 /// The length of a bucket of the timeline, in ns.
 pub const BUCKET_NS: u64 = 100_000_000;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{ClientCounters, End};
 use super::recorder::Record;
-use crate::experiment::results::{IntervalLog, LatencyHistogram, LatencyMs, Unit, new_histogram};
+use crate::results::{IntervalLog, LatencyHistogram, LatencyMs, Unit, new_histogram};
 
 /// What one load generator measured.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 
 use super::peers::Peers;
 use super::turn::Replica;
-use crate::experiment::results::ReplicaCounters;
 use crate::net::{LinkShape, Shaper, ShaperControl, ShaperReport, serve as serve_requests};
 use crate::protocol::Protocol;
+use crate::results::ReplicaCounters;
 use crate::wire::Wire;
 
 /// The pause between two pings, and how long the last answers are waited for.

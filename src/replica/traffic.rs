@@ -1,6 +1,6 @@
 //! Counters of messages and bytes, by the names that the protocol gives its messages.
 
-use crate::experiment::results::Traffic;
+use crate::results::Traffic;
 
 /// Messages of each kind in one direction. There are few kinds, so a list is the fastest map.
 #[derive(Clone, Default, Debug)]

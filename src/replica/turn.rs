@@ -15,10 +15,10 @@ use super::peers::Peers;
 use super::traffic::Tally;
 use crate::cluster::ClusterFile;
 use crate::command::{ClientId, Command};
-use crate::experiment::results::ReplicaCounters;
 use crate::kv::{Executed, SESSIONS_MAX, Store};
 use crate::net::LaneSender;
 use crate::protocol::{Destination, Effect, Effects, Input, Message, Protocol, Time, WriteId};
+use crate::results::ReplicaCounters;
 use crate::usage::Usage;
 use crate::wire::{Wire, encode_reply, frame};
 

@@ -1,7 +1,7 @@
 //! A finished run, grouped for tables and figures: one cell per mode and sweep point, its repeats
 //! merged.
 
-use crate::experiment::results::{
+use crate::results::{
     LatencyHistogram, LatencyMs, Result, Results, RunSummary, SiteSummary, Unit, new_histogram,
 };
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::cells::{Cell, CellSite};
 use super::figures::{Figure, grouped};
-use crate::experiment::results::{
+use crate::results::{
     LatencyMs, Linearizable, LinkRtt, Manifest, Results, RttMs, RunSummary, ShaperLateness, Verdict,
 };
 

@@ -10,7 +10,7 @@ pub mod table;
 
 use std::path::{Path, PathBuf};
 
-use crate::experiment::results::{Result, Results, ResultsError, write_atomically};
+use crate::results::{Result, Results, ResultsError, write_atomically};
 use cells::Cell;
 use figures::Figure;
 

@@ -1,6 +1,6 @@
 //! The table that a run prints at its end.
 
-use crate::experiment::results::{RunSummary, SiteSummary, Summary};
+use crate::results::{RunSummary, SiteSummary, Summary};
 
 use super::figures::grouped;
 

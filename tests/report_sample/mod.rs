@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use paxbench::experiment::results::{
+use paxbench::results::{
     Cost, HistogramName, IntervalLog, LatencyHistogram, Linearizable, LinkRtt, Manifest,
     ReplicaCounters, ReplicaFileName, RttMs, RunDirectory, RunSummary, ShaperLateness, SiteSummary,
     Summary, TimelineRow, Traffic, Unit, Verdict, new_histogram,

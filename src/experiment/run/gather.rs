@@ -4,11 +4,11 @@ use super::session::{Outcome, RoundTrips, Setting};
 use super::verdict::{self, Checked};
 use super::{Collected, RunError};
 use crate::cluster::ProtocolChoice;
-use crate::experiment::results::{
+use crate::load::report::SiteReport;
+use crate::results::{
     Cost, HistogramName, Linearizable, LinkRtt, ReplicaFileName, RttMs, RunSummary, ShaperLateness,
     SiteSummary, TimelineRow, Unit, Verdict, new_histogram,
 };
-use crate::load::report::SiteReport;
 
 /// Adds a run to what was collected, and writes its files.
 pub(super) fn gather(

@@ -23,7 +23,7 @@ use self::progress::Progress;
 use self::session::{Session, Setting};
 use super::file::Experiment;
 use super::plan::Plan;
-use super::results::{Manifest, ResultsError, RunDirectory, RunSummary, Summary};
+use crate::results::{Manifest, ResultsError, RunDirectory, RunSummary, Summary};
 
 /// Why an experiment could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,7 @@ async fn interrupt() {
 pub(super) struct Collected {
     manifest: Manifest,
     runs: Vec<RunSummary>,
-    timeline: Vec<super::results::TimelineRow>,
+    timeline: Vec<crate::results::TimelineRow>,
 }
 
 impl Collected {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::experiment::file::Experiment;
-use crate::experiment::results::RunSummary;
+use crate::results::RunSummary;
 
 /// A bar on standard error; lines only, where that is no terminal.
 pub(super) struct Progress {

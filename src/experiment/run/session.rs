@@ -15,13 +15,13 @@ use super::progress::Progress;
 use crate::cluster::{ClusterFile, Member, TransportOptions};
 use crate::experiment::file::{Experiment, Mode};
 use crate::experiment::plan::Run;
-use crate::experiment::results::{HistoryFileName, ReplicaCounters, RunDirectory};
 use crate::load::report::SiteReport;
 use crate::load::run::{Progress as LoadProgress, monotonic_ns};
 use crate::load::serve::{LoadAnswer, LoadAsk};
 use crate::net::{Endpoint, Identity, NetError, Purpose, ShaperReport, request};
 use crate::replica::DRIVER_NAME;
 use crate::replica::control::{Answer, Ask, Status};
+use crate::results::{HistoryFileName, ReplicaCounters, RunDirectory};
 
 /// How long workers may take to start and to connect.
 const START_LIMIT: Duration = Duration::from_secs(30);

@@ -6,10 +6,8 @@ use super::session::{Outcome, RoundTrips};
 use crate::check::history::read_history;
 use crate::check::{self, Limits};
 use crate::experiment::file::{Check, Experiment};
-use crate::experiment::results::{
-    HistoryFileName, Linearizable, Results, ResultsError, RunSummary,
-};
 use crate::load::report::HistogramCounts;
+use crate::results::{HistoryFileName, Linearizable, Results, ResultsError, RunSummary};
 
 /// A load generator that handles its schedule later than this, at the 99.9th percentile, did not
 /// offer the load that the file says.
@@ -88,7 +86,7 @@ pub fn converged_again(results: &Results, run: &RunSummary) -> Result<Option<boo
 /// The 99.9th percentile of how late all load generators handled their schedule, in ms; none in a
 /// closed loop, which has no schedule.
 pub(super) fn schedule_lag_p99_9_ms(outcome: &Outcome) -> Option<f64> {
-    let mut all = crate::experiment::results::new_histogram();
+    let mut all = crate::results::new_histogram();
     for report in &outcome.reports {
         report.schedule_lag_ms?;
         HistogramCounts::add_to(&report.schedule_lag, &mut all);

@@ -38,9 +38,9 @@ impl Deliveries {
         }
     }
 
-    /// The first instance that the log still holds.
-    pub fn base(&self) -> u64 {
-        self.base
+    /// How many delivered instances the log still holds.
+    pub fn log_length(&self) -> usize {
+        self.log.len()
     }
 
     /// The first instance that is not delivered.

@@ -240,6 +240,7 @@ impl Protocol for Paxos {
         vec![
             ("leader", u64::from(self.leader.0)),
             ("instances", self.deliveries.next_batch()),
+            ("log_instances", self.deliveries.log_length() as u64),
             ("elections", c.elections),
             ("reads", c.reads),
             ("writes", c.writes),

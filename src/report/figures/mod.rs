@@ -12,7 +12,7 @@ pub use axes::grouped;
 pub use canvas::Drawing;
 
 use super::cells::Cell;
-use crate::experiment::results::{Result, Results, ResultsError, TimelineRow};
+use crate::results::{Result, Results, ResultsError, TimelineRow};
 use axes::Heading;
 use canvas::Canvas;
 

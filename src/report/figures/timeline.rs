@@ -7,7 +7,7 @@ use super::axes::{Axis, Heading, Key, Legend, MARGIN, Panel};
 use super::canvas::{Align, Canvas, Dash, Stroke, Type, WIDTH};
 use super::palette::{self, Look, look};
 use super::{Figure, at_point, figure};
-use crate::experiment::results::{
+use crate::results::{
     LatencyHistogram, LatencyMs, Result, Results, RunSummary, SiteSummary, TimelineRow, Unit,
     file_name_part, new_histogram,
 };

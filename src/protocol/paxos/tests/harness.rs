@@ -183,8 +183,7 @@ impl World {
     }
 
     pub fn log_length(&self, node: u8) -> usize {
-        let deliveries = &self.nodes[usize::from(node)].core.deliveries;
-        deliveries.values(deliveries.base(), usize::MAX).map_or(0, |values| values.len())
+        self.nodes[usize::from(node)].core.deliveries.log_length()
     }
 
     pub fn all_answered(&self) -> bool {
