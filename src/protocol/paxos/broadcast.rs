@@ -27,6 +27,9 @@ const UPDATE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of commands in one parcel, unless a single command is larger.
 const PARCEL_BYTES_MAX: usize = 256 << 10;
 
+/// How often the patience with an own parcel doubles, at most.
+const OWN_PATIENCE_DOUBLINGS_MAX: u32 = 4;
+
 /// Own parcels looked at for retransmission in one go.
 const OWN_RETRANSMITTED_MAX: usize = 256;
 
@@ -50,7 +53,7 @@ impl Paxos {
         let number = self.own_first + self.own.len() as u64;
         let id = ParcelId { origin: self.me, incarnation: self.incarnation, number };
         let parcel = Parcel { id, commands };
-        self.own.push_back(Some(Own { parcel: parcel.clone(), sent: now }));
+        self.own.push_back(Some(Own { parcel: parcel.clone(), sent: now, retransmissions: 0 }));
         match &mut self.leading {
             Some(leading) => leading.enqueue(parcel),
             None => out.send_after(self.leader, PaxosMessage::Forward(parcel), out.last_write()),
@@ -76,7 +79,7 @@ impl Paxos {
         if self.leader != self.me {
             self.leading = None;
             for own in self.own.iter_mut().flatten() {
-                own.sent = now;
+                (own.sent, own.retransmissions) = (now, 0);
                 out.send(self.leader, PaxosMessage::Forward(own.parcel.clone()));
             }
             return;
@@ -121,6 +124,9 @@ impl Paxos {
             let held = self.registers.holds(instance, &value);
             let stored = (!held).then(|| value.clone());
             out.persist(PaxosRecord::Delivered { instance, value: stored });
+            if let Some(leading) = &mut self.leading {
+                leading.end(instance, &value);
+            }
             self.deliver(&value, out);
         }
         if self.deliveries.next_batch() > before {
@@ -167,13 +173,16 @@ impl Paxos {
 
     /// Somebody has delivered up to `next_batch`, or said that it is decided.
     pub(super) fn note_ahead(&mut self, next_batch: u64, whose: NodeId, out: &mut Effects<Self>) {
+        let decided_at = &mut self.decided_at[usize::from(whose.0)];
+        *decided_at = next_batch.max(*decided_at);
         if next_batch > self.ahead.0 {
             self.ahead = (next_batch, whose);
         }
         if self.ahead.0 > self.deliveries.next_batch() && self.catch_up_from.is_none() {
             self.catch_up_from = Some(self.deliveries.next_batch());
-            let pause = Duration::from_millis(self.options.heartbeat_ms);
-            out.push(Effect::Arm(PaxosTimer::CatchUp, pause..pause * 2));
+            // Long enough for what is on its way, even if a lost packet holds it up.
+            let pause = Duration::from_millis(self.options.retransmit_ms);
+            out.push(Effect::Arm(PaxosTimer::CatchUp, pause / 2..pause));
         }
     }
 
@@ -217,11 +226,20 @@ impl Paxos {
         out.push(Effect::SendState { to: from, message });
     }
 
-    /// UPDATE to a process that is behind in `instance`.
-    pub(super) fn send_update(&mut self, to: NodeId, instance: u64, out: &mut Effects<Self>) {
-        if to == self.me {
+    /// UPDATE of one instance, to a process that still reads or writes in it, unless that knows the
+    /// decision: its request was merely late, and an answer to each of many late requests would fill
+    /// a slow link and make them later still.
+    pub(super) fn tell_decided(&mut self, to: NodeId, instance: u64, out: &mut Effects<Self>) {
+        if to == self.me || instance < self.decided_at[usize::from(to.0)] {
             return;
         }
+        if let Some(values) = self.deliveries.values(instance, 0) {
+            out.send(to, PaxosMessage::Update { from: instance, values });
+        }
+    }
+
+    /// UPDATE of all from `instance` on, as many as one message takes.
+    fn send_update(&mut self, to: NodeId, instance: u64, out: &mut Effects<Self>) {
         if let Some(values) = self.deliveries.values(instance, UPDATE_BYTES_MAX) {
             out.send(to, PaxosMessage::Update { from: instance, values });
         }
@@ -293,8 +311,11 @@ impl Paxos {
         let patience = Duration::from_millis(self.options.retransmit_ms);
         if self.leader != self.me {
             for own in self.own.iter_mut().take(OWN_RETRANSMITTED_MAX).flatten() {
-                if now.since(own.sent) >= patience {
+                // Twice as long each time: what is late because a link is full must not fill it.
+                let doublings = own.retransmissions.min(OWN_PATIENCE_DOUBLINGS_MAX);
+                if now.since(own.sent) >= patience * 2u32.pow(doublings) {
                     own.sent = now;
+                    own.retransmissions += 1;
                     self.counters.retransmissions += 1;
                     out.send(self.leader, PaxosMessage::Forward(own.parcel.clone()));
                 }

@@ -116,6 +116,7 @@ pub const EARLY_PARCELS_MAX: usize = 4096;
 struct Own {
     parcel: Parcel,
     sent: Time,
+    retransmissions: u32,
 }
 
 /// What happened so far, for the counters of a run.
@@ -164,6 +165,8 @@ pub struct Paxos {
     ahead: (u64, NodeId),
     /// next_batch when the catch-up timer was armed.
     catch_up_from: Option<u64>,
+    /// Below which instance every process is known to know the decisions.
+    decided_at: Vec<u64>,
     /// The next_batch of every process, as it said last.
     next_batches: Vec<u64>,
     /// When each process was last sent the state.
@@ -214,6 +217,7 @@ impl Protocol for Paxos {
             highest: Round(0),
             announce: Vec::new(),
             catch_up_from: None,
+            decided_at: vec![0; size],
             next_batches: vec![0; size],
             state_sent: vec![None; size],
             counters: Counters::default(),
@@ -319,6 +323,8 @@ impl Paxos {
             PaxosMessage::Heartbeat { epoch, next_batch, hears_majority } => {
                 self.election.on_heartbeat(now, from, epoch, hears_majority);
                 self.next_batches[usize::from(from.0)] = next_batch;
+                // After a restart it may know less than before.
+                self.decided_at[usize::from(from.0)] = next_batch;
                 self.note_ahead(next_batch, from, out);
                 self.look_for_leader(now, out);
             }

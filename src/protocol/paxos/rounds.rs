@@ -26,7 +26,7 @@ impl Paxos {
         out: &mut Effects<Self>,
     ) {
         if !onwards && instance < self.deliveries.next_batch() {
-            return self.send_update(from, instance, out);
+            return self.tell_decided(from, instance, out);
         }
         let answer = if onwards {
             self.registers.read_onwards(round)
@@ -60,7 +60,7 @@ impl Paxos {
         out: &mut Effects<Self>,
     ) {
         if instance < self.deliveries.next_batch() {
-            return self.send_update(from, instance, out);
+            return self.tell_decided(from, instance, out);
         }
         match self.registers.write(round, instance, &value) {
             WriteAnswer::Stored { permission } => {
@@ -287,7 +287,10 @@ impl Paxos {
         let window = if self.options.variant == Variant::Fall { 1 } else { self.options.pipeline };
         let first = self.deliveries.next_batch();
         for instance in first..first + window as u64 {
-            self.propose_by_reading(now, instance, Arc::from([]), out);
+            // What is known to be decided would get no further answer.
+            if !self.deliveries.is_decided(instance) {
+                self.propose_by_reading(now, instance, Arc::from([]), out);
+            }
         }
     }
 

@@ -166,6 +166,24 @@ fn logs_are_truncated_behind_what_live_processes_have_delivered() {
     }
 }
 
+/// A soak run found it: a follower that had caught up by UPDATE answered each of many late WRITEs with
+/// all that it had delivered since, which filled its link to the leader.
+#[test]
+fn a_late_write_to_a_process_that_has_delivered_is_not_answered_with_the_log() {
+    let mut world = World::new(3, options(Variant::Multi), CALM, 3);
+    world.run_for(100);
+    for _ in 0..50 {
+        world.ask(0);
+        world.run_for(20);
+    }
+    world.run_for(500);
+    world.sent.clear();
+    world.repeat_last_writes(2, 40);
+    world.run_for(100);
+    assert_eq!(world.sent.get("update"), None);
+    assert!(world.all_answered());
+}
+
 /// Runs a storm of loss, duplicates, reordering, crashes and restarts, then a calm phase in which
 /// everything must be answered.
 fn storm(variant: Variant, size: u8, seed: u64) {

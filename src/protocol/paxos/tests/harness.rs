@@ -69,6 +69,8 @@ pub struct World {
     /// When each command was first executed at the process that was asked, in ns.
     pub answered: BTreeMap<u64, u64>,
     asked: BTreeMap<u64, u8>,
+    /// WRITEs as they were sent: to whom, by whom.
+    writes: Vec<(u8, NodeId, PaxosMessage)>,
 }
 
 impl World {
@@ -87,6 +89,7 @@ impl World {
             sent: BTreeMap::new(),
             answered: BTreeMap::new(),
             asked: BTreeMap::new(),
+            writes: Vec::new(),
         };
         for node in 0..size {
             world.step(node, Input::Started);
@@ -180,6 +183,14 @@ impl World {
     pub fn counter(&self, node: u8, name: &str) -> u64 {
         let counters = self.nodes[usize::from(node)].core.counters();
         counters.iter().find(|(n, _)| *n == name).expect("a known counter").1
+    }
+
+    /// Delivers the last WRITEs that `node` was sent once more.
+    pub fn repeat_last_writes(&mut self, node: u8, count: usize) {
+        let last = self.writes.iter().rev().filter(|(to, ..)| *to == node).take(count);
+        for (_, from, message) in last.cloned().collect::<Vec<_>>() {
+            self.schedule(1_000_000, node, Event::Message { from, message, state: None });
+        }
     }
 
     pub fn log_length(&self, node: u8) -> usize {
@@ -319,6 +330,9 @@ impl World {
         for to in targets {
             assert_ne!(to, from, "nobody sends to itself: {message:?}");
             *self.sent.entry(message.kind()).or_default() += 1;
+            if matches!(message, PaxosMessage::Write { .. }) {
+                self.writes.push((to, NodeId(from), message.clone()));
+            }
             let copies = 1 + u32::from(self.chance(self.faults.duplicates));
             for _ in 0..copies {
                 if (self.cut)(from, to) || self.chance(self.faults.loss) {
