@@ -175,7 +175,7 @@ struct State<'a> {
 impl State<'_> {
     fn apply(self, operation: &Operation) -> Outcome {
         match operation {
-            Operation::Get { key } => Outcome::Found(self.registers.get(key).cloned()),
+            Operation::Get { key } => Outcome::Found(self.read(*key)),
             Operation::Put { key, value } => {
                 self.replace(*key, Some(value));
                 Outcome::Done
@@ -184,7 +184,7 @@ impl State<'_> {
                 if self.registers.get(key) == expected.as_ref() {
                     Outcome::Found(self.replace(*key, Some(value)))
                 } else {
-                    Outcome::Found(self.registers.get(key).cloned())
+                    Outcome::Found(self.read(*key))
                 }
             }
             Operation::Rmw { key, value } => Outcome::Found(self.replace(*key, Some(value))),
@@ -193,11 +193,16 @@ impl State<'_> {
         }
     }
 
+    fn read(&self, key: Key) -> Option<Value> {
+        self.registers.get(&key).map(|value| Value::from_slice(value))
+    }
+
     fn replace(self, key: Key, value: Option<&Value>) -> Option<Value> {
         let before = match value {
             Some(value) => {
                 *self.digest ^= mark(key, value.as_slice());
-                self.registers.insert(key, value.clone())
+                // Copies bytes; `clone` would go through them one by one.
+                self.registers.insert(key, Value::from_slice(value))
             }
             None => self.registers.remove(&key),
         };

@@ -164,15 +164,18 @@ fn decode_optional_value(from: &mut Reader<'_>) -> Result<Option<Value>, Malform
 
 impl Wire for Operation {
     fn encode(&self, out: &mut BytesMut) {
-        out.put_u8(match self {
+        // One append for both fields: appends are what encoding costs.
+        let mut head = [0; 9];
+        head[0] = match self {
             Operation::Get { .. } => 0,
             Operation::Put { .. } => 1,
             Operation::Cas { .. } => 2,
             Operation::Rmw { .. } => 3,
             Operation::Delete { .. } => 4,
             Operation::Transfer { .. } => 5,
-        });
-        out.put_u64_le(self.keys().0.0);
+        };
+        head[1..].copy_from_slice(&self.keys().0.0.to_le_bytes());
+        out.put_slice(&head);
         match self {
             Operation::Get { .. } | Operation::Delete { .. } => {}
             Operation::Put { value, .. } | Operation::Rmw { value, .. } => encode_value(value, out),
@@ -213,10 +216,13 @@ const COMMAND_BYTES_MIN: usize = 27;
 
 impl Wire for Command {
     fn encode(&self, out: &mut BytesMut) {
-        out.put_u64_le(self.id.client.0);
-        out.put_u64_le(self.id.sequence);
+        let mut head = [0; 18];
+        head[..8].copy_from_slice(&self.id.client.0.to_le_bytes());
+        head[8..16].copy_from_slice(&self.id.sequence.to_le_bytes());
         // Within the window, so that 16 bits hold it; a command outside it was refused at the edge.
-        out.put_u16_le((self.id.sequence - self.answered_below) as u16);
+        let ahead = (self.id.sequence - self.answered_below) as u16;
+        head[16..].copy_from_slice(&ahead.to_le_bytes());
+        out.put_slice(&head);
         self.operation.encode(out);
     }
 
