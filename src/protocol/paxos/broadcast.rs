@@ -53,7 +53,7 @@ impl Paxos {
         self.own.push_back(Some(Own { parcel: parcel.clone(), sent: now }));
         match &mut self.leading {
             Some(leading) => leading.enqueue(parcel),
-            None => out.send_after(self.leader, PaxosMessage::Forward(parcel), out.last_write()),
+            None => out.send_after(self.leader, PaxosMessage::Forward(parcel), self.born),
         }
     }
 
@@ -77,7 +77,8 @@ impl Paxos {
             self.leading = None;
             for own in self.own.iter_mut().flatten() {
                 own.sent = now;
-                out.send(self.leader, PaxosMessage::Forward(own.parcel.clone()));
+                let forward = PaxosMessage::Forward(own.parcel.clone());
+                out.send_after(self.leader, forward, self.born);
             }
             return;
         }
@@ -296,7 +297,8 @@ impl Paxos {
                 if now.since(own.sent) >= patience {
                     own.sent = now;
                     self.counters.retransmissions += 1;
-                    out.send(self.leader, PaxosMessage::Forward(own.parcel.clone()));
+                    let forward = PaxosMessage::Forward(own.parcel.clone());
+                    out.send_after(self.leader, forward, self.born);
                 }
             }
         }

@@ -141,6 +141,8 @@ pub struct Paxos {
     cluster: Cluster,
     options: PaxosOptions,
     incarnation: u32,
+    /// The write that makes this incarnation durable: no parcel leaves before it.
+    born: WriteId,
     registers: Registers,
     election: Election,
     deliveries: Deliveries,
@@ -201,6 +203,7 @@ impl Protocol for Paxos {
             cluster,
             options,
             incarnation,
+            born: WriteId(0),
             registers,
             election,
             deliveries,
@@ -290,7 +293,7 @@ fn restore(
 
 impl Paxos {
     fn on_started(&mut self, now: Time, out: &mut Effects<Self>) {
-        out.persist(PaxosRecord::Incarnation(self.incarnation));
+        self.born = out.persist(PaxosRecord::Incarnation(self.incarnation));
         self.replay(out);
         self.election.start(now);
         self.on_heartbeat_timer(now, out);
