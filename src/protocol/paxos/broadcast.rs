@@ -155,17 +155,6 @@ impl Paxos {
         }
     }
 
-    /// Rebuilds the replicated state from what the log says was delivered.
-    pub(super) fn replay(&mut self, out: &mut Effects<Self>) {
-        let values = self.deliveries.values(0, usize::MAX).unwrap_or_default();
-        let mut seen = vec![ParcelSet::default(); usize::from(self.cluster.size)];
-        for parcel in values.iter().flat_map(|value| value.iter()) {
-            if seen[usize::from(parcel.id.origin.0)].insert(parcel.id) {
-                out.push(Effect::Execute(parcel.commands.clone()));
-            }
-        }
-    }
-
     /// Somebody has delivered up to `next_batch`, or said that it is decided.
     pub(super) fn note_ahead(&mut self, next_batch: u64, whose: NodeId, out: &mut Effects<Self>) {
         if next_batch > self.ahead.0 {
@@ -265,6 +254,7 @@ impl Paxos {
         }
         self.counters.states_installed += 1;
         out.push(Effect::InstallState);
+        out.persist(PaxosRecord::Installed { next_batch, delivered: delivered.clone() });
         self.deliveries.install(next_batch, delivered);
         self.registers.drop_below(next_batch);
         let mine = self.deliveries.delivered()[usize::from(self.me.0)].clone();

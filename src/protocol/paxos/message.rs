@@ -225,6 +225,17 @@ pub enum PaxosRecord {
         /// The value.
         value: Option<MsgSet>,
     },
+    /// The state of another process was installed: all below `next_batch` is delivered with it.
+    ///
+    /// The driver stores the replicated state, as the effects before this record left it, together
+    /// with the record, and after a crash begins with the state of the last such record. Recovery
+    /// needs no record before it but the promises and the values of later instances.
+    Installed {
+        /// The first instance that the state does not hold.
+        next_batch: u64,
+        /// The parcels that it holds, by origin.
+        delivered: Vec<ParcelSet>,
+    },
 }
 
 /// What a process waits for.

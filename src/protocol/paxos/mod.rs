@@ -36,10 +36,10 @@ use serde::{Deserialize, Serialize};
 use self::deliveries::Deliveries;
 use self::election::Election;
 use self::leader::Leading;
-use self::message::{Decided, Parcel, PaxosMessage, PaxosRecord, PaxosTimer};
+use self::message::{Decided, MsgSet, Parcel, PaxosMessage, PaxosRecord, PaxosTimer};
 use self::register::Registers;
 use super::ballot::Round;
-use super::{Cluster, Effect, Effects, Input, Protocol, Time, WriteId};
+use super::{Batch, Cluster, Effect, Effects, Input, Protocol, Time, WriteId};
 use crate::command::{Command, NodeId};
 
 mod broadcast;
@@ -146,6 +146,8 @@ pub struct Paxos {
     registers: Registers,
     election: Election,
     deliveries: Deliveries,
+    /// What the log says was delivered, until it is executed again.
+    replay: Vec<Batch>,
     /// Acknowledgements of this process to itself, until what they wait for is durable.
     to_self: VecDeque<(WriteId, PaxosMessage)>,
     durable: WriteId,
@@ -185,13 +187,10 @@ impl Protocol for Paxos {
         options: PaxosOptions,
         log: impl Iterator<Item = PaxosRecord>,
     ) -> Self {
-        let mut registers = Registers::new(cluster.size);
-        let mut deliveries = Deliveries::new(cluster.size);
-        let mut incarnation = 0;
-        for record in log {
-            restore(&mut registers, &mut deliveries, &mut incarnation, record);
-        }
-        incarnation += 1;
+        let mut recovered = Recovered::new(cluster.size);
+        log.for_each(|record| recovered.take(record));
+        let Recovered { incarnation, registers, deliveries, replay } = recovered;
+        let incarnation = incarnation + 1;
         let timeout = Duration::from_millis(options.election_timeout_ms);
         let preferred = NodeId(options.leader);
         let election = Election::new(me, cluster.size, preferred, incarnation, timeout);
@@ -207,6 +206,7 @@ impl Protocol for Paxos {
             registers,
             election,
             deliveries,
+            replay,
             to_self: VecDeque::new(),
             durable: WriteId(0),
             requests: Vec::new(),
@@ -259,42 +259,70 @@ impl Protocol for Paxos {
     }
 }
 
-/// Takes one record of the log into the state (Figs 12 and 13, *upon recovery*).
-fn restore(
-    registers: &mut Registers,
-    deliveries: &mut Deliveries,
-    incarnation: &mut u32,
-    record: PaxosRecord,
-) {
-    match record {
-        PaxosRecord::Incarnation(number) => *incarnation = number,
-        PaxosRecord::Read { instance: Some(instance), round } => {
-            registers.read(round, instance);
+/// What a log says (Figs 12 and 13, *upon recovery*).
+struct Recovered {
+    incarnation: u32,
+    registers: Registers,
+    deliveries: Deliveries,
+    replay: Vec<Batch>,
+}
+
+impl Recovered {
+    fn new(size: u8) -> Self {
+        Recovered {
+            incarnation: 0,
+            registers: Registers::new(size),
+            deliveries: Deliveries::new(size),
+            replay: Vec::new(),
         }
-        PaxosRecord::Read { instance: None, round } => {
-            registers.read_onwards(round);
+    }
+
+    /// Takes one record into the state. All operations were possible when they were stored, in this
+    /// order, so they are now.
+    fn take(&mut self, record: PaxosRecord) {
+        match record {
+            PaxosRecord::Incarnation(number) => self.incarnation = number,
+            PaxosRecord::Read { instance: Some(instance), round } => {
+                self.registers.read(round, instance);
+            }
+            PaxosRecord::Read { instance: None, round } => {
+                self.registers.read_onwards(round);
+            }
+            PaxosRecord::Write { instance, round, value } => {
+                self.registers.write(round, instance, &value);
+            }
+            PaxosRecord::Delivered { instance, value } => {
+                let held = || self.registers.written_at(instance).map(|written| written.value);
+                let value = value.or_else(held);
+                self.deliver(instance, value.expect("the log holds what it says was delivered"));
+            }
+            PaxosRecord::Installed { next_batch, delivered } => {
+                self.replay.clear();
+                self.deliveries.install(next_batch, delivered);
+                self.registers.drop_below(next_batch);
+            }
         }
-        PaxosRecord::Write { instance, round, value } => {
-            registers.write(round, instance, &value);
-        }
-        PaxosRecord::Delivered { instance, value } => {
-            let held = || registers.written_at(instance).map(|written| written.value);
-            let value = value.or_else(held).expect("the log holds what it says was delivered");
-            deliveries.decide(instance, value);
-            while let Some((_, value)) = deliveries.next_ready() {
-                for parcel in value.iter() {
-                    deliveries.deliver(parcel.id);
+    }
+
+    fn deliver(&mut self, instance: u64, value: MsgSet) {
+        self.deliveries.decide(instance, value);
+        while let Some((_, value)) = self.deliveries.next_ready() {
+            for parcel in value.iter() {
+                if self.deliveries.deliver(parcel.id) {
+                    self.replay.push(parcel.commands.clone());
                 }
             }
-            registers.drop_below(deliveries.next_batch());
         }
+        self.registers.drop_below(self.deliveries.next_batch());
     }
 }
 
 impl Paxos {
     fn on_started(&mut self, now: Time, out: &mut Effects<Self>) {
         self.born = out.persist(PaxosRecord::Incarnation(self.incarnation));
-        self.replay(out);
+        for commands in std::mem::take(&mut self.replay) {
+            out.push(Effect::Execute(commands));
+        }
         self.election.start(now);
         self.on_heartbeat_timer(now, out);
         let retransmit = Duration::from_millis(self.options.retransmit_ms);
