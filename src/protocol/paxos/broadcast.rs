@@ -117,6 +117,11 @@ impl Paxos {
             leading.end(instance, &value);
         }
         self.deliveries.decide(instance, value);
+        self.deliver_ready(out);
+    }
+
+    /// Delivers the decided instances that are next.
+    fn deliver_ready(&mut self, out: &mut Effects<Self>) {
         let before = self.deliveries.next_batch();
         while let Some((instance, value)) = self.deliveries.next_ready() {
             let held = self.registers.holds(instance, &value);
@@ -263,6 +268,8 @@ impl Paxos {
         for id in delivered {
             self.forget_own(id);
         }
+        // What was decided beyond the gap that the state fills.
+        self.deliver_ready(out);
         if let Some(mut leading) = self.leading.take() {
             // What it was deciding may be decided: it starts over behind the new state.
             leading.abort_all();
