@@ -162,8 +162,10 @@ impl Paxos {
 
     /// Somebody has delivered up to `next_batch`, or said that it is decided.
     pub(super) fn note_ahead(&mut self, next_batch: u64, whose: NodeId, out: &mut Effects<Self>) {
-        if next_batch > self.ahead.0 {
+        let replaces = self.ahead_asked && next_batch > self.deliveries.next_batch();
+        if next_batch > self.ahead.0 || replaces {
             self.ahead = (next_batch, whose);
+            self.ahead_asked = false;
         }
         if self.ahead.0 > self.deliveries.next_batch() && self.catch_up_from.is_none() {
             self.catch_up_from = Some(self.deliveries.next_batch());
@@ -179,8 +181,8 @@ impl Paxos {
         if stuck && self.ahead.0 > next_batch {
             self.counters.catch_ups += 1;
             out.send(self.ahead.1, PaxosMessage::Lagging { next_batch });
-            // Whoever was ahead may be gone: the next best is learned from the heartbeats.
-            self.ahead.0 = next_batch + 1;
+            // It may be gone: then another is learned from the heartbeats.
+            self.ahead_asked = true;
         }
         self.note_ahead(0, self.me, out);
     }

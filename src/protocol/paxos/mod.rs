@@ -166,6 +166,8 @@ pub struct Paxos {
     announce: Vec<Decided>,
     /// The highest next_batch heard of, and from whom.
     ahead: (u64, NodeId),
+    /// Whether that process was asked already: then any other that is ahead takes its place.
+    ahead_asked: bool,
     /// next_batch when the catch-up timer was armed.
     catch_up_from: Option<u64>,
     /// The next_batch of every process, as it said last.
@@ -198,6 +200,7 @@ impl Protocol for Paxos {
         Paxos {
             leader: election.leader(),
             ahead: (deliveries.next_batch(), me),
+            ahead_asked: false,
             me,
             cluster,
             options,
