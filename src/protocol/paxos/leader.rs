@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::consensus::Proposal;
 use super::message::{MsgSet, Parcel, Written, msg_set_bytes};
 use super::parcels::ParcelSet;
+use super::register::REGISTERS_MAX;
 use crate::command::NodeId;
 use crate::protocol::Time;
 use crate::protocol::ballot::Round;
@@ -81,7 +82,9 @@ impl Reading {
         if next_batch > self.decided_below.0 {
             self.decided_below = (next_batch, Some(from));
         }
-        for Written { instance, write, value } in written {
+        // A register is no further ahead of what its process has delivered.
+        let end = self.from.max(next_batch).saturating_add(REGISTERS_MAX);
+        for Written { instance, write, value } in written.into_iter().filter(|w| w.instance < end) {
             let found = self.found.entry(instance).or_insert_with(|| (write, value.clone()));
             if found.0 < write {
                 *found = (write, value);

@@ -168,6 +168,22 @@ pub enum PaxosMessage {
     },
 }
 
+impl PaxosMessage {
+    /// Whether every process that it names exists, and a parcel that is forwarded comes from its
+    /// origin. What is not plausible is ignored: it indexes tables.
+    pub fn is_plausible(&self, from: NodeId, size: u8) -> bool {
+        let known = |value: &MsgSet| value.iter().all(|parcel| parcel.id.origin.0 < size);
+        from.0 < size
+            && match self {
+                PaxosMessage::Forward(parcel) => parcel.id.origin == from,
+                PaxosMessage::AckRead { written, .. } => written.iter().all(|w| known(&w.value)),
+                PaxosMessage::Write { value, .. } => known(value),
+                PaxosMessage::Update { values, .. } => values.iter().all(known),
+                _ => true,
+            }
+    }
+}
+
 impl Message for PaxosMessage {
     fn kind(&self) -> &'static str {
         match self {

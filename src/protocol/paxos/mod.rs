@@ -132,6 +132,7 @@ struct Counters {
     states_sent: u64,
     states_installed: u64,
     parcels_repeated: u64,
+    implausible: u64,
 }
 
 /// One process.
@@ -229,7 +230,13 @@ impl Protocol for Paxos {
     fn step(&mut self, now: Time, input: Input<Self>, out: &mut Effects<Self>) {
         match input {
             Input::Started => self.on_started(now, out),
-            Input::Message { from, message } => self.on_message(now, from, message, out),
+            Input::Message { from, message } => {
+                if message.is_plausible(from, self.cluster.size) {
+                    self.on_message(now, from, message, out);
+                } else {
+                    self.counters.implausible += 1;
+                }
+            }
             Input::Requests(mut commands) => self.requests.append(&mut commands),
             Input::Timer(timer) => self.on_timer(now, timer, out),
             Input::Durable(write) => self.on_durable(now, write, out),
@@ -258,6 +265,7 @@ impl Protocol for Paxos {
             ("states_sent", c.states_sent),
             ("states_installed", c.states_installed),
             ("parcels_repeated", c.parcels_repeated),
+            ("implausible", c.implausible),
         ]
     }
 }

@@ -111,7 +111,8 @@ impl Paxos {
             return;
         }
         let Some(proposal) = leading.proposal(instance) else { return };
-        let found = written.into_iter().next().map(|w| (w.write, w.value));
+        let found = written.into_iter().find(|w| w.instance == instance);
+        let found = found.map(|w| (w.write, w.value));
         if let Progress::Write(value) = proposal.on_ack_read(from, round, found, size) {
             proposal.sent = now;
             self.write(round, instance, value, out);
