@@ -116,6 +116,11 @@ impl Registers {
         ReadAnswer::Promised
     }
 
+    /// Whether an instance may have a register here: it is not delivered, and not too far ahead.
+    pub fn has_place(&self, instance: u64) -> bool {
+        instance.checked_sub(self.floor).is_some_and(|ahead| ahead < REGISTERS_MAX)
+    }
+
     /// WRITE(k, v).
     pub fn write(&mut self, round: Round, instance: u64, value: &MsgSet) -> WriteAnswer {
         let permission = self.is_empty(instance) && self.is_empty(instance + 1);
@@ -208,7 +213,7 @@ impl Registers {
 
     /// The register of an instance, made if need be; none if it is delivered or too far ahead.
     fn slot(&mut self, instance: u64) -> Option<&mut Slot> {
-        let offset = instance.checked_sub(self.floor).filter(|ahead| *ahead < REGISTERS_MAX)?;
+        let offset = self.has_place(instance).then(|| instance - self.floor)?;
         while self.slots.len() as u64 <= offset {
             self.slots.push_back(Slot::default());
         }

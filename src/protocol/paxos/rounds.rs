@@ -190,6 +190,8 @@ impl Paxos {
         init: MsgSet,
         out: &mut Effects<Self>,
     ) {
+        // A round that is not promised here could be used twice.
+        debug_assert!(self.registers.has_place(instance), "{instance} has no register");
         let round = self.next_round(self.registers.promised(instance));
         let Some(leading) = &mut self.leading else { return };
         leading.run(instance, Proposal::reading(round, init, now));
@@ -267,11 +269,12 @@ impl Paxos {
                 _ if reads_each => None,
                 _ => return,
             };
-            if !leading.has_room(pipeline) {
+            let instance = leading.next.max(self.deliveries.next_batch());
+            let unpromised = reads_each && !self.registers.has_place(instance);
+            if unpromised || !leading.has_room(pipeline) {
                 return;
             }
             let Some(value) = leading.next_value(batch) else { return };
-            let instance = leading.next.max(self.deliveries.next_batch());
             let permitted = leading.fast == Some(instance);
             // The paper's process i, counted from 1, writes by permission in round i.
             let fast_round = permitted.then_some(Round(u64::from(self.me.0) + 1));
