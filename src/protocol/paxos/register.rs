@@ -27,8 +27,8 @@ use crate::protocol::ballot::Round;
 /// Instances that a process keeps registers for beyond what it has delivered.
 pub const REGISTERS_MAX: u64 = 1 << 14;
 
-/// Bytes of values in those registers; what would exceed them is not acknowledged until deliveries
-/// make room. It keeps the answer to a read within one frame.
+/// Bytes of values in those registers, beside that of the first; what would exceed them is not
+/// acknowledged until deliveries make room. It keeps the answer to a read within one frame.
 pub const REGISTER_BYTES_MAX: usize = 24 << 20;
 
 /// One instance's register at this process.
@@ -126,6 +126,7 @@ impl Registers {
         let permission = self.is_empty(instance) && self.is_empty(instance + 1);
         let promised = self.promised(instance);
         let (fast_rounds, bytes, room) = (Round(u64::from(self.size)), self.bytes, self.room());
+        let floor = self.floor;
         let Some(slot) = self.slot(instance) else { return WriteAnswer::Full };
         if slot.write == round && slot.value.is_some() {
             return WriteAnswer::Held { permission: slot.permission };
@@ -134,7 +135,8 @@ impl Registers {
             return WriteAnswer::Nack(promised);
         }
         let (old, new) = (slot.value.as_ref().map_or(0, msg_set_bytes), msg_set_bytes(value));
-        if new > room + old && bytes > old {
+        // The next instance to be delivered always finds room: it is what makes room for others.
+        if new > room + old && instance > floor {
             return WriteAnswer::Full;
         }
         slot.write = round;
