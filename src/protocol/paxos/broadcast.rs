@@ -227,6 +227,7 @@ impl Paxos {
     /// UPDATE: decided values. Asks for more while it lags.
     pub(super) fn on_update(
         &mut self,
+        now: Time,
         from: NodeId,
         first: u64,
         values: Vec<MsgSet>,
@@ -242,6 +243,9 @@ impl Paxos {
         let next_batch = self.deliveries.next_batch();
         if next_batch > before && next_batch < self.ahead.0 {
             out.send(from, PaxosMessage::Lagging { next_batch });
+        }
+        if next_batch > before && self.reads_each_instance() {
+            self.probe(now, out);
         }
         self.note_ahead(below, from, out);
     }

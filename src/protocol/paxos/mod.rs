@@ -378,7 +378,7 @@ impl Paxos {
                 }
             }
             PaxosMessage::AckWrite { round, instance, permission } => {
-                self.on_ack_write(from, round, instance, permission, out);
+                self.on_ack_write(now, from, (round, instance), permission, out);
             }
             PaxosMessage::Nack { round, instance, promised } => {
                 self.on_nack(round, instance, promised, out);
@@ -386,7 +386,7 @@ impl Paxos {
             PaxosMessage::Decision(decided) => self.on_decision(from, decided, out),
             PaxosMessage::Lagging { next_batch } => self.on_lagging(now, from, next_batch, out),
             PaxosMessage::Update { from: first, values } => {
-                self.on_update(from, first, values, out);
+                self.on_update(now, from, first, values, out);
             }
             PaxosMessage::State { next_batch, delivered } => {
                 self.on_state(now, next_batch, delivered, out);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::consensus::{Progress, Proposal};
 use super::leader::{ReadOnwards, Reading};
 use super::message::{Decided, MsgSet, PaxosMessage, PaxosRecord, PaxosTimer, Written};
-use super::register::{ReadAnswer, WriteAnswer};
+use super::register::{REGISTERS_MAX, ReadAnswer, WriteAnswer};
 use super::{Paxos, Variant};
 use crate::command::NodeId;
 use crate::protocol::ballot::Round;
@@ -122,9 +122,9 @@ impl Paxos {
     /// ackWRITE(k): with a majority, decided.
     pub(super) fn on_ack_write(
         &mut self,
+        now: Time,
         from: NodeId,
-        round: Round,
-        instance: u64,
+        (round, instance): (Round, u64),
         permission: bool,
         out: &mut Effects<Self>,
     ) {
@@ -133,10 +133,14 @@ impl Paxos {
         let Some(proposal) = leading.proposal(instance) else { return };
         let progress = proposal.on_ack_write(from, round, permission, size);
         if let Progress::Committed { value, permission } = progress {
+            let found = !Arc::ptr_eq(&value, &proposal.init);
             let permitted = permission && self.options.variant == Variant::Fall;
             leading.fast = permitted.then_some(instance + 1);
             self.announce_later(round, instance);
             self.decide(instance, value, out);
+            if found && self.reads_each_instance() {
+                self.probe(now, out);
+            }
         }
     }
 
@@ -286,12 +290,16 @@ impl Paxos {
     }
 
     /// A new leader that reads each instance proposes nothing in one window of instances, so that what
-    /// the last leader had decided there is learned even if no further command comes.
+    /// the last leader had decided there is learned even if no further command comes. It moves the
+    /// window on for as long as it learns something.
     pub(super) fn probe(&mut self, now: Time, out: &mut Effects<Self>) {
         let window = if self.options.variant == Variant::Fall { 1 } else { self.options.pipeline };
         let first = self.deliveries.next_batch();
-        for instance in first..first + window as u64 {
-            self.propose_by_reading(now, instance, Arc::from([]), out);
+        for instance in first..first + (window as u64).min(REGISTERS_MAX) {
+            let Some(leading) = &mut self.leading else { return };
+            if leading.proposal(instance).is_none() && !self.deliveries.is_decided(instance) {
+                self.propose_by_reading(now, instance, Arc::from([]), out);
+            }
         }
     }
 
