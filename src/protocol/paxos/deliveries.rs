@@ -80,9 +80,10 @@ impl Deliveries {
         Some((instance, value))
     }
 
-    /// The undecided instances before the last one that is decided.
-    pub fn gaps(&self) -> impl Iterator<Item = u64> + use<> {
-        let end = self.awaiting.keys().next_back().copied().unwrap_or(0);
+    /// The undecided instances before the last one that is decided, and before `below`.
+    pub fn gaps(&self, below: u64) -> impl Iterator<Item = u64> + use<> {
+        let end = self.awaiting.keys().next_back().copied().unwrap_or(0).max(below);
+        let end = end.min(self.next_batch() + REGISTERS_MAX);
         let undecided = |i: &u64| !self.awaiting.contains_key(i);
         let gaps: Vec<u64> = (self.next_batch()..end).filter(undecided).collect();
         gaps.into_iter()

@@ -32,6 +32,8 @@ pub struct Leading {
     proposals_bytes: usize,
     /// Where it stands with reading all instances onwards.
     pub read: ReadOnwards,
+    /// The first instance not delivered, as of the last look for gaps.
+    pub stuck_at: Option<u64>,
     /// The instance that may be written without reading, by permission (§6.4).
     pub fast: Option<u64>,
 }
@@ -116,6 +118,7 @@ impl Leading {
             proposals: BTreeMap::new(),
             proposals_bytes: 0,
             read: ReadOnwards::None,
+            stuck_at: None,
             fast: None,
         }
     }

@@ -303,16 +303,21 @@ impl Paxos {
         }
     }
 
-    /// Decides the instances that keep later ones, decided by others, from being delivered.
+    /// Decides the instances that keep later ones from being delivered, once nothing was delivered for
+    /// a while: decided by others, or said to be decided by somebody who is gone.
     pub(super) fn fill_gaps(&mut self, now: Time, out: &mut Effects<Self>) {
-        let gaps = self.deliveries.gaps();
+        let next_batch = self.deliveries.next_batch();
         let Some(leading) = &mut self.leading else { return };
+        if leading.stuck_at.replace(next_batch) != Some(next_batch) {
+            return;
+        }
+        let gaps = self.deliveries.gaps(leading.next);
         let idle: Vec<u64> = gaps.filter(|gap| leading.proposal(*gap).is_none()).collect();
         if idle.is_empty() {
             return;
         }
         if self.options.variant == Variant::Multi {
-            // Somebody decided in a higher round than this process has read in.
+            // Decided in a round that this process has not read in, or before what it read.
             if matches!(leading.read, ReadOnwards::Done(_)) {
                 leading.abort_all();
                 self.start_read_onwards(now, out);
