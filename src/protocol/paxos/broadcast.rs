@@ -17,7 +17,7 @@ use super::message::{
     Decided, MsgSet, Parcel, ParcelId, PaxosMessage, PaxosRecord, PaxosTimer, command_bytes,
 };
 use super::register::REGISTERS_MAX;
-use super::{EARLY_PARCELS_MAX, Own, ParcelSet, Paxos};
+use super::{OWN_BYTES_MAX, Own, ParcelSet, Paxos};
 use crate::command::{Command, NodeId};
 use crate::protocol::{Batch, Effect, Effects, Time};
 
@@ -47,9 +47,14 @@ impl Paxos {
 
     /// TO-Broadcast(m).
     fn to_broadcast(&mut self, now: Time, commands: Batch, out: &mut Effects<Self>) {
+        if self.own_bytes > OWN_BYTES_MAX {
+            self.counters.requests_dropped += commands.len() as u64;
+            return;
+        }
         let number = self.own_first + self.own.len() as u64;
         let id = ParcelId { origin: self.me, incarnation: self.incarnation, number };
         let parcel = Parcel { id, commands };
+        self.own_bytes += parcel.bytes();
         self.own.push_back(Some(Own { parcel: parcel.clone(), sent: now }));
         match &mut self.leading {
             Some(leading) => leading.enqueue(parcel),
@@ -61,12 +66,7 @@ impl Paxos {
     pub(super) fn on_forward(&mut self, parcel: Parcel) {
         match &mut self.leading {
             Some(leading) => leading.enqueue(parcel),
-            None => {
-                if self.early.len() == EARLY_PARCELS_MAX {
-                    self.early.pop_front();
-                }
-                self.early.push_back(parcel);
-            }
+            None => self.early.push(parcel),
         }
     }
 
@@ -85,7 +85,7 @@ impl Paxos {
         let next_batch = self.deliveries.next_batch();
         let mut leading = Leading::new(self.deliveries.delivered(), next_batch);
         let own = self.own.iter().flatten().map(|own| own.parcel.clone());
-        for parcel in own.chain(self.early.drain(..)) {
+        for parcel in own.chain(self.early.take()) {
             leading.enqueue(parcel);
         }
         self.leading = Some(leading);
@@ -152,7 +152,8 @@ impl Paxos {
         }
         let offset = id.number.checked_sub(self.own_first);
         if let Some(own) = offset.and_then(|offset| self.own.get_mut(offset as usize)) {
-            *own = None;
+            let bytes = own.take().map_or(0, |own| own.parcel.bytes());
+            self.own_bytes -= bytes;
         }
         while matches!(self.own.front(), Some(None)) {
             self.own.pop_front();
@@ -279,7 +280,7 @@ impl Paxos {
         if let Some(mut leading) = self.leading.take() {
             // What it was deciding may be decided: it starts over behind the new state.
             leading.abort_all();
-            self.early.extend(leading.undelivered);
+            leading.undelivered.into_iter().for_each(|parcel| self.early.push(parcel));
             self.on_leader_changed(now, out);
         }
     }

@@ -21,8 +21,9 @@
 //!
 //! *What is bounded:* registers by [`register::REGISTERS_MAX`] and [`register::REGISTER_BYTES_MAX`], the
 //! log by what live processes have delivered (`deliveries`), running proposals by
-//! [`PaxosOptions::pipeline`], parcels of other processes that arrive before this one leads by
-//! [`EARLY_PARCELS_MAX`]. A process' own undelivered parcels are bounded by its clients' windows.
+//! [`PaxosOptions::pipeline`] or by what a new leader found in the registers, parcels of other processes
+//! that arrive before this one leads by [`EARLY_PARCELS_MAX`], a process' own undelivered parcels by
+//! [`OWN_BYTES_MAX`], and so what a leader has to propose by that of all processes.
 //!
 //! *After a crash:* a process comes back with what it had stored ([`message::PaxosRecord`]), under a new
 //! incarnation. It never uses a round again: its own register had promised the round durably before
@@ -54,7 +55,8 @@ mod rounds;
 #[cfg(test)]
 mod tests;
 
-pub use self::parcels::ParcelSet;
+use self::parcels::Early;
+pub use self::parcels::{EARLY_PARCELS_MAX, ParcelSet};
 
 /// What the experiment file may choose for `paxos`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -108,8 +110,9 @@ impl Default for PaxosOptions {
     }
 }
 
-/// Parcels kept for the case that this process is about to lead.
-pub const EARLY_PARCELS_MAX: usize = 4096;
+/// Bytes of a process' own parcels that are not delivered, unless a single one is larger. Requests
+/// beyond it are dropped: clients ask again, and to ask again during a long election makes more.
+pub const OWN_BYTES_MAX: usize = 64 << 20;
 
 /// A parcel of this process that it has not delivered yet.
 #[derive(Debug)]
@@ -133,6 +136,7 @@ struct Counters {
     states_installed: u64,
     parcels_repeated: u64,
     implausible: u64,
+    requests_dropped: u64,
 }
 
 /// One process.
@@ -157,10 +161,11 @@ pub struct Paxos {
     /// Own parcels from number `own_first` on; none where delivered.
     own: VecDeque<Option<Own>>,
     own_first: u64,
+    own_bytes: usize,
     /// The leader, as of the last look.
     leader: NodeId,
     leading: Option<Leading>,
-    early: VecDeque<Parcel>,
+    early: Early,
     /// The highest round heard of in a nack.
     highest: Round,
     /// Decisions not announced yet.
@@ -216,8 +221,9 @@ impl Protocol for Paxos {
             requests: Vec::new(),
             own: VecDeque::new(),
             own_first: 0,
+            own_bytes: 0,
             leading: None,
-            early: VecDeque::new(),
+            early: Early::default(),
             highest: Round(0),
             announce: Vec::new(),
             catch_up_from: None,
@@ -266,6 +272,7 @@ impl Protocol for Paxos {
             ("states_installed", c.states_installed),
             ("parcels_repeated", c.parcels_repeated),
             ("implausible", c.implausible),
+            ("requests_dropped", c.requests_dropped),
         ]
     }
 }
