@@ -127,6 +127,9 @@ impl Paxos {
             let held = self.registers.holds(instance, &value);
             let stored = (!held).then(|| value.clone());
             out.persist(PaxosRecord::Delivered { instance, value: stored });
+            if let Some(leading) = &mut self.leading {
+                leading.end(instance, &value);
+            }
             self.deliver(&value, out);
         }
         if self.deliveries.next_batch() > before {

@@ -94,6 +94,15 @@ impl Deliveries {
         instance < self.next_batch() || self.awaiting.contains_key(&instance)
     }
 
+    /// The first instance from `from` on that this process does not know to be decided.
+    pub fn first_undecided(&self, from: u64) -> u64 {
+        let mut instance = from.max(self.next_batch());
+        while self.awaiting.contains_key(&instance) {
+            instance += 1;
+        }
+        instance
+    }
+
     /// Delivered values from `from` on, up to about `bytes_max` but at least one; none if the log no
     /// longer reaches that far back.
     pub fn values(&self, from: u64, bytes_max: usize) -> Option<Vec<MsgSet>> {

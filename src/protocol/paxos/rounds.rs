@@ -273,7 +273,7 @@ impl Paxos {
                 _ if reads_each => None,
                 _ => return,
             };
-            let instance = leading.next.max(self.deliveries.next_batch());
+            let instance = self.deliveries.first_undecided(leading.next);
             let unpromised = reads_each && !self.registers.has_place(instance);
             if unpromised || !leading.has_room(pipeline) {
                 return;
