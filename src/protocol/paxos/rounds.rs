@@ -344,7 +344,8 @@ impl Paxos {
         }
     }
 
-    /// Sends READs and WRITEs again to those who have not answered for a while (Fig. 11).
+    /// Sends READs and WRITEs again to those who have not answered for a while (Fig. 11): a READ, like
+    /// the first time, not before its round is durable here.
     pub(super) fn retransmit_rounds(&mut self, now: Time, out: &mut Effects<Self>) {
         let patience = Duration::from_millis(self.options.retransmit_ms);
         let Some(leading) = &mut self.leading else { return };
@@ -356,7 +357,8 @@ impl Paxos {
             let (round, instance) = (reading.round, reading.from);
             for node in others(self.me).filter(|node| !reading.has_answer_of(*node)) {
                 self.counters.retransmissions += 1;
-                out.send(node, PaxosMessage::Read { round, instance, onwards: true });
+                let read = PaxosMessage::Read { round, instance, onwards: true };
+                out.send_after(node, read, out.last_write());
             }
         }
         let silent = leading
@@ -375,7 +377,7 @@ impl Paxos {
             };
             for node in others(self.me).filter(|node| !proposal.has_answer_of(*node)) {
                 self.counters.retransmissions += 1;
-                out.send(node, message.clone());
+                out.send_after(node, message.clone(), out.last_write());
             }
         }
     }
