@@ -309,6 +309,26 @@ mod tests {
     }
 
     #[test]
+    fn the_next_instance_to_be_delivered_finds_room_where_later_ones_do_not() {
+        use crate::command::{ClientId, Command, CommandId, Key, Operation, Value};
+        let operation = Operation::Put {
+            key: Key::register(0),
+            value: Value::from_vec(vec![0; REGISTER_BYTES_MAX / 8]),
+        };
+        let id = CommandId { client: ClientId(0), sequence: 0 };
+        let command = Command { id, answered_below: 0, operation };
+        let id = ParcelId { origin: NodeId(0), incarnation: 1, number: 0 };
+        let large: MsgSet = Arc::from([Parcel { id, commands: Arc::from([command]) }]);
+        let mut registers = Registers::new(3);
+        let taken = |answer: &WriteAnswer| matches!(answer, WriteAnswer::Stored { .. });
+        let answers: Vec<_> = (1..10).map(|i| registers.write(Round(4), i, &large)).collect();
+        assert_eq!(answers.iter().filter(|answer| taken(answer)).count(), 7);
+        assert_eq!(answers[8], WriteAnswer::Full);
+        assert_eq!(registers.write(Round(4), 9, &large), WriteAnswer::Full);
+        assert!(taken(&registers.write(Round(4), 0, &large)));
+    }
+
+    #[test]
     fn registers_are_bounded_and_shrink_as_instances_are_delivered() {
         let mut registers = Registers::new(3);
         assert_eq!(registers.write(Round(4), REGISTERS_MAX, &value(1)), WriteAnswer::Full);

@@ -1,6 +1,7 @@
 //! The modules together: agreement, order and progress under loss, crashes and duels.
 
 mod harness;
+mod scripted;
 
 use self::harness::{CALM, Faults, World};
 use super::{PaxosOptions, Variant};
@@ -150,6 +151,32 @@ fn a_process_that_lags_behind_every_log_is_sent_the_state() {
 }
 
 #[test]
+fn a_process_that_was_sent_the_state_recovers_with_it_and_with_what_it_stored_since() {
+    let mut few = options(Variant::Multi);
+    few.log_instances_max = 10;
+    let mut world = World::new(3, few, CALM, 3);
+    world.run_for(100);
+    world.cut = Box::new(|a, b| a == 2 || b == 2);
+    for _ in 0..100 {
+        world.ask(0);
+        world.run_for(20);
+    }
+    world.cut = Box::new(|_, _| false);
+    world.run_for(2000);
+    for _ in 0..5 {
+        world.ask(0);
+        world.run_for(20);
+    }
+    assert_eq!(world.counter(2, "states_installed"), 1);
+    let delivered = world.counter(2, "instances");
+    world.crash(2);
+    world.cut = Box::new(|_, _| true);
+    world.restart(2);
+    assert_eq!(world.counter(2, "instances"), delivered, "from its log alone");
+    world.assert_converged();
+}
+
+#[test]
 fn logs_are_truncated_behind_what_live_processes_have_delivered() {
     let mut world = World::new(3, options(Variant::Multi), CALM, 3);
     world.crash(2);
@@ -229,11 +256,16 @@ fn storm(options: PaxosOptions, size: u8, seed: u64) {
             world.restart(node);
         }
     }
-    for _ in 0..5 {
-        world.run_for(1500);
-        world.retry_unanswered();
+    // What one process delivered, all deliver, though no client asks for anything more.
+    world.run_for(4000);
+    for node in 0..size {
+        let (instances, all) = (world.counter(node, "instances"), world.delivered());
+        assert_eq!(instances, all, "{options:?}, seed {seed}: p{node} lags for ever");
     }
-    world.run_for(1500);
+    for _ in 0..4 {
+        world.retry_unanswered();
+        world.run_for(1500);
+    }
     assert!(world.all_answered(), "{options:?}, {size} processes, seed {seed}: stuck");
     world.assert_converged();
 }

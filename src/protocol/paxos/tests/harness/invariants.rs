@@ -161,8 +161,7 @@ impl Observer {
             PaxosMessage::Write { round, instance, value, .. } => {
                 assert_eq!(round.owner(self.size), Some(me), "{message:?}");
                 if round.0 <= fast_rounds {
-                    let first =
-                        self.fast.entry(*instance).or_insert_with(|| (me, value.clone()));
+                    let first = self.fast.entry(*instance).or_insert_with(|| (me, value.clone()));
                     assert_eq!(*first, (me, value.clone()), "two fast writes in {instance}");
                 } else {
                     assert!(log.holds_round(*round, *instance, durable), "unread {message:?}");
