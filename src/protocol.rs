@@ -157,7 +157,8 @@ pub enum Effect<P: Protocol> {
         /// What the receiver's core is told of it.
         message: P::Message,
     },
-    /// Replace the replicated state by the one that came with the message of this step.
+    /// Replace the replicated state by the one that came with the message of this step. The record
+    /// that says so follows; the state must be durable with it.
     InstallState,
 }
 

@@ -27,7 +27,7 @@ impl Wire for Parcel {
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let origin = NodeId(from.u8()?);
-        let id = ParcelId { origin, incarnation: from.u32()?, number: from.u64()? };
+        let id = ParcelId { origin, incarnation: from.u32()?, number: decode_number(from)? };
         Ok(Parcel { id, commands: Batch::decode(from)? })
     }
 }
@@ -47,13 +47,12 @@ impl Wire for MsgSet {
 
 impl Wire for Written {
     fn encode(&self, out: &mut BytesMut) {
-        out.put_u64_le(self.instance);
-        out.put_u64_le(self.write.0);
+        encode_round(self.write, self.instance, out);
         self.value.encode(out);
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let (instance, write) = (from.u64()?, Round(from.u64()?));
+        let (write, instance) = decode_round(from)?;
         Ok(Written { instance, write, value: MsgSet::decode(from)? })
     }
 }
@@ -66,7 +65,8 @@ impl Wire for Decided {
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let decided = Decided { round: Round(from.u64()?), from: from.u64()?, below: from.u64()? };
+        let (round, first) = decode_round(from)?;
+        let decided = Decided { round, from: first, below: decode_number(from)? };
         if decided.from < decided.below { Ok(decided) } else { Err(Malformed("decision: empty")) }
     }
 }
@@ -82,8 +82,8 @@ impl Wire for ParcelSet {
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let (incarnation, floor) = (from.u32()?, from.u64()?);
-        let above = (0..from.count(8)?).map(|_| from.u64()).collect::<Result<_, _>>()?;
+        let (incarnation, floor) = (from.u32()?, decode_number(from)?);
+        let above = (0..from.count(8)?).map(|_| decode_number(from)).collect::<Result<_, _>>()?;
         Ok(ParcelSet { incarnation, floor, above })
     }
 }
@@ -179,7 +179,7 @@ impl Wire for PaxosMessage {
         Ok(match from.u8()? {
             0 => PaxosMessage::Heartbeat {
                 epoch: from.u32()?,
-                next_batch: from.u64()?,
+                next_batch: decode_number(from)?,
                 hears_majority: decode_bool(from)?,
             },
             1 => PaxosMessage::Forward(Parcel::decode(from)?),
@@ -189,7 +189,7 @@ impl Wire for PaxosMessage {
             }
             3 => {
                 let (round, instance) = decode_round(from)?;
-                let next_batch = from.u64()?;
+                let next_batch = decode_number(from)?;
                 let written = decode_list(from, WRITTEN_BYTES_MIN)?;
                 PaxosMessage::AckRead { round, instance, next_batch, written }
             }
@@ -204,16 +204,16 @@ impl Wire for PaxosMessage {
             }
             7 => {
                 let (round, instance) = decode_round(from)?;
-                PaxosMessage::Nack { round, instance, promised: Round(from.u64()?) }
+                PaxosMessage::Nack { round, instance, promised: Round(decode_number(from)?) }
             }
             8 => PaxosMessage::Decision(Decided::decode(from)?),
-            9 => PaxosMessage::Lagging { next_batch: from.u64()? },
+            9 => PaxosMessage::Lagging { next_batch: decode_number(from)? },
             10 => PaxosMessage::Update {
-                from: from.u64()?,
+                from: decode_number(from)?,
                 values: decode_list(from, VALUE_BYTES_MIN)?,
             },
             11 => PaxosMessage::State {
-                next_batch: from.u64()?,
+                next_batch: decode_number(from)?,
                 delivered: decode_list(from, PARCEL_SET_BYTES_MIN)?,
             },
             _ => return Err(Malformed("paxos message: unknown kind")),
@@ -226,14 +226,15 @@ fn encode_round(round: Round, instance: u64, out: &mut BytesMut) {
     out.put_u64_le(instance);
 }
 
-/// A round and an instance; instances near the end of the numbers are refused, so that arithmetic on
-/// them is safe.
 fn decode_round(from: &mut Reader<'_>) -> Result<(Round, u64), Malformed> {
-    let (round, instance) = (from.u64()?, from.u64()?);
-    if round >= 1 << 62 || instance >= 1 << 62 {
-        return Err(Malformed("round or instance: out of range"));
-    }
-    Ok((Round(round), instance))
+    Ok((Round(decode_number(from)?), decode_number(from)?))
+}
+
+/// A round, an instance or a parcel's number; those near the end of the numbers are refused, so that
+/// arithmetic on them is safe.
+fn decode_number(from: &mut Reader<'_>) -> Result<u64, Malformed> {
+    let number = from.u64()?;
+    if number < 1 << 62 { Ok(number) } else { Err(Malformed("number: out of range")) }
 }
 
 #[cfg(test)]

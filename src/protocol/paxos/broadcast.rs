@@ -17,7 +17,7 @@ use super::message::{
     Decided, MsgSet, Parcel, ParcelId, PaxosMessage, PaxosRecord, PaxosTimer, command_bytes,
 };
 use super::register::REGISTERS_MAX;
-use super::{EARLY_PARCELS_MAX, Own, ParcelSet, Paxos};
+use super::{OWN_BYTES_MAX, Own, ParcelSet, Paxos};
 use crate::command::{Command, NodeId};
 use crate::protocol::{Batch, Effect, Effects, Time};
 
@@ -50,13 +50,18 @@ impl Paxos {
 
     /// TO-Broadcast(m).
     fn to_broadcast(&mut self, now: Time, commands: Batch, out: &mut Effects<Self>) {
+        if self.own_bytes > OWN_BYTES_MAX {
+            self.counters.requests_dropped += commands.len() as u64;
+            return;
+        }
         let number = self.own_first + self.own.len() as u64;
         let id = ParcelId { origin: self.me, incarnation: self.incarnation, number };
         let parcel = Parcel { id, commands };
+        self.own_bytes += parcel.bytes();
         self.own.push_back(Some(Own { parcel: parcel.clone(), sent: now, retransmissions: 0 }));
         match &mut self.leading {
             Some(leading) => leading.enqueue(parcel),
-            None => out.send_after(self.leader, PaxosMessage::Forward(parcel), out.last_write()),
+            None => out.send_after(self.leader, PaxosMessage::Forward(parcel), self.born),
         }
     }
 
@@ -64,12 +69,7 @@ impl Paxos {
     pub(super) fn on_forward(&mut self, parcel: Parcel) {
         match &mut self.leading {
             Some(leading) => leading.enqueue(parcel),
-            None => {
-                if self.early.len() == EARLY_PARCELS_MAX {
-                    self.early.pop_front();
-                }
-                self.early.push_back(parcel);
-            }
+            None => self.early.push(parcel),
         }
     }
 
@@ -80,14 +80,15 @@ impl Paxos {
             self.leading = None;
             for own in self.own.iter_mut().flatten() {
                 (own.sent, own.retransmissions) = (now, 0);
-                out.send(self.leader, PaxosMessage::Forward(own.parcel.clone()));
+                let forward = PaxosMessage::Forward(own.parcel.clone());
+                out.send_after(self.leader, forward, self.born);
             }
             return;
         }
         let next_batch = self.deliveries.next_batch();
         let mut leading = Leading::new(self.deliveries.delivered(), next_batch);
         let own = self.own.iter().flatten().map(|own| own.parcel.clone());
-        for parcel in own.chain(self.early.drain(..)) {
+        for parcel in own.chain(self.early.take()) {
             leading.enqueue(parcel);
         }
         self.leading = Some(leading);
@@ -119,6 +120,11 @@ impl Paxos {
             leading.end(instance, &value);
         }
         self.deliveries.decide(instance, value);
+        self.deliver_ready(out);
+    }
+
+    /// Delivers the decided instances that are next.
+    fn deliver_ready(&mut self, out: &mut Effects<Self>) {
         let before = self.deliveries.next_batch();
         while let Some((instance, value)) = self.deliveries.next_ready() {
             let held = self.registers.holds(instance, &value);
@@ -152,7 +158,8 @@ impl Paxos {
         }
         let offset = id.number.checked_sub(self.own_first);
         if let Some(own) = offset.and_then(|offset| self.own.get_mut(offset as usize)) {
-            *own = None;
+            let bytes = own.take().map_or(0, |own| own.parcel.bytes());
+            self.own_bytes -= bytes;
         }
         while matches!(self.own.front(), Some(None)) {
             self.own.pop_front();
@@ -160,23 +167,14 @@ impl Paxos {
         }
     }
 
-    /// Rebuilds the replicated state from what the log says was delivered.
-    pub(super) fn replay(&mut self, out: &mut Effects<Self>) {
-        let values = self.deliveries.values(0, usize::MAX).unwrap_or_default();
-        let mut seen = vec![ParcelSet::default(); usize::from(self.cluster.size)];
-        for parcel in values.iter().flat_map(|value| value.iter()) {
-            if seen[usize::from(parcel.id.origin.0)].insert(parcel.id) {
-                out.push(Effect::Execute(parcel.commands.clone()));
-            }
-        }
-    }
-
     /// Somebody has delivered up to `next_batch`, or said that it is decided.
     pub(super) fn note_ahead(&mut self, next_batch: u64, whose: NodeId, out: &mut Effects<Self>) {
         let decided_at = &mut self.decided_at[usize::from(whose.0)];
         *decided_at = next_batch.max(*decided_at);
-        if next_batch > self.ahead.0 {
+        let replaces = self.ahead_asked && next_batch > self.deliveries.next_batch();
+        if next_batch > self.ahead.0 || replaces {
             self.ahead = (next_batch, whose);
+            self.ahead_asked = false;
         }
         if self.ahead.0 > self.deliveries.next_batch() && self.catch_up_from.is_none() {
             self.catch_up_from = Some(self.deliveries.next_batch());
@@ -193,8 +191,8 @@ impl Paxos {
         if stuck && self.ahead.0 > next_batch {
             self.counters.catch_ups += 1;
             out.send(self.ahead.1, PaxosMessage::Lagging { next_batch });
-            // Whoever was ahead may be gone: the next best is learned from the heartbeats.
-            self.ahead.0 = next_batch + 1;
+            // It may be gone: then another is learned from the heartbeats.
+            self.ahead_asked = true;
         }
         self.note_ahead(0, self.me, out);
     }
@@ -248,6 +246,7 @@ impl Paxos {
     /// UPDATE: decided values. Asks for more while it lags.
     pub(super) fn on_update(
         &mut self,
+        now: Time,
         from: NodeId,
         first: u64,
         values: Vec<MsgSet>,
@@ -263,6 +262,9 @@ impl Paxos {
         let next_batch = self.deliveries.next_batch();
         if next_batch > before && next_batch < self.ahead.0 {
             out.send(from, PaxosMessage::Lagging { next_batch });
+        }
+        if next_batch > before && self.reads_each_instance() {
+            self.probe(now, out);
         }
         self.note_ahead(below, from, out);
     }
@@ -282,6 +284,7 @@ impl Paxos {
         }
         self.counters.states_installed += 1;
         out.push(Effect::InstallState);
+        out.persist(PaxosRecord::Installed { next_batch, delivered: delivered.clone() });
         self.deliveries.install(next_batch, delivered);
         self.registers.drop_below(next_batch);
         let mine = self.deliveries.delivered()[usize::from(self.me.0)].clone();
@@ -290,10 +293,12 @@ impl Paxos {
         for id in delivered {
             self.forget_own(id);
         }
+        // What was decided beyond the gap that the state fills.
+        self.deliver_ready(out);
         if let Some(mut leading) = self.leading.take() {
             // What it was deciding may be decided: it starts over behind the new state.
             leading.abort_all();
-            self.early.extend(leading.undelivered);
+            leading.undelivered.into_iter().for_each(|parcel| self.early.push(parcel));
             self.on_leader_changed(now, out);
         }
     }
@@ -317,7 +322,8 @@ impl Paxos {
                     own.sent = now;
                     own.retransmissions += 1;
                     self.counters.retransmissions += 1;
-                    out.send(self.leader, PaxosMessage::Forward(own.parcel.clone()));
+                    let forward = PaxosMessage::Forward(own.parcel.clone());
+                    out.send_after(self.leader, forward, self.born);
                 }
             }
         }

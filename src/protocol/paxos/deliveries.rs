@@ -80,9 +80,10 @@ impl Deliveries {
         Some((instance, value))
     }
 
-    /// The undecided instances before the last one that is decided.
-    pub fn gaps(&self) -> impl Iterator<Item = u64> + use<> {
-        let end = self.awaiting.keys().next_back().copied().unwrap_or(0);
+    /// The undecided instances before the last one that is decided, and before `below`.
+    pub fn gaps(&self, below: u64) -> impl Iterator<Item = u64> + use<> {
+        let end = self.awaiting.keys().next_back().copied().unwrap_or(0).max(below);
+        let end = end.min(self.next_batch() + REGISTERS_MAX);
         let undecided = |i: &u64| !self.awaiting.contains_key(i);
         let gaps: Vec<u64> = (self.next_batch()..end).filter(undecided).collect();
         gaps.into_iter()
@@ -91,6 +92,15 @@ impl Deliveries {
     /// Whether an instance is decided as far as this process knows.
     pub fn is_decided(&self, instance: u64) -> bool {
         instance < self.next_batch() || self.awaiting.contains_key(&instance)
+    }
+
+    /// The first instance from `from` on that this process does not know to be decided.
+    pub fn first_undecided(&self, from: u64) -> u64 {
+        let mut instance = from.max(self.next_batch());
+        while self.awaiting.contains_key(&instance) {
+            instance += 1;
+        }
+        instance
     }
 
     /// Delivered values from `from` on, up to about `bytes_max` but at least one; none if the log no

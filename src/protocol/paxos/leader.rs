@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::consensus::Proposal;
 use super::message::{MsgSet, Parcel, Written, msg_set_bytes};
 use super::parcels::ParcelSet;
+use super::register::REGISTERS_MAX;
 use crate::command::NodeId;
 use crate::protocol::Time;
 use crate::protocol::ballot::Round;
@@ -31,6 +32,8 @@ pub struct Leading {
     proposals_bytes: usize,
     /// Where it stands with reading all instances onwards.
     pub read: ReadOnwards,
+    /// The first instance not delivered, as of the last look for gaps.
+    pub stuck_at: Option<u64>,
     /// The instance that may be written without reading, by permission (§6.4).
     pub fast: Option<u64>,
 }
@@ -81,7 +84,9 @@ impl Reading {
         if next_batch > self.decided_below.0 {
             self.decided_below = (next_batch, Some(from));
         }
-        for Written { instance, write, value } in written {
+        // A register is no further ahead of what its process has delivered.
+        let end = self.from.max(next_batch).saturating_add(REGISTERS_MAX);
+        for Written { instance, write, value } in written.into_iter().filter(|w| w.instance < end) {
             let found = self.found.entry(instance).or_insert_with(|| (write, value.clone()));
             if found.0 < write {
                 *found = (write, value);
@@ -113,6 +118,7 @@ impl Leading {
             proposals: BTreeMap::new(),
             proposals_bytes: 0,
             read: ReadOnwards::None,
+            stuck_at: None,
             fast: None,
         }
     }

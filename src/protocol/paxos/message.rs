@@ -168,6 +168,22 @@ pub enum PaxosMessage {
     },
 }
 
+impl PaxosMessage {
+    /// Whether every process that it names exists, and a parcel that is forwarded comes from its
+    /// origin. What is not plausible is ignored: it indexes tables.
+    pub fn is_plausible(&self, from: NodeId, size: u8) -> bool {
+        let known = |value: &MsgSet| value.iter().all(|parcel| parcel.id.origin.0 < size);
+        from.0 < size
+            && match self {
+                PaxosMessage::Forward(parcel) => parcel.id.origin == from,
+                PaxosMessage::AckRead { written, .. } => written.iter().all(|w| known(&w.value)),
+                PaxosMessage::Write { value, .. } => known(value),
+                PaxosMessage::Update { values, .. } => values.iter().all(known),
+                _ => true,
+            }
+    }
+}
+
 impl Message for PaxosMessage {
     fn kind(&self) -> &'static str {
         match self {
@@ -224,6 +240,17 @@ pub enum PaxosRecord {
         instance: u64,
         /// The value.
         value: Option<MsgSet>,
+    },
+    /// The state of another process was installed: all below `next_batch` is delivered with it.
+    ///
+    /// The driver stores the replicated state, as the effects before this record left it, together
+    /// with the record, and after a crash begins with the state of the last such record. Recovery
+    /// needs no record before it but the promises and the values of later instances.
+    Installed {
+        /// The first instance that the state does not hold.
+        next_batch: u64,
+        /// The parcels that it holds, by origin.
+        delivered: Vec<ParcelSet>,
     },
 }
 

@@ -21,8 +21,9 @@
 //!
 //! *What is bounded:* registers by [`register::REGISTERS_MAX`] and [`register::REGISTER_BYTES_MAX`], the
 //! log by what live processes have delivered (`deliveries`), running proposals by
-//! [`PaxosOptions::pipeline`], parcels of other processes that arrive before this one leads by
-//! [`EARLY_PARCELS_MAX`]. A process' own undelivered parcels are bounded by its clients' windows.
+//! [`PaxosOptions::pipeline`] or by what a new leader found in the registers, parcels of other processes
+//! that arrive before this one leads by [`EARLY_PARCELS_MAX`], a process' own undelivered parcels by
+//! [`OWN_BYTES_MAX`], and so what a leader has to propose by that of all processes.
 //!
 //! *After a crash:* a process comes back with what it had stored ([`message::PaxosRecord`]), under a new
 //! incarnation. It never uses a round again: its own register had promised the round durably before
@@ -36,10 +37,10 @@ use serde::{Deserialize, Serialize};
 use self::deliveries::Deliveries;
 use self::election::Election;
 use self::leader::Leading;
-use self::message::{Decided, Parcel, PaxosMessage, PaxosRecord, PaxosTimer};
+use self::message::{Decided, MsgSet, Parcel, PaxosMessage, PaxosRecord, PaxosTimer};
 use self::register::Registers;
 use super::ballot::Round;
-use super::{Cluster, Effect, Effects, Input, Protocol, Time, WriteId};
+use super::{Batch, Cluster, Effect, Effects, Input, Protocol, Time, WriteId};
 use crate::command::{Command, NodeId};
 
 mod broadcast;
@@ -54,7 +55,8 @@ mod rounds;
 #[cfg(test)]
 mod tests;
 
-pub use self::parcels::ParcelSet;
+use self::parcels::Early;
+pub use self::parcels::{EARLY_PARCELS_MAX, ParcelSet};
 
 /// What the experiment file may choose for `paxos`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -108,8 +110,9 @@ impl Default for PaxosOptions {
     }
 }
 
-/// Parcels kept for the case that this process is about to lead.
-pub const EARLY_PARCELS_MAX: usize = 4096;
+/// Bytes of a process' own parcels that are not delivered, unless a single one is larger. Requests
+/// beyond it are dropped: clients ask again, and to ask again during a long election makes more.
+pub const OWN_BYTES_MAX: usize = 64 << 20;
 
 /// A parcel of this process that it has not delivered yet.
 #[derive(Debug)]
@@ -133,6 +136,8 @@ struct Counters {
     states_sent: u64,
     states_installed: u64,
     parcels_repeated: u64,
+    implausible: u64,
+    requests_dropped: u64,
 }
 
 /// One process.
@@ -142,9 +147,13 @@ pub struct Paxos {
     cluster: Cluster,
     options: PaxosOptions,
     incarnation: u32,
+    /// The write that makes this incarnation durable: no parcel leaves before it.
+    born: WriteId,
     registers: Registers,
     election: Election,
     deliveries: Deliveries,
+    /// What the log says was delivered, until it is executed again.
+    replay: Vec<Batch>,
     /// Acknowledgements of this process to itself, until what they wait for is durable.
     to_self: VecDeque<(WriteId, PaxosMessage)>,
     durable: WriteId,
@@ -153,16 +162,19 @@ pub struct Paxos {
     /// Own parcels from number `own_first` on; none where delivered.
     own: VecDeque<Option<Own>>,
     own_first: u64,
+    own_bytes: usize,
     /// The leader, as of the last look.
     leader: NodeId,
     leading: Option<Leading>,
-    early: VecDeque<Parcel>,
+    early: Early,
     /// The highest round heard of in a nack.
     highest: Round,
     /// Decisions not announced yet.
     announce: Vec<Decided>,
     /// The highest next_batch heard of, and from whom.
     ahead: (u64, NodeId),
+    /// Whether that process was asked already: then any other that is ahead takes its place.
+    ahead_asked: bool,
     /// next_batch when the catch-up timer was armed.
     catch_up_from: Option<u64>,
     /// Below which instance every process is known to know the decisions.
@@ -186,13 +198,10 @@ impl Protocol for Paxos {
         options: PaxosOptions,
         log: impl Iterator<Item = PaxosRecord>,
     ) -> Self {
-        let mut registers = Registers::new(cluster.size);
-        let mut deliveries = Deliveries::new(cluster.size);
-        let mut incarnation = 0;
-        for record in log {
-            restore(&mut registers, &mut deliveries, &mut incarnation, record);
-        }
-        incarnation += 1;
+        let mut recovered = Recovered::new(cluster.size);
+        log.for_each(|record| recovered.take(record));
+        let Recovered { incarnation, registers, deliveries, replay } = recovered;
+        let incarnation = incarnation + 1;
         let timeout = Duration::from_millis(options.election_timeout_ms);
         let preferred = NodeId(options.leader);
         let election = Election::new(me, cluster.size, preferred, incarnation, timeout);
@@ -200,20 +209,24 @@ impl Protocol for Paxos {
         Paxos {
             leader: election.leader(),
             ahead: (deliveries.next_batch(), me),
+            ahead_asked: false,
             me,
             cluster,
             options,
             incarnation,
+            born: WriteId(0),
             registers,
             election,
             deliveries,
+            replay,
             to_self: VecDeque::new(),
             durable: WriteId(0),
             requests: Vec::new(),
             own: VecDeque::new(),
             own_first: 0,
+            own_bytes: 0,
             leading: None,
-            early: VecDeque::new(),
+            early: Early::default(),
             highest: Round(0),
             announce: Vec::new(),
             catch_up_from: None,
@@ -227,7 +240,13 @@ impl Protocol for Paxos {
     fn step(&mut self, now: Time, input: Input<Self>, out: &mut Effects<Self>) {
         match input {
             Input::Started => self.on_started(now, out),
-            Input::Message { from, message } => self.on_message(now, from, message, out),
+            Input::Message { from, message } => {
+                if message.is_plausible(from, self.cluster.size) {
+                    self.on_message(now, from, message, out);
+                } else {
+                    self.counters.implausible += 1;
+                }
+            }
             Input::Requests(mut commands) => self.requests.append(&mut commands),
             Input::Timer(timer) => self.on_timer(now, timer, out),
             Input::Durable(write) => self.on_durable(now, write, out),
@@ -256,46 +275,76 @@ impl Protocol for Paxos {
             ("states_sent", c.states_sent),
             ("states_installed", c.states_installed),
             ("parcels_repeated", c.parcels_repeated),
+            ("implausible", c.implausible),
+            ("requests_dropped", c.requests_dropped),
         ]
     }
 }
 
-/// Takes one record of the log into the state (Figs 12 and 13, *upon recovery*).
-fn restore(
-    registers: &mut Registers,
-    deliveries: &mut Deliveries,
-    incarnation: &mut u32,
-    record: PaxosRecord,
-) {
-    match record {
-        PaxosRecord::Incarnation(number) => *incarnation = number,
-        PaxosRecord::Read { instance: Some(instance), round } => {
-            registers.read(round, instance);
+/// What a log says (Figs 12 and 13, *upon recovery*).
+struct Recovered {
+    incarnation: u32,
+    registers: Registers,
+    deliveries: Deliveries,
+    replay: Vec<Batch>,
+}
+
+impl Recovered {
+    fn new(size: u8) -> Self {
+        Recovered {
+            incarnation: 0,
+            registers: Registers::new(size),
+            deliveries: Deliveries::new(size),
+            replay: Vec::new(),
         }
-        PaxosRecord::Read { instance: None, round } => {
-            registers.read_onwards(round);
+    }
+
+    /// Takes one record into the state. All operations were possible when they were stored, in this
+    /// order, so they are now.
+    fn take(&mut self, record: PaxosRecord) {
+        match record {
+            PaxosRecord::Incarnation(number) => self.incarnation = number,
+            PaxosRecord::Read { instance: Some(instance), round } => {
+                self.registers.read(round, instance);
+            }
+            PaxosRecord::Read { instance: None, round } => {
+                self.registers.read_onwards(round);
+            }
+            PaxosRecord::Write { instance, round, value } => {
+                self.registers.write(round, instance, &value);
+            }
+            PaxosRecord::Delivered { instance, value } => {
+                let held = || self.registers.written_at(instance).map(|written| written.value);
+                let value = value.or_else(held);
+                self.deliver(instance, value.expect("the log holds what it says was delivered"));
+            }
+            PaxosRecord::Installed { next_batch, delivered } => {
+                self.replay.clear();
+                self.deliveries.install(next_batch, delivered);
+                self.registers.drop_below(next_batch);
+            }
         }
-        PaxosRecord::Write { instance, round, value } => {
-            registers.write(round, instance, &value);
-        }
-        PaxosRecord::Delivered { instance, value } => {
-            let held = || registers.written_at(instance).map(|written| written.value);
-            let value = value.or_else(held).expect("the log holds what it says was delivered");
-            deliveries.decide(instance, value);
-            while let Some((_, value)) = deliveries.next_ready() {
-                for parcel in value.iter() {
-                    deliveries.deliver(parcel.id);
+    }
+
+    fn deliver(&mut self, instance: u64, value: MsgSet) {
+        self.deliveries.decide(instance, value);
+        while let Some((_, value)) = self.deliveries.next_ready() {
+            for parcel in value.iter() {
+                if self.deliveries.deliver(parcel.id) {
+                    self.replay.push(parcel.commands.clone());
                 }
             }
-            registers.drop_below(deliveries.next_batch());
         }
+        self.registers.drop_below(self.deliveries.next_batch());
     }
 }
 
 impl Paxos {
     fn on_started(&mut self, now: Time, out: &mut Effects<Self>) {
-        out.persist(PaxosRecord::Incarnation(self.incarnation));
-        self.replay(out);
+        self.born = out.persist(PaxosRecord::Incarnation(self.incarnation));
+        for commands in std::mem::take(&mut self.replay) {
+            out.push(Effect::Execute(commands));
+        }
         self.election.start(now);
         self.on_heartbeat_timer(now, out);
         let retransmit = Duration::from_millis(self.options.retransmit_ms);
@@ -342,7 +391,7 @@ impl Paxos {
                 }
             }
             PaxosMessage::AckWrite { round, instance, permission } => {
-                self.on_ack_write(from, round, instance, permission, out);
+                self.on_ack_write(now, from, (round, instance), permission, out);
             }
             PaxosMessage::Nack { round, instance, promised } => {
                 self.on_nack(round, instance, promised, out);
@@ -350,7 +399,7 @@ impl Paxos {
             PaxosMessage::Decision(decided) => self.on_decision(from, decided, out),
             PaxosMessage::Lagging { next_batch } => self.on_lagging(now, from, next_batch, out),
             PaxosMessage::Update { from: first, values } => {
-                self.on_update(from, first, values, out);
+                self.on_update(now, from, first, values, out);
             }
             PaxosMessage::State { next_batch, delivered } => {
                 self.on_state(now, next_batch, delivered, out);

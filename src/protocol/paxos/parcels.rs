@@ -1,8 +1,43 @@
-//! Sets of parcels: what makes delivery at most once (total order broadcast, validity ii).
+//! Sets of parcels: what makes delivery at most once (total order broadcast, validity ii). And those
+//! that wait for this process to lead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
-use super::message::ParcelId;
+use super::message::{Parcel, ParcelId};
+
+/// Parcels kept for the case that this process is about to lead.
+pub const EARLY_PARCELS_MAX: usize = 4096;
+
+/// Bytes of those parcels, unless a single one is larger.
+pub const EARLY_BYTES_MAX: usize = 16 << 20;
+
+/// Parcels of other processes that take this one for the leader before it does. The oldest go first:
+/// their origins send them again.
+#[derive(Debug, Default)]
+pub struct Early {
+    parcels: VecDeque<Parcel>,
+    bytes: usize,
+}
+
+impl Early {
+    /// Keeps a parcel, at the expense of the oldest if need be.
+    pub fn push(&mut self, parcel: Parcel) {
+        self.bytes += parcel.bytes();
+        self.parcels.push_back(parcel);
+        while self.parcels.len() > EARLY_PARCELS_MAX
+            || (self.bytes > EARLY_BYTES_MAX && self.parcels.len() > 1)
+        {
+            let Some(oldest) = self.parcels.pop_front() else { return };
+            self.bytes -= oldest.bytes();
+        }
+    }
+
+    /// Takes all.
+    pub fn take(&mut self) -> VecDeque<Parcel> {
+        self.bytes = 0;
+        std::mem::take(&mut self.parcels)
+    }
+}
 
 /// The parcels of one origin that were delivered (or queued), by number.
 ///
@@ -63,6 +98,25 @@ mod tests {
             assert!(set.insert(id(1, number)) && !set.insert(id(1, number)));
         }
         assert_eq!((set.floor, set.above.len()), (5, 0));
+    }
+
+    #[test]
+    fn parcels_that_come_early_are_bounded_by_number_and_bytes() {
+        use crate::command::{ClientId, Command, CommandId, Key, Operation, Value};
+        let value = Value::from_vec(vec![0; 1 << 20]);
+        let operation = Operation::Put { key: Key::register(0), value };
+        let command_id = CommandId { client: ClientId(0), sequence: 0 };
+        let large = Command { id: command_id, answered_below: 0, operation };
+        let mut early = Early::default();
+        for number in 0..100 {
+            early.push(Parcel { id: id(1, number), commands: [large.clone()].into() });
+        }
+        let kept = early.take();
+        assert_eq!((kept.len(), kept[0].id.number), (15, 85));
+        for number in 0..5000 {
+            early.push(Parcel { id: id(1, number), commands: [].into() });
+        }
+        assert_eq!(early.take().len(), EARLY_PARCELS_MAX);
     }
 
     #[test]

@@ -27,8 +27,8 @@ use crate::protocol::ballot::Round;
 /// Instances that a process keeps registers for beyond what it has delivered.
 pub const REGISTERS_MAX: u64 = 1 << 14;
 
-/// Bytes of values in those registers; what would exceed them is not acknowledged until deliveries
-/// make room. It keeps the answer to a read within one frame.
+/// Bytes of values in those registers, beside that of the first; what would exceed them is not
+/// acknowledged until deliveries make room. It keeps the answer to a read within one frame.
 pub const REGISTER_BYTES_MAX: usize = 24 << 20;
 
 /// One instance's register at this process.
@@ -116,11 +116,17 @@ impl Registers {
         ReadAnswer::Promised
     }
 
+    /// Whether an instance may have a register here: it is not delivered, and not too far ahead.
+    pub fn has_place(&self, instance: u64) -> bool {
+        instance.checked_sub(self.floor).is_some_and(|ahead| ahead < REGISTERS_MAX)
+    }
+
     /// WRITE(k, v).
     pub fn write(&mut self, round: Round, instance: u64, value: &MsgSet) -> WriteAnswer {
         let permission = self.is_empty(instance) && self.is_empty(instance + 1);
         let promised = self.promised(instance);
         let (fast_rounds, bytes, room) = (Round(u64::from(self.size)), self.bytes, self.room());
+        let floor = self.floor;
         let Some(slot) = self.slot(instance) else { return WriteAnswer::Full };
         if slot.write == round && slot.value.is_some() {
             return WriteAnswer::Held { permission: slot.permission };
@@ -129,7 +135,8 @@ impl Registers {
             return WriteAnswer::Nack(promised);
         }
         let (old, new) = (slot.value.as_ref().map_or(0, msg_set_bytes), msg_set_bytes(value));
-        if new > room + old && bytes > old {
+        // The next instance to be delivered always finds room: it is what makes room for others.
+        if new > room + old && instance > floor {
             return WriteAnswer::Full;
         }
         slot.write = round;
@@ -208,7 +215,7 @@ impl Registers {
 
     /// The register of an instance, made if need be; none if it is delivered or too far ahead.
     fn slot(&mut self, instance: u64) -> Option<&mut Slot> {
-        let offset = instance.checked_sub(self.floor).filter(|ahead| *ahead < REGISTERS_MAX)?;
+        let offset = self.has_place(instance).then(|| instance - self.floor)?;
         while self.slots.len() as u64 <= offset {
             self.slots.push_back(Slot::default());
         }
@@ -299,6 +306,26 @@ mod tests {
         assert_eq!(registers.decided_value(0), None);
         registers.write(Round(7), 0, &value(2));
         assert_eq!(registers.decided_value(0), Some(value(2)));
+    }
+
+    #[test]
+    fn the_next_instance_to_be_delivered_finds_room_where_later_ones_do_not() {
+        use crate::command::{ClientId, Command, CommandId, Key, Operation, Value};
+        let operation = Operation::Put {
+            key: Key::register(0),
+            value: Value::from_vec(vec![0; REGISTER_BYTES_MAX / 8]),
+        };
+        let id = CommandId { client: ClientId(0), sequence: 0 };
+        let command = Command { id, answered_below: 0, operation };
+        let id = ParcelId { origin: NodeId(0), incarnation: 1, number: 0 };
+        let large: MsgSet = Arc::from([Parcel { id, commands: Arc::from([command]) }]);
+        let mut registers = Registers::new(3);
+        let taken = |answer: &WriteAnswer| matches!(answer, WriteAnswer::Stored { .. });
+        let answers: Vec<_> = (1..10).map(|i| registers.write(Round(4), i, &large)).collect();
+        assert_eq!(answers.iter().filter(|answer| taken(answer)).count(), 7);
+        assert_eq!(answers[8], WriteAnswer::Full);
+        assert_eq!(registers.write(Round(4), 9, &large), WriteAnswer::Full);
+        assert!(taken(&registers.write(Round(4), 0, &large)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::consensus::{Progress, Proposal};
 use super::leader::{ReadOnwards, Reading};
 use super::message::{Decided, MsgSet, PaxosMessage, PaxosRecord, PaxosTimer, Written};
-use super::register::{ReadAnswer, WriteAnswer};
+use super::register::{REGISTERS_MAX, ReadAnswer, WriteAnswer};
 use super::{Paxos, Variant};
 use crate::command::NodeId;
 use crate::protocol::ballot::Round;
@@ -111,7 +111,8 @@ impl Paxos {
             return;
         }
         let Some(proposal) = leading.proposal(instance) else { return };
-        let found = written.into_iter().next().map(|w| (w.write, w.value));
+        let found = written.into_iter().find(|w| w.instance == instance);
+        let found = found.map(|w| (w.write, w.value));
         if let Progress::Write(value) = proposal.on_ack_read(from, round, found, size) {
             proposal.sent = now;
             self.write(round, instance, value, out);
@@ -121,9 +122,9 @@ impl Paxos {
     /// ackWRITE(k): with a majority, decided.
     pub(super) fn on_ack_write(
         &mut self,
+        now: Time,
         from: NodeId,
-        round: Round,
-        instance: u64,
+        (round, instance): (Round, u64),
         permission: bool,
         out: &mut Effects<Self>,
     ) {
@@ -132,10 +133,14 @@ impl Paxos {
         let Some(proposal) = leading.proposal(instance) else { return };
         let progress = proposal.on_ack_write(from, round, permission, size);
         if let Progress::Committed { value, permission } = progress {
+            let found = !Arc::ptr_eq(&value, &proposal.init);
             let permitted = permission && self.options.variant == Variant::Fall;
             leading.fast = permitted.then_some(instance + 1);
             self.announce_later(round, instance);
             self.decide(instance, value, out);
+            if found && self.reads_each_instance() {
+                self.probe(now, out);
+            }
         }
     }
 
@@ -189,6 +194,8 @@ impl Paxos {
         init: MsgSet,
         out: &mut Effects<Self>,
     ) {
+        // A round that is not promised here could be used twice.
+        debug_assert!(self.registers.has_place(instance), "{instance} has no register");
         let round = self.next_round(self.registers.promised(instance));
         let Some(leading) = &mut self.leading else { return };
         leading.run(instance, Proposal::reading(round, init, now));
@@ -266,11 +273,12 @@ impl Paxos {
                 _ if reads_each => None,
                 _ => return,
             };
-            if !leading.has_room(pipeline) {
+            let instance = self.deliveries.first_undecided(leading.next);
+            let unpromised = reads_each && !self.registers.has_place(instance);
+            if unpromised || !leading.has_room(pipeline) {
                 return;
             }
             let Some(value) = leading.next_value(batch) else { return };
-            let instance = leading.next.max(self.deliveries.next_batch());
             let permitted = leading.fast == Some(instance);
             // The paper's process i, counted from 1, writes by permission in round i.
             let fast_round = permitted.then_some(Round(u64::from(self.me.0) + 1));
@@ -282,28 +290,35 @@ impl Paxos {
     }
 
     /// A new leader that reads each instance proposes nothing in one window of instances, so that what
-    /// the last leader had decided there is learned even if no further command comes.
+    /// the last leader had decided there is learned even if no further command comes. It moves the
+    /// window on for as long as it learns something.
     pub(super) fn probe(&mut self, now: Time, out: &mut Effects<Self>) {
         let window = if self.options.variant == Variant::Fall { 1 } else { self.options.pipeline };
         let first = self.deliveries.next_batch();
-        for instance in first..first + window as u64 {
+        for instance in first..first + (window as u64).min(REGISTERS_MAX) {
             // What is known to be decided would get no further answer.
-            if !self.deliveries.is_decided(instance) {
+            let Some(leading) = &mut self.leading else { return };
+            if leading.proposal(instance).is_none() && !self.deliveries.is_decided(instance) {
                 self.propose_by_reading(now, instance, Arc::from([]), out);
             }
         }
     }
 
-    /// Decides the instances that keep later ones, decided by others, from being delivered.
+    /// Decides the instances that keep later ones from being delivered, once nothing was delivered for
+    /// a while: decided by others, or said to be decided by somebody who is gone.
     pub(super) fn fill_gaps(&mut self, now: Time, out: &mut Effects<Self>) {
-        let gaps = self.deliveries.gaps();
+        let next_batch = self.deliveries.next_batch();
         let Some(leading) = &mut self.leading else { return };
+        if leading.stuck_at.replace(next_batch) != Some(next_batch) {
+            return;
+        }
+        let gaps = self.deliveries.gaps(leading.next);
         let idle: Vec<u64> = gaps.filter(|gap| leading.proposal(*gap).is_none()).collect();
         if idle.is_empty() {
             return;
         }
         if self.options.variant == Variant::Multi {
-            // Somebody decided in a higher round than this process has read in.
+            // Decided in a round that this process has not read in, or before what it read.
             if matches!(leading.read, ReadOnwards::Done(_)) {
                 leading.abort_all();
                 self.start_read_onwards(now, out);
@@ -330,7 +345,8 @@ impl Paxos {
         }
     }
 
-    /// Sends READs and WRITEs again to those who have not answered for a while (Fig. 11).
+    /// Sends READs and WRITEs again to those who have not answered for a while (Fig. 11): a READ, like
+    /// the first time, not before its round is durable here.
     pub(super) fn retransmit_rounds(&mut self, now: Time, out: &mut Effects<Self>) {
         let patience = Duration::from_millis(self.options.retransmit_ms);
         let Some(leading) = &mut self.leading else { return };
@@ -342,7 +358,8 @@ impl Paxos {
             let (round, instance) = (reading.round, reading.from);
             for node in others(self.me).filter(|node| !reading.has_answer_of(*node)) {
                 self.counters.retransmissions += 1;
-                out.send(node, PaxosMessage::Read { round, instance, onwards: true });
+                let read = PaxosMessage::Read { round, instance, onwards: true };
+                out.send_after(node, read, out.last_write());
             }
         }
         let silent = leading
@@ -361,7 +378,7 @@ impl Paxos {
             };
             for node in others(self.me).filter(|node| !proposal.has_answer_of(*node)) {
                 self.counters.retransmissions += 1;
-                out.send(node, message.clone());
+                out.send_after(node, message.clone(), out.last_write());
             }
         }
     }

@@ -1,5 +1,7 @@
 //! A few cores, a lossy network and crashes in virtual time, from one seed.
 
+mod invariants;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
@@ -8,36 +10,49 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use self::invariants::{Observer, assert_collapsed};
+
 use crate::command::{ClientId, Command, CommandId, Key, NodeId, Operation, Value};
-use crate::kv::{Executed, Store};
+use crate::kv::Store;
 use crate::protocol::paxos::message::{PaxosMessage, PaxosRecord, PaxosTimer};
 use crate::protocol::paxos::{Paxos, PaxosOptions};
 use crate::protocol::{
-    Cluster, Destination, Effect, Effects, Input, Message, Protocol, Time, WriteId,
+    Batch, Cluster, Destination, Effect, Effects, Input, Message, Protocol, Time, WriteId,
 };
 
 /// What can happen next.
 enum Event {
-    Message { from: NodeId, message: PaxosMessage, state: Option<Store> },
+    Message { from: NodeId, message: PaxosMessage, state: Option<Snapshot> },
     Timer { timer: PaxosTimer, armed: u64 },
     Durable(WriteId),
     Requests(Vec<Command>),
 }
 
+/// The replicated state, and how many parcels it holds.
+#[derive(Clone, Default)]
+struct Snapshot {
+    store: Store,
+    executed: usize,
+}
+
+/// A record, and the state that was stored with it if there was one.
+type Stored = (PaxosRecord, Option<Snapshot>);
+
 /// One process and what surrounds it.
 struct Node {
     core: Paxos,
-    store: Store,
+    state: Snapshot,
     effects: Effects<Paxos>,
     timers: Vec<(PaxosTimer, u64)>,
     /// The log; the first `log_before` records are of earlier lives.
-    log: Vec<PaxosRecord>,
+    log: Vec<Stored>,
     log_before: usize,
     durable: WriteId,
     held: Vec<(WriteId, Destination, PaxosMessage)>,
     life: u64,
     up: bool,
-    executed: Vec<CommandId>,
+    /// Nothing happens at this process before, in ns.
+    paused_until: u64,
 }
 
 /// The network's manners; percentages.
@@ -56,7 +71,9 @@ type Due = Reverse<(u64, u64, u8, u64)>;
 
 pub struct World {
     pub faults: Faults,
-    pub cut: fn(u8, u8) -> bool,
+    /// Whether the link from one process to another is cut.
+    pub cut: Box<dyn Fn(u8, u8) -> bool>,
+    observer: Observer,
     options: PaxosOptions,
     nodes: Vec<Node>,
     queue: BinaryHeap<Due>,
@@ -77,7 +94,8 @@ impl World {
     pub fn new(size: u8, options: PaxosOptions, faults: Faults, seed: u64) -> World {
         let mut world = World {
             faults,
-            cut: |_, _| false,
+            cut: Box::new(|_, _| false),
+            observer: Observer::new(size),
             options,
             nodes: (0..size).map(|me| Node::new(me, size, options, Vec::new())).collect(),
             queue: BinaryHeap::new(),
@@ -140,6 +158,10 @@ impl World {
         self.rng.random_range(0..100) < percent
     }
 
+    pub fn below(&mut self, bound: u32) -> u32 {
+        self.rng.random_range(0..bound)
+    }
+
     pub fn now_ms(&self) -> u64 {
         self.now / 1_000_000
     }
@@ -151,20 +173,43 @@ impl World {
         {
             let Some(Reverse((due, number, node, life))) = self.queue.pop() else { return };
             self.now = due;
+            let slot = &self.nodes[usize::from(node)];
+            if slot.up && slot.life == life && slot.paused_until > due {
+                self.queue.push(Reverse((slot.paused_until, number, node, life)));
+                continue;
+            }
+            let current = slot.up && slot.life == life;
             let event = self.events.remove(&number).expect("queued once");
-            if self.nodes[usize::from(node)].up && self.nodes[usize::from(node)].life == life {
+            if current {
                 self.handle(node, event);
             }
         }
         self.now = end;
     }
 
+    /// Holds up all that happens at a process, its timers included.
+    pub fn pause(&mut self, node: u8, ms: u64) {
+        self.nodes[usize::from(node)].paused_until = self.now + ms * 1_000_000;
+    }
+
     /// Loses all that was not synced.
     pub fn crash(&mut self, node: u8) {
-        let node = &mut self.nodes[usize::from(node)];
-        node.up = false;
-        node.life += 1;
-        node.log.truncate(node.log_before + node.durable.0 as usize);
+        let slot = &mut self.nodes[usize::from(node)];
+        slot.up = false;
+        slot.life += 1;
+        slot.log.truncate(slot.log_before + slot.durable.0 as usize);
+        let left = slot.log.iter().map(|(record, _)| record);
+        self.observer.on_crash(node, left);
+    }
+
+    /// Crashes while records are being synced: any number of them may have become durable, and what
+    /// waited for them may have left.
+    pub fn crash_at_an_edge(&mut self, node: u8) {
+        let slot = &self.nodes[usize::from(node)];
+        let (low, high) = (slot.durable.0, (slot.log.len() - slot.log_before) as u64);
+        let durable = WriteId(self.rng.random_range(low..=high));
+        self.make_durable(node, durable);
+        self.crash(node);
     }
 
     pub fn restart(&mut self, node: u8) {
@@ -174,6 +219,11 @@ impl World {
         *slot = Node::new(node, size, self.options, log);
         slot.life = life;
         self.step(node, Input::Started);
+    }
+
+    /// How many instances some process has delivered.
+    pub fn delivered(&self) -> u64 {
+        self.observer.delivered()
     }
 
     pub fn is_up(&self, node: u8) -> bool {
@@ -201,24 +251,12 @@ impl World {
         self.answered.len() as u64 == self.next_sequence
     }
 
-    /// Every pair of processes executed the same commands in the same order, as far as both got.
-    /// (Not where a state was installed: there only the states can be compared.)
-    pub fn assert_total_order(&self) {
-        let whole = |node: &&Node| node.core.counters.states_installed == 0;
-        let whole: Vec<_> = self.nodes.iter().filter(whole).collect();
-        for pair in whole.windows(2) {
-            let (a, b) = (&pair[0].executed, &pair[1].executed);
-            let shorter = a.len().min(b.len());
-            assert_eq!(a[..shorter], b[..shorter], "orders differ");
-        }
-    }
-
     /// All processes that are up reached the same state.
     pub fn assert_converged(&self) {
         let up: Vec<_> = self.nodes.iter().filter(|node| node.up).collect();
         for node in &up {
-            assert_eq!(node.store.applied(), up[0].store.applied());
-            assert_eq!(node.store.digest(), up[0].store.digest());
+            assert_eq!(node.state.store.applied(), up[0].state.store.applied());
+            assert_eq!(node.state.store.digest(), up[0].state.store.digest());
         }
     }
 
@@ -234,12 +272,22 @@ impl World {
             }
             Event::Durable(id) => {
                 let id = id.max(self.nodes[usize::from(node)].durable);
-                self.nodes[usize::from(node)].durable = id;
-                self.release(node, id);
+                self.make_durable(node, id);
                 self.step(node, Input::Durable(id));
             }
             Event::Requests(commands) => self.step(node, Input::Requests(commands)),
         }
+    }
+
+    /// The log is synced up to `id`; what waited for it leaves.
+    fn make_durable(&mut self, node: u8, id: WriteId) {
+        let slot = &mut self.nodes[usize::from(node)];
+        let from = slot.log_before + slot.durable.0 as usize;
+        slot.durable = id;
+        for (record, _) in &slot.log[from..slot.log_before + id.0 as usize] {
+            self.observer.on_durable(node, record);
+        }
+        self.release(node, id);
     }
 
     fn release(&mut self, node: u8, id: WriteId) {
@@ -257,7 +305,7 @@ impl World {
         self.step_with(node, input, None);
     }
 
-    fn step_with(&mut self, node: u8, input: Input<Paxos>, mut state: Option<Store>) {
+    fn step_with(&mut self, node: u8, input: Input<Paxos>, mut state: Option<Snapshot>) {
         let now = Time(self.now);
         let slot = &mut self.nodes[usize::from(node)];
         let mut effects = std::mem::take(&mut slot.effects);
@@ -268,7 +316,10 @@ impl World {
         for effect in effects.drain().collect::<Vec<_>>() {
             match effect {
                 Effect::Persist { id, record } => {
-                    self.nodes[usize::from(node)].log.push(record);
+                    self.observer.on_record(node, &record);
+                    let slot = &mut self.nodes[usize::from(node)];
+                    let installed = matches!(record, PaxosRecord::Installed { .. });
+                    slot.log.push((record, installed.then(|| slot.state.clone())));
                     wrote = Some(id);
                 }
                 Effect::Send { to, message, after } => match after {
@@ -283,15 +334,16 @@ impl World {
                 }
                 Effect::Execute(batch) => self.execute(node, &batch),
                 Effect::SendState { to, message } => {
-                    let store = self.nodes[usize::from(node)].store.clone();
-                    self.transmit(node, Destination::One(to), message, Some(store));
+                    let state = self.nodes[usize::from(node)].state.clone();
+                    self.transmit(node, Destination::One(to), message, Some(state));
                 }
                 Effect::InstallState => {
-                    self.nodes[usize::from(node)].store = state.take().expect("came along");
+                    self.nodes[usize::from(node)].state = state.take().expect("came along");
                 }
             }
         }
         self.nodes[usize::from(node)].effects = effects;
+        self.nodes[usize::from(node)].assert_consistent();
         if let Some(id) = wrote {
             let (low, high) = self.faults.sync_ms;
             let delay = self.rng.random_range(low * 1_000_000..high * 1_000_000);
@@ -299,13 +351,13 @@ impl World {
         }
     }
 
-    fn execute(&mut self, node: u8, batch: &[Command]) {
+    fn execute(&mut self, node: u8, batch: &Batch) {
         let now = self.now;
-        let slot = &mut self.nodes[usize::from(node)];
-        for command in batch {
-            if let Executed::Applied(_) = slot.store.execute(command) {
-                slot.executed.push(command.id);
-            }
+        let state = &mut self.nodes[usize::from(node)].state;
+        self.observer.on_executed(node, state.executed, batch);
+        state.executed += 1;
+        for command in batch.iter() {
+            state.store.execute(command);
             if self.asked.get(&command.id.sequence) == Some(&node) {
                 self.answered.entry(command.id.sequence).or_insert(now);
             }
@@ -322,7 +374,15 @@ impl World {
         self.schedule(delay, node, Event::Timer { timer, armed });
     }
 
-    fn transmit(&mut self, from: u8, to: Destination, message: PaxosMessage, state: Option<Store>) {
+    fn transmit(
+        &mut self,
+        from: u8,
+        to: Destination,
+        message: PaxosMessage,
+        state: Option<Snapshot>,
+    ) {
+        let slot = &self.nodes[usize::from(from)];
+        self.observer.on_sent(from, &message, slot.log_before + slot.durable.0 as usize);
         let targets: Vec<u8> = match to {
             Destination::One(node) => vec![node.0],
             Destination::Others => (0..self.nodes.len() as u8).filter(|n| *n != from).collect(),
@@ -356,12 +416,14 @@ impl World {
 }
 
 impl Node {
-    fn new(me: u8, size: u8, options: PaxosOptions, log: Vec<PaxosRecord>) -> Node {
+    fn new(me: u8, size: u8, options: PaxosOptions, log: Vec<Stored>) -> Node {
         let log_before = log.len();
-        let core = Paxos::recover(NodeId(me), Cluster { size }, options, log.iter().cloned());
+        let records = log.iter().map(|(record, _)| record.clone());
+        let core = Paxos::recover(NodeId(me), Cluster { size }, options, records);
+        let installed = log.iter().rev().find_map(|(_, state)| state.clone());
         Node {
             core,
-            store: Store::default(),
+            state: installed.unwrap_or_default(),
             effects: Effects::default(),
             timers: Vec::new(),
             log,
@@ -370,7 +432,12 @@ impl Node {
             held: Vec::new(),
             life: 0,
             up: true,
-            executed: Vec::new(),
+            paused_until: 0,
         }
+    }
+
+    /// What every table of a core keeps to, whatever happened.
+    fn assert_consistent(&self) {
+        assert_collapsed(self.core.deliveries.delivered());
     }
 }
