@@ -27,7 +27,7 @@ pub struct ClientId(pub u64);
 /// How far a client's newest command may run ahead of its oldest unanswered one.
 ///
 /// It bounds what a session remembers; replicas refuse a command beyond it
-/// ([`CommandId::is_within_window`]).
+/// ([`Command::is_within_window`]).
 pub const SESSION_WINDOW: u64 = 1 << 14;
 
 /// Names a command for ever: the client's session and its position in it.

@@ -29,6 +29,7 @@ pub struct Time(pub u64);
 
 impl Time {
     /// The time `d` later.
+    #[must_use]
     pub fn after(self, d: Duration) -> Time {
         Time(self.0.saturating_add(d.as_nanos() as u64))
     }

@@ -12,6 +12,7 @@ pub struct Round(pub u64);
 
 impl Round {
     /// The owner's least round above `self`.
+    #[must_use]
     pub fn next_owned(self, owner: NodeId, size: u8) -> Round {
         let (n, i) = (u64::from(size), u64::from(owner.0) + 1);
         let cycles = if self.0 < i { 0 } else { (self.0 - i) / n + 1 };

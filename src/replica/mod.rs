@@ -1,6 +1,6 @@
 //! Drives one core over the network and the log: the replica process.
 //!
-//! Everything runs on one thread. Reader tasks decode what arrives into the [`inbox`]; the loop takes
+//! Everything runs on one thread. Reader tasks decode what arrives into the inbox; the loop takes
 //! all that is there in one *turn*, steps the core through it, carries out the effects, and flushes
 //! once to each peer and client. So batches grow with the load and nothing waits for a tick.
 //!

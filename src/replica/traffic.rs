@@ -11,12 +11,11 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn count(&mut self, kind: &'static str, messages: u64, bytes: u64) {
         let found = self.kinds.iter_mut().find(|(name, _)| std::ptr::eq(*name, kind));
-        let traffic = match found {
-            Some((_, traffic)) => traffic,
-            None => {
-                self.kinds.push((kind, Traffic::default()));
-                &mut self.kinds.last_mut().expect("just pushed").1
-            }
+        let traffic = if let Some((_, traffic)) = found {
+            traffic
+        } else {
+            self.kinds.push((kind, Traffic::default()));
+            &mut self.kinds.last_mut().expect("just pushed").1
         };
         traffic.messages += messages;
         traffic.bytes += bytes;

@@ -14,7 +14,7 @@ use crate::kv::{Session, Slot, Store};
 /// Appends the whole store: registers, accounts, sessions.
 pub fn encode_store(store: &Store, out: &mut BytesMut) {
     out.put_u64_le(store.applied());
-    encode_sorted(&store.registers, out, |value, out| encode_value(value, out));
+    encode_sorted(&store.registers, out, encode_value);
     encode_sorted(&store.accounts, out, |balance, out| out.put_u64_le(*balance));
     encode_sorted(&store.sessions, out, encode_session);
 }
@@ -23,7 +23,7 @@ pub fn encode_store(store: &Store, out: &mut BytesMut) {
 pub fn decode_store(from: &mut Reader<'_>) -> Result<Store, Malformed> {
     let applied = from.u64()?;
     let registers = decode_map(from, 4, Key, decode_value)?;
-    let accounts = decode_map(from, 8, Key, |from| from.u64())?;
+    let accounts = decode_map(from, 8, Key, decode_balance)?;
     let sessions = decode_map(from, 20, ClientId, decode_session)?;
     Ok(Store::from_parts(registers, accounts, sessions, applied))
 }
@@ -73,6 +73,10 @@ fn decode_map<K: std::hash::Hash + Eq, V>(
         }
     }
     Ok(map)
+}
+
+fn decode_balance(from: &mut Reader<'_>) -> Result<u64, Malformed> {
+    from.u64()
 }
 
 fn encode_session(session: &Session, out: &mut BytesMut) {

@@ -39,7 +39,7 @@ impl Paxos {
         if !self.requests.is_empty() {
             let requests = std::mem::take(&mut self.requests);
             for commands in into_batches(requests, self.options.batch) {
-                self.to_broadcast(now, commands, out);
+                self.broadcast(now, commands, out);
             }
         }
         if self.leading.is_some() {
@@ -49,7 +49,7 @@ impl Paxos {
     }
 
     /// TO-Broadcast(m).
-    fn to_broadcast(&mut self, now: Time, commands: Batch, out: &mut Effects<Self>) {
+    fn broadcast(&mut self, now: Time, commands: Batch, out: &mut Effects<Self>) {
         if self.own_bytes > OWN_BYTES_MAX {
             self.counters.requests_dropped += commands.len() as u64;
             return;

@@ -11,7 +11,7 @@
 //! permission for the instance. A proposal after `read_onwards(k)` does the same for all instances.
 //!
 //! A [`Proposal`] is one run of it: the answers that it collects drive it from reading to writing to
-//! committed. It holds no timers and sends nothing; [`super::broadcast`] carries out its steps.
+//! committed. It holds no timers and sends nothing; `rounds` carries out its steps.
 
 use super::message::MsgSet;
 use crate::command::NodeId;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::parcels::ParcelSet;
-use crate::command::{Command, NodeId, Operation};
+use crate::command::{Command, NodeId, Operation, Value};
 use crate::protocol::ballot::Round;
 use crate::protocol::{Batch, Message};
 
@@ -40,7 +40,7 @@ pub fn command_bytes(command: &Command) -> usize {
     let payload = match &command.operation {
         Operation::Put { value, .. } | Operation::Rmw { value, .. } => value.len(),
         Operation::Cas { expected, value, .. } => {
-            value.len() + expected.as_ref().map_or(0, |v| v.len())
+            value.len() + expected.as_ref().map_or(0, Value::len)
         }
         _ => 16,
     };

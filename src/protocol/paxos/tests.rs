@@ -290,7 +290,7 @@ fn storm(options: PaxosOptions, size: u8, seed: u64) {
 
 /// The options of a storm: every third keeps so short a log that who lags is sent the state.
 fn stormy(variant: Variant, seed: u64) -> PaxosOptions {
-    let log_instances_max = if seed % 3 == 0 { 3 } else { 65_536 };
+    let log_instances_max = if seed.is_multiple_of(3) { 3 } else { 65_536 };
     PaxosOptions { log_instances_max, ..options(variant) }
 }
 
