@@ -29,6 +29,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const CONVERGE_LIMIT: Duration = Duration::from_secs(20);
 /// How long a worker may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How long a worker whose connection is lost may take to say why.
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(1);
 /// How often something is looked at that does not announce itself.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
 /// Between telling the load generators when to start, and that time.
@@ -83,6 +85,13 @@ impl Controlled {
         };
         request(&self.connection, ask).await.map_err(refused)
     }
+
+    /// What the process said last, if it has ended or is about to; else the error as it is.
+    async fn explain(&mut self, error: RunError) -> RunError {
+        // Its connection may be lost just before it is gone.
+        let _ = tokio::time::timeout(LAST_WORDS_LIMIT, self.worker.wait()).await;
+        self.worker.ended().map_or(error, RunError::Worker)
+    }
 }
 
 /// The round trips from one replica to another, in ms.
@@ -101,7 +110,9 @@ pub(super) struct Outcome {
     pub(super) shapers: Vec<(String, ShaperReport)>,
     pub(super) before: Vec<RoundTrips>,
     pub(super) after: Vec<RoundTrips>,
-    pub(super) converged: bool,
+    /// Whether the replicas that are still there have the same state; none if that is not known, or
+    /// if they are too few to reach it.
+    pub(super) converged: Option<bool>,
     pub(super) notes: Vec<String>,
 }
 
@@ -169,7 +180,11 @@ impl<'a> Session<'a> {
                 if let Some(end) = replica.worker.ended() {
                     return Err(RunError::Worker(end));
                 }
-                if !status(replica).await?.ready {
+                let state = match status(replica).await {
+                    Ok(state) => state,
+                    Err(error) => return Err(replica.explain(error).await),
+                };
+                if !state.ready {
                     waiting.push(replica.worker.name.as_str());
                 }
             }
@@ -190,8 +205,11 @@ impl<'a> Session<'a> {
         workers: Vec<Worker>,
     ) -> Result<(), RunError> {
         self.loads = connect_all(&self.endpoint, &cluster.loads, workers).await?;
-        for load in &self.loads {
-            let _: LoadAnswer = load.ask(&LoadAsk::Connect { limit: START_LIMIT }).await?;
+        for load in &mut self.loads {
+            let ask = LoadAsk::Connect { limit: START_LIMIT };
+            if let Err(error) = load.ask::<_, LoadAnswer>(&ask).await {
+                return Err(load.explain(error).await);
+            }
         }
         Ok(())
     }
@@ -211,8 +229,11 @@ impl<'a> Session<'a> {
             }
             Ok::<_, RunError>(reports)
         };
-        let watch = async { Ok(self.watch(start_ns, progress).await) };
-        let (mut reports, (replicas, mut shapers)) = tokio::try_join!(load, watch)?;
+        let watch = self.watch(start_ns, progress);
+        let (mut reports, (replicas, mut shapers)) = match tokio::try_join!(load, watch) {
+            Ok(both) => both,
+            Err(error) => return Err(self.explain(error).await),
+        };
         let sites = &self.setting.experiment.network.sites;
         reports.sort_by_key(|report| sites.iter().position(|site| *site == report.site));
         progress.say("waiting for the replicas to agree");
@@ -263,16 +284,16 @@ impl<'a> Session<'a> {
         &mut self,
         start_ns: u64,
         progress: &Progress,
-    ) -> (Vec<ReplicaCounters>, Vec<(String, ShaperReport)>) {
+    ) -> Result<(Vec<ReplicaCounters>, Vec<(String, ShaperReport)>), RunError> {
         let phases = self.setting.experiment.phases;
         let measure_ns = start_ns + phases.warmup.as_nanos() as u64;
         let end_ns = measure_ns + phases.measure.as_nanos() as u64;
-        self.show_until(measure_ns, start_ns, progress).await;
+        self.show_until(measure_ns, start_ns, progress).await?;
         for replica in self.live() {
             // One that dies now is noticed and noted when its counters are missing.
             let _ = replica.ask::<_, Answer>(&Ask::Mark).await;
         }
-        self.show_until(end_ns, start_ns, progress).await;
+        self.show_until(end_ns, start_ns, progress).await?;
         let (mut replicas, mut shapers) = (Vec::new(), Vec::new());
         for replica in self.live() {
             if let Ok(Answer::Counters { replica: counters, shaper }) =
@@ -282,19 +303,27 @@ impl<'a> Session<'a> {
                 shapers.extend(shaper.map(|report| (replica.worker.name.clone(), report)));
             }
         }
-        (replicas, shapers)
+        Ok((replicas, shapers))
     }
 
-    async fn show_until(&mut self, until_ns: u64, start_ns: u64, progress: &Progress) {
+    async fn show_until(
+        &mut self,
+        until_ns: u64,
+        start_ns: u64,
+        progress: &Progress,
+    ) -> Result<(), RunError> {
         let mut before: Option<(u64, u64)> = None;
         loop {
             let now_ns = monotonic_ns();
             if now_ns >= until_ns {
-                return;
+                return Ok(());
             }
             let pause = Duration::from_nanos(until_ns - now_ns).min(Duration::from_secs(1));
             tokio::time::sleep(pause).await;
             self.note_deaths();
+            if let Some(end) = self.loads.iter_mut().find_map(|load| load.worker.ended()) {
+                return Err(RunError::Worker(end));
+            }
             let (mut completed, mut errors) = (0, 0);
             for load in &self.loads {
                 if let Ok(LoadAnswer::Progress(LoadProgress { completed: c, errors: e, .. })) =
@@ -306,7 +335,7 @@ impl<'a> Session<'a> {
             }
             let now_ns = monotonic_ns();
             let rate_per_s = before.map_or(0.0, |(then_ns, then)| {
-                (completed - then) as f64 / ((now_ns - then_ns) as f64 / 1e9)
+                completed.saturating_sub(then) as f64 / ((now_ns - then_ns) as f64 / 1e9)
             });
             before = Some((now_ns, completed));
             let since_start = Duration::from_nanos(now_ns.saturating_sub(start_ns));
@@ -329,22 +358,37 @@ impl<'a> Session<'a> {
         &self.replicas
     }
 
+    /// What a dead load generator has to do with an error, if there is one.
+    async fn explain(&mut self, error: RunError) -> RunError {
+        let who = match &error {
+            RunError::Refused { who, .. } => who.clone(),
+            _ => return error,
+        };
+        match self.loads.iter_mut().find(|load| load.worker.name == who) {
+            Some(load) => load.explain(error).await,
+            None => error,
+        }
+    }
+
     /// Waits until all live replicas have the same state.
-    async fn await_convergence(&mut self) -> bool {
+    async fn await_convergence(&mut self) -> Option<bool> {
         let deadline = Instant::now() + CONVERGE_LIMIT;
         let mut looks = tokio::time::interval(LOOK_PERIOD);
-        while Instant::now() < deadline {
+        let mut all_known = false;
+        while Instant::now() < deadline && !self.live().is_empty() {
             looks.tick().await;
             let mut states = Vec::new();
             for replica in self.live() {
                 states.push(status(replica).await.ok().map(|s| (s.applied, s.digest)));
             }
-            let known = !states.is_empty() && states.iter().all(Option::is_some);
-            if known && states.iter().all(|state| *state == states[0]) {
-                return true;
+            all_known = !states.is_empty() && states.iter().all(Option::is_some);
+            if all_known && states.iter().all(|state| *state == states[0]) {
+                return Some(true);
             }
         }
-        false
+        // Without a majority nobody can bring the others up to date: that they differ says nothing.
+        let majority = self.setting.experiment.network.sites.len() / 2 + 1;
+        (all_known && self.live().len() >= majority).then_some(false)
     }
 
     async fn note_final_states(&mut self, counters: &mut [ReplicaCounters]) {
