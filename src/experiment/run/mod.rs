@@ -97,7 +97,8 @@ impl Interrupts {
         let _inside = runtime.enter();
         let failed = |e: std::io::Error| RunError::Worker(format!("signals: {e}"));
         let hear = |kind| signal(kind).map_err(failed);
-        let (interrupt, terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
+        let (interrupt, terminate) =
+            (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
         Ok(Interrupts([interrupt, terminate, hear(SignalKind::hangup())?]))
     }
 

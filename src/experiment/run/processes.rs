@@ -158,8 +158,9 @@ impl Drop for Worker {
 fn beside_this_program(binary: &str) -> Result<PathBuf, String> {
     let this = std::env::current_exe().map_err(|e| e.to_string())?;
     let program = this.with_file_name(binary);
-    match program.exists() {
-        true => Ok(program),
-        false => Err(format!("{} is not there; build all binaries", program.display())),
+    if program.exists() {
+        Ok(program)
+    } else {
+        Err(format!("{} is not there; build all binaries", program.display()))
     }
 }

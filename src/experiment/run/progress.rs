@@ -51,17 +51,19 @@ impl Progress {
     /// A run is over; says what it measured in a line that stays.
     pub(super) fn finished(&self, run: &RunSummary) {
         let objections = run.verdict.objections();
-        let verdict = match objections.is_empty() {
-            true => "linearizable, converged".to_owned(),
-            false => objections.join("; "),
+        let verdict = if objections.is_empty() {
+            "linearizable, converged".to_owned()
+        } else {
+            objections.join("; ")
         };
         let line = format!(
             "{}, repeat {}: {:.0} operations/s; {verdict}",
             run.label, run.repeat, run.throughput_per_s
         );
-        match self.bar.is_hidden() {
-            true => say_line(&line),
-            false => self.bar.println(line),
+        if self.bar.is_hidden() {
+            say_line(&line);
+        } else {
+            self.bar.println(line);
         }
     }
 }

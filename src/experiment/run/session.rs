@@ -88,9 +88,12 @@ impl Controlled {
 
     /// What the process said last, if it has ended or is about to; else the error as it is.
     async fn explain(&mut self, error: RunError) -> RunError {
+        if self.connection.close_reason().is_none() {
+            return error;
+        }
         // Its connection may be lost just before it is gone.
-        let _ = tokio::time::timeout(LAST_WORDS_LIMIT, self.worker.wait()).await;
-        self.worker.ended().map_or(error, RunError::Worker)
+        let end = first_end(std::slice::from_mut(self));
+        tokio::time::timeout(LAST_WORDS_LIMIT, end).await.map_or(error, RunError::Worker)
     }
 }
 
@@ -205,13 +208,20 @@ impl<'a> Session<'a> {
         workers: Vec<Worker>,
     ) -> Result<(), RunError> {
         self.loads = connect_all(&self.endpoint, &cluster.loads, workers).await?;
-        for load in &mut self.loads {
-            let ask = LoadAsk::Connect { limit: START_LIMIT };
-            if let Err(error) = load.ask::<_, LoadAnswer>(&ask).await {
-                return Err(load.explain(error).await);
+        let ask = LoadAsk::Connect { limit: START_LIMIT };
+        let connected = async {
+            for load in &mut self.loads {
+                if let Err(error) = load.ask::<_, LoadAnswer>(&ask).await {
+                    return Err(load.explain(error).await);
+                }
             }
+            Ok(())
+        };
+        tokio::select! {
+            outcome = connected => outcome,
+            // Nobody can connect with all any more.
+            end = first_end(&mut self.replicas) => Err(RunError::Worker(end)),
         }
-        Ok(())
     }
 
     /// Measures the network, applies the load, collects, and ends the processes.
@@ -345,12 +355,16 @@ impl<'a> Session<'a> {
 
     /// Replicas that have died during the load are part of what is measured: noted, not fatal.
     fn note_deaths(&mut self) {
-        let run = format!("{}, repeat {}", self.setting.label(), self.setting.run.repeat);
+        let run = self.run_name();
         self.replicas.retain_mut(|replica| {
             let Some(end) = replica.worker.ended() else { return true };
             self.notes.push(format!("{run}: {end}"));
             false
         });
+    }
+
+    fn run_name(&self) -> String {
+        format!("{}, repeat {}", self.setting.label(), self.setting.run.repeat)
     }
 
     fn live(&mut self) -> &[Controlled] {
@@ -374,18 +388,26 @@ impl<'a> Session<'a> {
     async fn await_convergence(&mut self) -> Option<bool> {
         let deadline = Instant::now() + CONVERGE_LIMIT;
         let mut looks = tokio::time::interval(LOOK_PERIOD);
-        let mut all_known = false;
+        let mut silent = Vec::new();
         while Instant::now() < deadline && !self.live().is_empty() {
             looks.tick().await;
             let mut states = Vec::new();
+            silent.clear();
             for replica in self.live() {
-                states.push(status(replica).await.ok().map(|s| (s.applied, s.digest)));
+                match status(replica).await {
+                    Ok(status) => states.push((status.applied, status.digest)),
+                    Err(error) => silent.push(error.to_string()),
+                }
             }
-            all_known = !states.is_empty() && states.iter().all(Option::is_some);
-            if all_known && states.iter().all(|state| *state == states[0]) {
+            let agree = states.iter().all(|state| *state == states[0]);
+            if agree && silent.is_empty() && !states.is_empty() {
                 return Some(true);
             }
         }
+        let all_known = silent.is_empty() && !self.live().is_empty();
+        let run = self.run_name();
+        let said = |why| format!("{run}: a replica did not say its state: {why}");
+        self.notes.extend(silent.into_iter().map(said));
         // Without a majority nobody can bring the others up to date: that they differ says nothing.
         let majority = self.setting.experiment.network.sites.len() / 2 + 1;
         (all_known && self.live().len() >= majority).then_some(false)
@@ -428,14 +450,31 @@ impl<'a> Session<'a> {
         for replica in &self.replicas {
             let _ = replica.ask::<_, Answer>(&Ask::Stop).await;
         }
-        let workers = self.loads.iter_mut().chain(&mut self.replicas);
         let ended = async {
-            for controlled in workers {
+            for controlled in self.loads.iter_mut().chain(&mut self.replicas) {
                 controlled.worker.wait().await;
             }
         };
         if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
-            self.notes.push("a worker did not end when told to and was killed".to_owned());
+            let run = self.run_name();
+            let workers = self.loads.iter_mut().chain(&mut self.replicas);
+            let stuck = workers.filter_map(|controlled| match controlled.worker.ended() {
+                None => Some(controlled.worker.name.clone()),
+                Some(_) => None,
+            });
+            let said = |name| format!("{run}: {name} did not end when told to and was killed");
+            self.notes.extend(stuck.map(said));
+        }
+    }
+}
+
+/// Waits until one of the workers has ended, and says which.
+async fn first_end(workers: &mut [Controlled]) -> String {
+    let mut looks = tokio::time::interval(LOOK_PERIOD);
+    loop {
+        looks.tick().await;
+        if let Some(end) = workers.iter_mut().find_map(|controlled| controlled.worker.ended()) {
+            return end;
         }
     }
 }

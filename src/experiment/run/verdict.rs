@@ -103,10 +103,7 @@ pub fn check_again(results: &Results, run: &RunSummary, limits: &Check) -> Check
 pub fn converged_again(results: &Results, run: &RunSummary) -> Result<Option<bool>, ResultsError> {
     let states = results.final_states(run)?;
     let known = states.iter().flatten().collect::<Vec<_>>();
-    Ok(match known.split_first() {
-        None => None,
-        Some((first, rest)) => Some(rest.iter().all(|state| state == first)),
-    })
+    Ok(known.split_first().map(|(first, rest)| rest.iter().all(|state| state == first)))
 }
 
 /// The 99.9th percentile of how late all load generators handled their schedule, in ms; none in a
