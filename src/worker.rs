@@ -38,8 +38,7 @@ pub fn run<E: Ending>(work: impl Future<Output = Result<(), E>>) -> Result<(), F
     // A full disk must not end the process: an error of the log would be printed, which panics.
     log.with_ansi(false).with_target(false).log_internal_errors(false).init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|e| Failure { why: format!("tokio: {e}"), bad_usage: false })?;
+    let runtime = runtime.map_err(|e| Failure { why: format!("tokio: {e}"), bad_usage: false })?;
     let outcome = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
             outcome = work => outcome.map_err(|e| Failure::of(&e)),

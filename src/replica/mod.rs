@@ -118,10 +118,10 @@ where
     let driver = RefCell::new(None::<Connection>);
     let allow = |purpose, name: &str| {
         allow(&file, me, purpose, name)?;
-        match purpose == Purpose::Control && is_open(driver.borrow().as_ref()) {
-            true => Err("another driver is here".to_owned()),
-            false => Ok(()),
+        if purpose == Purpose::Control && is_open(driver.borrow().as_ref()) {
+            return Err("another driver is here".to_owned());
         }
+        Ok(())
     };
     let accept = async {
         loop {
