@@ -3,13 +3,14 @@
 //!
 //! Bad usage ends a binary with [`ExitCode::BadUsage`], as clap does by itself.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::experiment::file::Override;
+use crate::worker::Failure;
 
 /// What a binary's end means to a script.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -37,14 +38,19 @@ impl From<ExitCode> for std::process::ExitCode {
 }
 
 /// Ends a worker: says on standard error what went wrong, if anything did.
-pub fn report(outcome: Result<(), String>) -> std::process::ExitCode {
+pub fn report(outcome: Result<(), Failure>) -> std::process::ExitCode {
     match outcome {
         Ok(()) => ExitCode::Done.into(),
-        Err(why) => {
-            eprintln!("error: {why}");
-            ExitCode::CouldNotRun.into()
+        Err(Failure { why, bad_usage }) => {
+            complain(&why);
+            if bad_usage { ExitCode::BadUsage.into() } else { ExitCode::CouldNotRun.into() }
         }
     }
+}
+
+/// Says on standard error what went wrong. Nobody may be listening: the exit code counts.
+pub fn complain(why: &str) {
+    let _ = writeln!(io::stderr(), "error: {why}");
 }
 
 const EXIT_CODES: &str = "\

@@ -142,6 +142,11 @@ impl Store {
         self.sessions.len()
     }
 
+    /// The first sequence of this client that is not known to be both executed and answered.
+    pub fn next_expected(&self, client: ClientId) -> u64 {
+        self.sessions.get(&client).map_or(0, |session| session.base)
+    }
+
     /// Whether the store knows this client.
     pub fn knows(&self, client: ClientId) -> bool {
         self.sessions.contains_key(&client)

@@ -10,16 +10,38 @@ use tracing_subscriber::EnvFilter;
 /// Set by the driver for workers that must end when it does: they watch their standard input.
 pub const FOLLOW_DRIVER: &str = "PAXBENCH_FOLLOW_DRIVER";
 
+/// An error with which a worker ends.
+pub trait Ending: Display {
+    /// Whether the command line or a file is wrong, and not what was found when running.
+    fn is_bad_usage(&self) -> bool;
+}
+
+/// Why a worker ended, in one line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// What went wrong, where, and how to mend it.
+    pub why: String,
+    /// See [`Ending::is_bad_usage`].
+    pub bad_usage: bool,
+}
+
+impl Failure {
+    fn of(error: &impl Ending) -> Self {
+        Failure { why: error.to_string(), bad_usage: error.is_bad_usage() }
+    }
+}
+
 /// Runs a worker until it ends by itself, is told to (SIGTERM, SIGINT), or its driver is gone.
-pub fn run<E: Display>(work: impl Future<Output = Result<(), E>>) -> Result<(), String> {
+pub fn run<E: Ending>(work: impl Future<Output = Result<(), E>>) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    log.with_ansi(false).with_target(false).init();
+    // A full disk must not end the process: an error of the log would be printed, which panics.
+    log.with_ansi(false).with_target(false).log_internal_errors(false).init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| format!("tokio: {e}"))?;
+    let runtime = runtime.map_err(|e| Failure { why: format!("tokio: {e}"), bad_usage: false })?;
     let outcome = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
-            outcome = work => outcome.map_err(|e| e.to_string()),
+            outcome = work => outcome.map_err(|e| Failure::of(&e)),
             () = told_to_end() => Ok(()),
             () = driver_gone() => Ok(()),
         }

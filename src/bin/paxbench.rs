@@ -1,7 +1,5 @@
 //! `paxbench`: runs experiments, checks them and draws them.
 
-#![allow(clippy::print_stdout, reason = "results go to standard output")]
-
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +8,7 @@ use paxbench::cli::{self, Action, ExitCode, ExperimentArgs, Paxbench, RunArgs};
 use paxbench::cluster::ClusterFile;
 use paxbench::experiment::file::{BadExperiment, Experiment};
 use paxbench::experiment::plan::{Plan, describe};
-use paxbench::experiment::run::{self, RunError, verdict};
+use paxbench::experiment::run::{self, verdict};
 use paxbench::experiment::thresholds;
 use paxbench::net::{Existing, generate};
 use paxbench::replica::DRIVER_NAME;
@@ -55,7 +53,7 @@ fn main() -> std::process::ExitCode {
         Ok(code) => code.into(),
         Err(Failure(lines, code)) => {
             for line in lines {
-                eprintln!("error: {line}");
+                cli::complain(&line);
             }
             code.into()
         }
@@ -63,8 +61,22 @@ fn main() -> std::process::ExitCode {
 }
 
 fn write(page: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<ExitCode, Failure> {
-    page(&mut std::io::stdout().lock()).map_err(Failure::could_not_run)?;
+    let mut text = Vec::new();
+    page(&mut text).map_err(Failure::could_not_run)?;
+    say(String::from_utf8_lossy(&text))?;
     Ok(ExitCode::Done)
+}
+
+/// Writes to standard output. A reader that has gone away, such as `head`, wants no more, and what is
+/// done is done all the same.
+fn say(text: impl AsRef<str>) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_ref().as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::could_not_run(format!("standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn read(args: &ExperimentArgs) -> Result<Experiment, Failure> {
@@ -72,30 +84,27 @@ fn read(args: &ExperimentArgs) -> Result<Experiment, Failure> {
 }
 
 fn validate(args: &ExperimentArgs) -> Result<ExitCode, Failure> {
-    print!("{}", describe(&read(args)?));
+    say(describe(&read(args)?))?;
     Ok(ExitCode::Done)
 }
 
 fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let experiment = read(&args.experiment)?;
     if args.dry_run {
-        print!("{}", describe(&experiment));
+        say(describe(&experiment))?;
         return Ok(ExitCode::Done);
     }
     if !args.yes && !agreed(&experiment) {
         return Err(Failure::could_not_run("not run: it was not agreed to"));
     }
-    let finished = run::run(&experiment, &args.out).map_err(|error| match error {
-        RunError::Interrupted(_) => Failure(vec![error.to_string()], ExitCode::CouldNotRun),
-        error => Failure::could_not_run(error),
-    })?;
+    let finished = run::run(&experiment, &args.out).map_err(Failure::could_not_run)?;
     let paths = report::write_report(&finished.directory).map_err(Failure::could_not_run)?;
-    println!("{}", report::table::summary_table(&finished.summary));
+    say(format!("{}\n", report::table::summary_table(&finished.summary)))?;
     let missed = thresholds::missed(&experiment.thresholds, &finished.summary);
     for line in &missed {
-        println!("threshold missed: {line}");
+        say(format!("threshold missed: {line}\n"))?;
     }
-    println!("{}", paths.html.display());
+    say(format!("{}\n", paths.html.display()))?;
     Ok(thresholds::exit_code(&finished.summary, !missed.is_empty()))
 }
 
@@ -127,14 +136,10 @@ fn check(directory: &Path) -> Result<ExitCode, Failure> {
             Some(false) => "REPLICAS DIFFER",
             None => "convergence unknown",
         };
-        println!(
-            "{}, repeat {}: {}, {words}",
-            run.label,
-            run.repeat,
-            checked.linearizable.as_str()
-        );
+        let word = checked.linearizable.as_str();
+        say(format!("{}, repeat {}: {word}, {words}\n", run.label, run.repeat))?;
         if let Some(why) = &checked.why {
-            println!("{why}");
+            say(format!("{why}\n"))?;
         }
         worst = worst.max(match (checked.linearizable, converged) {
             (Linearizable::Invalid, _) | (_, Some(false)) => ExitCode::Violation,
@@ -148,7 +153,7 @@ fn check(directory: &Path) -> Result<ExitCode, Failure> {
 fn redraw(directories: &[PathBuf]) -> Result<ExitCode, Failure> {
     for directory in directories {
         let paths = report::write_report(directory).map_err(Failure::could_not_run)?;
-        println!("{}", paths.html.display());
+        say(format!("{}\n", paths.html.display()))?;
     }
     Ok(ExitCode::Done)
 }
@@ -160,6 +165,6 @@ fn certs(out: &Path, cluster: &Path) -> Result<ExitCode, Failure> {
     let mut names: Vec<String> = members.map(|member| member.name.clone()).collect();
     names.push(DRIVER_NAME.to_owned());
     generate(out, &names, Existing::Refuse).map_err(Failure::could_not_run)?;
-    println!("{}: an authority and {} identities", out.display(), names.len());
+    say(format!("{}: an authority and {} identities\n", out.display(), names.len()))?;
     Ok(ExitCode::Done)
 }

@@ -41,7 +41,7 @@ fn ms(duration: Duration) -> f64 {
 }
 
 /// The exit code of a finished experiment. A history that was to be checked and is not known to be
-/// linearizable is no success.
+/// linearizable is no success, nor are replicas of which nobody knows whether they agree.
 pub fn exit_code(summary: &Summary, thresholds_missed: bool) -> ExitCode {
     let any = |test: &dyn Fn(&crate::results::Verdict) -> bool| {
         summary.runs.iter().any(|run| test(&run.verdict))
@@ -50,7 +50,9 @@ pub fn exit_code(summary: &Summary, thresholds_missed: bool) -> ExitCode {
         ExitCode::Violation
     } else if any(&|verdict| verdict.void.is_some()) {
         ExitCode::Void
-    } else if any(&|verdict| verdict.linearizable == Linearizable::Unknown) {
+    } else if any(&|verdict| {
+        verdict.linearizable == Linearizable::Unknown || verdict.converged.is_none()
+    }) {
         ExitCode::CouldNotRun
     } else if thresholds_missed {
         ExitCode::ThresholdMissed

@@ -20,8 +20,11 @@ use super::run::{Progress, RunClock, RunError, RunHandle, SiteRunner, SiteSetup}
 use crate::check::history::HistoryWriter;
 use crate::cluster::{BadClusterFile, ClusterFile, Member};
 use crate::command::NodeId;
-use crate::net::{Endpoint, Identity, NetError, Purpose, Shaper, ShaperControl, ShaperReport};
+use crate::net::{
+    Endpoint, Identity, NetError, Purpose, Shaper, ShaperControl, ShaperReport, is_open,
+};
 use crate::replica::DRIVER_NAME;
+use crate::worker::Ending;
 
 /// A request of the driver.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -89,6 +92,12 @@ pub enum LoadError {
     Run(#[from] RunError),
 }
 
+impl Ending for LoadError {
+    fn is_bad_usage(&self) -> bool {
+        matches!(self, LoadError::Unknown { .. } | LoadError::NoPlan(_) | LoadError::File(_))
+    }
+}
+
 /// What requests act on.
 struct Site {
     name: String,
@@ -152,10 +161,6 @@ async fn accept_driver(endpoint: &Endpoint, site: &Rc<Site>) -> Result<(), LoadE
             }
         });
     }
-}
-
-fn is_open(connection: Option<&Connection>) -> bool {
-    connection.is_some_and(|connection| connection.close_reason().is_none())
 }
 
 async fn answer(ask: LoadAsk, site: &Site) -> Result<LoadAnswer, String> {

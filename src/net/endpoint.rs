@@ -120,6 +120,11 @@ pub struct Accepted {
     pub name: String,
 }
 
+/// Whether there is a connection, and it is not lost.
+pub fn is_open(connection: Option<&Connection>) -> bool {
+    connection.is_some_and(|connection| connection.close_reason().is_none())
+}
+
 /// How many connection attempts were not let in, by reason.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Refusals {

@@ -17,12 +17,15 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
+use quinn::Connection;
+
 use crate::cluster::{ClusterFile, ProtocolChoice};
 use crate::command::NodeId;
-use crate::net::{Accepted, Endpoint, Identity, Purpose, Shaper};
+use crate::net::{Accepted, Endpoint, Identity, Purpose, Shaper, is_open};
 use crate::protocol::paxos::Paxos;
 use crate::protocol::{Cluster, Protocol};
 use crate::wire::Wire;
+use crate::worker::Ending;
 
 mod clients;
 pub mod control;
@@ -66,6 +69,12 @@ pub enum ReplicaError {
     Forgetful(String),
 }
 
+impl Ending for ReplicaError {
+    fn is_bad_usage(&self) -> bool {
+        matches!(self, ReplicaError::Unknown { .. } | ReplicaError::File(_))
+    }
+}
+
 /// Runs the replica `name` of the cluster in `file` until the driver stops it.
 pub async fn run(path: &Path, name: &str) -> Result<(), ReplicaError> {
     let file = ClusterFile::read(path)?;
@@ -106,10 +115,17 @@ where
     let controls = Rc::new(controls);
     peers.dial(&endpoint);
     let stop = controls.stopped();
+    let driver = RefCell::new(None::<Connection>);
+    let allow = |purpose, name: &str| {
+        allow(&file, me, purpose, name)?;
+        if purpose == Purpose::Control && is_open(driver.borrow().as_ref()) {
+            return Err("another driver is here".to_owned());
+        }
+        Ok(())
+    };
     let accept = async {
         loop {
-            let Accepted { connection, purpose, name } =
-                endpoint.accept(|purpose, name| allow(&file, me, purpose, name)).await?;
+            let Accepted { connection, purpose, name } = endpoint.accept(allow).await?;
             match purpose {
                 Purpose::Peer => peers.accepted(&name, connection),
                 Purpose::Client => {
@@ -118,6 +134,7 @@ where
                     tokio::task::spawn_local(serving);
                 }
                 Purpose::Control => {
+                    driver.replace(Some(connection.clone()));
                     control::serve(connection, controls.clone(), replica.clone(), peers.clone());
                 }
             }

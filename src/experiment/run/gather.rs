@@ -14,11 +14,12 @@ use crate::results::{
 pub(super) fn gather(
     setting: &Setting<'_>,
     outcome: Outcome,
+    checked: Checked,
     collected: &mut Collected,
 ) -> Result<(), RunError> {
     write_histograms(setting, &outcome)?;
     write_replicas(setting, &outcome)?;
-    let verdict = judge(setting, &outcome, &mut collected.manifest.notes);
+    let verdict = judge(setting, &outcome, checked, &mut collected.manifest.notes);
     let sites = outcome.reports.iter().enumerate();
     let sites = sites.flat_map(|(index, report)| summaries(setting, index, report)).collect();
     let summary = RunSummary {
@@ -103,19 +104,39 @@ fn write_replicas(setting: &Setting<'_>, outcome: &Outcome) -> Result<(), RunErr
     Ok(())
 }
 
-fn judge(setting: &Setting<'_>, outcome: &Outcome, notes: &mut Vec<String>) -> Verdict {
-    let checked = if setting.experiment.check.history {
-        let directory = setting.directory.path().join("history");
-        let sites = setting.experiment.network.sites.iter();
-        let files = sites.map(|site| directory.join(setting.history_file(site).to_string()));
-        verdict::check_files(&files.collect::<Vec<_>>(), &setting.experiment.check)
-    } else {
-        Checked { linearizable: Linearizable::Unchecked, why: None }
+/// Checks the run's history on a thread of its own, so that a person can interrupt it.
+pub(super) async fn check(setting: &Setting<'_>, reports: &[SiteReport]) -> Checked {
+    let limits = setting.experiment.check;
+    if !limits.history {
+        return Checked { linearizable: Linearizable::Unchecked, why: None };
+    }
+    let directory = setting.directory.path().join("history");
+    let sites = setting.experiment.network.sites.iter();
+    let files: Vec<_> =
+        sites.map(|site| directory.join(setting.history_file(site).to_string())).collect();
+    let counted = |report: &SiteReport| {
+        let measured: u64 = report.operations.iter().map(|operation| operation.count).sum();
+        (report.site.clone(), measured + report.warmup_completed)
     };
+    let counts: Vec<_> = reports.iter().map(counted).collect();
+    let checking =
+        tokio::task::spawn_blocking(move || verdict::check_files(&files, &counts, &limits));
+    checking.await.unwrap_or_else(|e| Checked {
+        linearizable: Linearizable::Unknown,
+        why: Some(format!("the checker failed: {e}")),
+    })
+}
+
+fn judge(
+    setting: &Setting<'_>,
+    outcome: &Outcome,
+    checked: Checked,
+    notes: &mut Vec<String>,
+) -> Verdict {
     notes.extend(checked.why.map(|why| format!("{}: {why}", run_name(setting))));
     Verdict {
         linearizable: checked.linearizable,
-        converged: Some(outcome.converged),
+        converged: outcome.converged,
         schedule_lag_p99_9_ms: verdict::schedule_lag_p99_9_ms(outcome),
         void: verdict::void(setting.experiment, outcome),
     }

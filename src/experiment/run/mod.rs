@@ -17,6 +17,8 @@ pub mod verdict;
 
 use std::path::{Path, PathBuf};
 
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
 
 use self::progress::Progress;
@@ -63,16 +65,20 @@ pub struct Finished {
 pub fn run(experiment: &Experiment, out: &Path) -> Result<Finished, RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| RunError::Worker(format!("tokio: {e}")))?;
+    let mut interrupts = Interrupts::listen(&runtime)?;
     let directory = RunDirectory::create(out, &experiment.name)?;
     directory.write_experiment(&experiment.to_yaml())?;
     let mut collected = Collected::new(&directory, experiment);
     let interrupted = || RunError::Interrupted(directory.path().to_owned());
-    LocalSet::new().block_on(&runtime, async {
+    let outcome = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
             outcome = run_all(experiment, &directory, &mut collected) => outcome,
-            () = interrupt() => Err(interrupted()),
+            () = interrupts.any() => Err(interrupted()),
         }
-    })?;
+    });
+    // A checker that was interrupted is not waited for.
+    runtime.shutdown_background();
+    outcome?;
     let summary = Summary::new(collected.runs);
     let mut manifest = collected.manifest;
     manifest.finished = Some(jiff::Timestamp::now());
@@ -82,15 +88,27 @@ pub fn run(experiment: &Experiment, out: &Path) -> Result<Finished, RunError> {
     Ok(Finished { directory: directory.finish()?, summary })
 }
 
-/// Waits for Ctrl-C or a polite kill.
-async fn interrupt() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+/// Ctrl-C, a polite kill, a terminal that was closed. Heard from before the first process starts:
+/// the workers and the identities must go whenever one comes.
+struct Interrupts([Signal; 3]);
+
+impl Interrupts {
+    fn listen(runtime: &Runtime) -> Result<Self, RunError> {
+        let _inside = runtime.enter();
+        let failed = |e: std::io::Error| RunError::Worker(format!("signals: {e}"));
+        let hear = |kind| signal(kind).map_err(failed);
+        let (interrupt, terminate) =
+            (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
+        Ok(Interrupts([interrupt, terminate, hear(SignalKind::hangup())?]))
+    }
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
     }
 }
 
@@ -123,7 +141,8 @@ async fn run_all(
         progress.start(index, setting.label(), run.repeat);
         let outcome = Session::start(&setting, &progress).await?.conduct(&progress).await?;
         progress.say("checking");
-        gather::gather(&setting, outcome, collected)?;
+        let checked = gather::check(&setting, &outcome.reports).await;
+        gather::gather(&setting, outcome, checked, collected)?;
         if let Some(last) = collected.runs.last() {
             progress.finished(last);
         }

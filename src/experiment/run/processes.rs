@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -19,6 +20,9 @@ use crate::worker::FOLLOW_DRIVER;
 
 /// How much of a dead worker's log is read to find its last words.
 const LAST_WORDS_BYTES: u64 = 4096;
+
+/// How long a killed worker is waited for.
+const REAP_LIMIT: Duration = Duration::from_secs(1);
 
 /// The name of a site's load generator.
 pub(super) fn load_name(site: &str) -> String {
@@ -71,7 +75,7 @@ pub(super) fn cluster_file(setting: &Setting<'_>) -> Result<ClusterFile, RunErro
     })
 }
 
-/// A worker process. Killed when dropped.
+/// A worker process. Killed when dropped, and gone then.
 pub(super) struct Worker {
     pub(super) name: String,
     log: PathBuf,
@@ -118,7 +122,7 @@ impl Worker {
     }
 
     fn last_words(&self) -> String {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let read = File::open(&self.log).and_then(|log| {
             let length = log.metadata()?.len();
             let mut log = log;
@@ -126,8 +130,9 @@ impl Worker {
                 &mut log,
                 std::io::SeekFrom::Start(length.saturating_sub(LAST_WORDS_BYTES)),
             )?;
-            log.read_to_string(&mut text)
+            log.read_to_end(&mut bytes)
         });
+        let text = String::from_utf8_lossy(&bytes);
         let last = text.lines().rev().find(|line| !line.trim().is_empty());
         match (read, last) {
             (Ok(_), Some(last)) => last.trim().to_owned(),
@@ -136,11 +141,26 @@ impl Worker {
     }
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if self.child.start_kill().is_err() {
+            return;
+        }
+        // A killed process is gone within a millisecond or two; nobody else would collect it, as the
+        // runtime may end next.
+        let deadline = Instant::now() + REAP_LIMIT;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 fn beside_this_program(binary: &str) -> Result<PathBuf, String> {
     let this = std::env::current_exe().map_err(|e| e.to_string())?;
     let program = this.with_file_name(binary);
-    match program.exists() {
-        true => Ok(program),
-        false => Err(format!("{} is not there; build all binaries", program.display())),
+    if program.exists() {
+        Ok(program)
+    } else {
+        Err(format!("{} is not there; build all binaries", program.display()))
     }
 }

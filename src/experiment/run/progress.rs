@@ -1,5 +1,6 @@
 //! What a person sees on the terminal while an experiment runs.
 
+use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,7 +29,7 @@ impl Progress {
     pub(super) fn start(&self, index: usize, label: &str, repeat: u32) {
         let prefix = format!("run {} of {}: {label}, repeat {repeat}", index + 1, self.runs);
         if self.bar.is_hidden() {
-            eprintln!("{prefix}");
+            say_line(&prefix);
         }
         self.bar.set_position(0);
         self.bar.set_prefix(prefix);
@@ -50,19 +51,26 @@ impl Progress {
     /// A run is over; says what it measured in a line that stays.
     pub(super) fn finished(&self, run: &RunSummary) {
         let objections = run.verdict.objections();
-        let verdict = match objections.is_empty() {
-            true => "linearizable, converged".to_owned(),
-            false => objections.join("; "),
+        let verdict = if objections.is_empty() {
+            "linearizable, converged".to_owned()
+        } else {
+            objections.join("; ")
         };
         let line = format!(
             "{}, repeat {}: {:.0} operations/s; {verdict}",
             run.label, run.repeat, run.throughput_per_s
         );
-        match self.bar.is_hidden() {
-            true => eprintln!("{line}"),
-            false => self.bar.println(line),
+        if self.bar.is_hidden() {
+            say_line(&line);
+        } else {
+            self.bar.println(line);
         }
     }
+}
+
+/// Nobody may be listening, and the run goes on all the same.
+fn say_line(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 impl Drop for Progress {

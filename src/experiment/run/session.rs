@@ -29,6 +29,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const CONVERGE_LIMIT: Duration = Duration::from_secs(20);
 /// How long a worker may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How long a worker whose connection is lost may take to say why.
+const LAST_WORDS_LIMIT: Duration = Duration::from_secs(1);
 /// How often something is looked at that does not announce itself.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
 /// Between telling the load generators when to start, and that time.
@@ -83,6 +85,16 @@ impl Controlled {
         };
         request(&self.connection, ask).await.map_err(refused)
     }
+
+    /// What the process said last, if it has ended or is about to; else the error as it is.
+    async fn explain(&mut self, error: RunError) -> RunError {
+        if self.connection.close_reason().is_none() {
+            return error;
+        }
+        // Its connection may be lost just before it is gone.
+        let end = first_end(std::slice::from_mut(self));
+        tokio::time::timeout(LAST_WORDS_LIMIT, end).await.map_or(error, RunError::Worker)
+    }
 }
 
 /// The round trips from one replica to another, in ms.
@@ -101,7 +113,9 @@ pub(super) struct Outcome {
     pub(super) shapers: Vec<(String, ShaperReport)>,
     pub(super) before: Vec<RoundTrips>,
     pub(super) after: Vec<RoundTrips>,
-    pub(super) converged: bool,
+    /// Whether the replicas that are still there have the same state; none if that is not known, or
+    /// if they are too few to reach it.
+    pub(super) converged: Option<bool>,
     pub(super) notes: Vec<String>,
 }
 
@@ -169,7 +183,11 @@ impl<'a> Session<'a> {
                 if let Some(end) = replica.worker.ended() {
                     return Err(RunError::Worker(end));
                 }
-                if !status(replica).await?.ready {
+                let state = match status(replica).await {
+                    Ok(state) => state,
+                    Err(error) => return Err(replica.explain(error).await),
+                };
+                if !state.ready {
                     waiting.push(replica.worker.name.as_str());
                 }
             }
@@ -190,10 +208,20 @@ impl<'a> Session<'a> {
         workers: Vec<Worker>,
     ) -> Result<(), RunError> {
         self.loads = connect_all(&self.endpoint, &cluster.loads, workers).await?;
-        for load in &self.loads {
-            let _: LoadAnswer = load.ask(&LoadAsk::Connect { limit: START_LIMIT }).await?;
+        let ask = LoadAsk::Connect { limit: START_LIMIT };
+        let connected = async {
+            for load in &mut self.loads {
+                if let Err(error) = load.ask::<_, LoadAnswer>(&ask).await {
+                    return Err(load.explain(error).await);
+                }
+            }
+            Ok(())
+        };
+        tokio::select! {
+            outcome = connected => outcome,
+            // Nobody can connect with all any more.
+            end = first_end(&mut self.replicas) => Err(RunError::Worker(end)),
         }
-        Ok(())
     }
 
     /// Measures the network, applies the load, collects, and ends the processes.
@@ -211,8 +239,11 @@ impl<'a> Session<'a> {
             }
             Ok::<_, RunError>(reports)
         };
-        let watch = async { Ok(self.watch(start_ns, progress).await) };
-        let (mut reports, (replicas, mut shapers)) = tokio::try_join!(load, watch)?;
+        let watch = self.watch(start_ns, progress);
+        let (mut reports, (replicas, mut shapers)) = match tokio::try_join!(load, watch) {
+            Ok(both) => both,
+            Err(error) => return Err(self.explain(error).await),
+        };
         let sites = &self.setting.experiment.network.sites;
         reports.sort_by_key(|report| sites.iter().position(|site| *site == report.site));
         progress.say("waiting for the replicas to agree");
@@ -263,16 +294,16 @@ impl<'a> Session<'a> {
         &mut self,
         start_ns: u64,
         progress: &Progress,
-    ) -> (Vec<ReplicaCounters>, Vec<(String, ShaperReport)>) {
+    ) -> Result<(Vec<ReplicaCounters>, Vec<(String, ShaperReport)>), RunError> {
         let phases = self.setting.experiment.phases;
         let measure_ns = start_ns + phases.warmup.as_nanos() as u64;
         let end_ns = measure_ns + phases.measure.as_nanos() as u64;
-        self.show_until(measure_ns, start_ns, progress).await;
+        self.show_until(measure_ns, start_ns, progress).await?;
         for replica in self.live() {
             // One that dies now is noticed and noted when its counters are missing.
             let _ = replica.ask::<_, Answer>(&Ask::Mark).await;
         }
-        self.show_until(end_ns, start_ns, progress).await;
+        self.show_until(end_ns, start_ns, progress).await?;
         let (mut replicas, mut shapers) = (Vec::new(), Vec::new());
         for replica in self.live() {
             if let Ok(Answer::Counters { replica: counters, shaper }) =
@@ -282,19 +313,27 @@ impl<'a> Session<'a> {
                 shapers.extend(shaper.map(|report| (replica.worker.name.clone(), report)));
             }
         }
-        (replicas, shapers)
+        Ok((replicas, shapers))
     }
 
-    async fn show_until(&mut self, until_ns: u64, start_ns: u64, progress: &Progress) {
+    async fn show_until(
+        &mut self,
+        until_ns: u64,
+        start_ns: u64,
+        progress: &Progress,
+    ) -> Result<(), RunError> {
         let mut before: Option<(u64, u64)> = None;
         loop {
             let now_ns = monotonic_ns();
             if now_ns >= until_ns {
-                return;
+                return Ok(());
             }
             let pause = Duration::from_nanos(until_ns - now_ns).min(Duration::from_secs(1));
             tokio::time::sleep(pause).await;
             self.note_deaths();
+            if let Some(end) = self.loads.iter_mut().find_map(|load| load.worker.ended()) {
+                return Err(RunError::Worker(end));
+            }
             let (mut completed, mut errors) = (0, 0);
             for load in &self.loads {
                 if let Ok(LoadAnswer::Progress(LoadProgress { completed: c, errors: e, .. })) =
@@ -306,7 +345,7 @@ impl<'a> Session<'a> {
             }
             let now_ns = monotonic_ns();
             let rate_per_s = before.map_or(0.0, |(then_ns, then)| {
-                (completed - then) as f64 / ((now_ns - then_ns) as f64 / 1e9)
+                completed.saturating_sub(then) as f64 / ((now_ns - then_ns) as f64 / 1e9)
             });
             before = Some((now_ns, completed));
             let since_start = Duration::from_nanos(now_ns.saturating_sub(start_ns));
@@ -316,7 +355,7 @@ impl<'a> Session<'a> {
 
     /// Replicas that have died during the load are part of what is measured: noted, not fatal.
     fn note_deaths(&mut self) {
-        let run = format!("{}, repeat {}", self.setting.label(), self.setting.run.repeat);
+        let run = self.run_name();
         self.replicas.retain_mut(|replica| {
             let Some(end) = replica.worker.ended() else { return true };
             self.notes.push(format!("{run}: {end}"));
@@ -324,27 +363,54 @@ impl<'a> Session<'a> {
         });
     }
 
+    fn run_name(&self) -> String {
+        format!("{}, repeat {}", self.setting.label(), self.setting.run.repeat)
+    }
+
     fn live(&mut self) -> &[Controlled] {
         self.note_deaths();
         &self.replicas
     }
 
+    /// What a dead load generator has to do with an error, if there is one.
+    async fn explain(&mut self, error: RunError) -> RunError {
+        let who = match &error {
+            RunError::Refused { who, .. } => who.clone(),
+            _ => return error,
+        };
+        match self.loads.iter_mut().find(|load| load.worker.name == who) {
+            Some(load) => load.explain(error).await,
+            None => error,
+        }
+    }
+
     /// Waits until all live replicas have the same state.
-    async fn await_convergence(&mut self) -> bool {
+    async fn await_convergence(&mut self) -> Option<bool> {
         let deadline = Instant::now() + CONVERGE_LIMIT;
         let mut looks = tokio::time::interval(LOOK_PERIOD);
-        while Instant::now() < deadline {
+        let mut silent = Vec::new();
+        while Instant::now() < deadline && !self.live().is_empty() {
             looks.tick().await;
             let mut states = Vec::new();
+            silent.clear();
             for replica in self.live() {
-                states.push(status(replica).await.ok().map(|s| (s.applied, s.digest)));
+                match status(replica).await {
+                    Ok(status) => states.push((status.applied, status.digest)),
+                    Err(error) => silent.push(error.to_string()),
+                }
             }
-            let known = !states.is_empty() && states.iter().all(Option::is_some);
-            if known && states.iter().all(|state| *state == states[0]) {
-                return true;
+            let agree = states.iter().all(|state| *state == states[0]);
+            if agree && silent.is_empty() && !states.is_empty() {
+                return Some(true);
             }
         }
-        false
+        let all_known = silent.is_empty() && !self.live().is_empty();
+        let run = self.run_name();
+        let said = |why| format!("{run}: a replica did not say its state: {why}");
+        self.notes.extend(silent.into_iter().map(said));
+        // Without a majority nobody can bring the others up to date: that they differ says nothing.
+        let majority = self.setting.experiment.network.sites.len() / 2 + 1;
+        (all_known && self.live().len() >= majority).then_some(false)
     }
 
     async fn note_final_states(&mut self, counters: &mut [ReplicaCounters]) {
@@ -384,14 +450,31 @@ impl<'a> Session<'a> {
         for replica in &self.replicas {
             let _ = replica.ask::<_, Answer>(&Ask::Stop).await;
         }
-        let workers = self.loads.iter_mut().chain(&mut self.replicas);
         let ended = async {
-            for controlled in workers {
+            for controlled in self.loads.iter_mut().chain(&mut self.replicas) {
                 controlled.worker.wait().await;
             }
         };
         if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
-            self.notes.push("a worker did not end when told to and was killed".to_owned());
+            let run = self.run_name();
+            let workers = self.loads.iter_mut().chain(&mut self.replicas);
+            let stuck = workers.filter_map(|controlled| match controlled.worker.ended() {
+                None => Some(controlled.worker.name.clone()),
+                Some(_) => None,
+            });
+            let said = |name| format!("{run}: {name} did not end when told to and was killed");
+            self.notes.extend(stuck.map(said));
+        }
+    }
+}
+
+/// Waits until one of the workers has ended, and says which.
+async fn first_end(workers: &mut [Controlled]) -> String {
+    let mut looks = tokio::time::interval(LOOK_PERIOD);
+    loop {
+        looks.tick().await;
+        if let Some(end) = workers.iter_mut().find_map(|controlled| controlled.worker.ended()) {
+            return end;
         }
     }
 }

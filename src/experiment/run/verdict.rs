@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::session::{Outcome, RoundTrips};
-use crate::check::history::read_history;
+use crate::check::history::{Completion, History, OperationRecord, read_history};
 use crate::check::{self, Limits};
 use crate::experiment::file::{Check, Experiment};
 use crate::load::report::HistogramCounts;
-use crate::results::{HistoryFileName, Linearizable, Results, ResultsError, RunSummary};
+use crate::results::{
+    HistoryFileName, Linearizable, Results, ResultsError, RunSummary, SiteSummary,
+};
 
 /// A load generator that handles its schedule later than this, at the 99.9th percentile, did not
 /// offer the load that the file says.
@@ -31,14 +33,17 @@ pub struct Checked {
     pub why: Option<String>,
 }
 
-/// Checks the history in `files`, which belong to one run.
-pub fn check_files(files: &[PathBuf], limits: &Check) -> Checked {
+/// Checks the history in `files`, which belong to one run. `counts` says how many operations each
+/// site has seen answered, at least: a history that lacks some proves nothing.
+pub fn check_files(files: &[PathBuf], counts: &[(String, u64)], limits: &Check) -> Checked {
+    let unknown = |why| Checked { linearizable: Linearizable::Unknown, why: Some(why) };
     let history = match read_history(files) {
         Ok(history) => history,
-        Err(error) => {
-            return Checked { linearizable: Linearizable::Unknown, why: Some(error.to_string()) };
-        }
+        Err(error) => return unknown(error.to_string()),
     };
+    if let Some(why) = lacking(&history, counts) {
+        return unknown(why);
+    }
     let limits =
         Limits { memory_bytes: limits.memory_bytes, time: limits.timeout, ..Limits::default() };
     match check::check(&history, &limits) {
@@ -50,6 +55,24 @@ pub fn check_files(files: &[PathBuf], limits: &Check) -> Checked {
             Checked { linearizable: Linearizable::Unknown, why: Some(why) }
         }
     }
+}
+
+/// What the history lacks of what was counted, if anything.
+fn lacking(history: &History, counts: &[(String, u64)]) -> Option<String> {
+    counts.iter().find_map(|(site, count)| {
+        let index = history.sites.iter().position(|name| **name == **site);
+        let answered = |operation: &&OperationRecord| {
+            Some(usize::from(operation.site)) == index
+                && matches!(operation.completion, Completion::Ok(_))
+        };
+        let found = history.operations.iter().filter(answered).count() as u64;
+        (found < *count).then(|| {
+            format!(
+                "the history of {site} has {found} answered operations, but {count} were counted: \
+                 its file is not whole"
+            )
+        })
+    })
 }
 
 /// The history's files of a run in a finished directory.
@@ -70,17 +93,17 @@ pub fn check_again(results: &Results, run: &RunSummary, limits: &Check) -> Check
         let why = "no history was recorded; set check.history: true".to_owned();
         return Checked { linearizable: Linearizable::Unchecked, why: Some(why) };
     }
-    check_files(&history_files(&results.path, run), limits)
+    let count = |site: &SiteSummary| (site.site.clone(), site.count);
+    let whole = run.sites.iter().filter(|site| site.op == SiteSummary::ALL);
+    let counts: Vec<_> = whole.map(count).collect();
+    check_files(&history_files(&results.path, run), &counts, limits)
 }
 
 /// Whether the replicas that were there after a run had the same state; none if that is not known.
 pub fn converged_again(results: &Results, run: &RunSummary) -> Result<Option<bool>, ResultsError> {
     let states = results.final_states(run)?;
     let known = states.iter().flatten().collect::<Vec<_>>();
-    Ok(match known.split_first() {
-        None => None,
-        Some((first, rest)) => Some(rest.iter().all(|state| state == first)),
-    })
+    Ok(known.split_first().map(|(first, rest)| rest.iter().all(|state| state == first)))
 }
 
 /// The 99.9th percentile of how late all load generators handled their schedule, in ms; none in a
