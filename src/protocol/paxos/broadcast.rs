@@ -203,7 +203,7 @@ impl Paxos {
             return;
         }
         if self.deliveries.values(next_batch, 0).is_some() {
-            return self.send_update(from, next_batch, out);
+            return self.send_update(from, next_batch, UPDATE_BYTES_MAX, out);
         }
         let pause = Duration::from_millis(self.options.election_timeout_ms);
         let sent = &mut self.state_sent[usize::from(from.0)];
@@ -218,12 +218,18 @@ impl Paxos {
         out.push(Effect::SendState { to: from, message });
     }
 
-    /// UPDATE to a process that is behind in `instance`.
-    pub(super) fn send_update(&mut self, to: NodeId, instance: u64, out: &mut Effects<Self>) {
+    /// UPDATE to a process that is behind in `instance`: at least that one's value.
+    pub(super) fn send_update(
+        &mut self,
+        to: NodeId,
+        instance: u64,
+        bytes_max: usize,
+        out: &mut Effects<Self>,
+    ) {
         if to == self.me {
             return;
         }
-        if let Some(values) = self.deliveries.values(instance, UPDATE_BYTES_MAX) {
+        if let Some(values) = self.deliveries.values(instance, bytes_max) {
             out.send(to, PaxosMessage::Update { from: instance, values });
         }
     }
@@ -248,7 +254,7 @@ impl Paxos {
         if next_batch > before && next_batch < self.ahead.0 {
             out.send(from, PaxosMessage::Lagging { next_batch });
         }
-        if next_batch > before && self.reads_each_instance() {
+        if next_batch > before && next_batch >= self.ahead.0 && self.reads_each_instance() {
             self.probe(now, out);
         }
         self.note_ahead(below, from, out);

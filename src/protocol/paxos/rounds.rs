@@ -26,7 +26,7 @@ impl Paxos {
         out: &mut Effects<Self>,
     ) {
         if !onwards && instance < self.deliveries.next_batch() {
-            return self.send_update(from, instance, out);
+            return self.send_update(from, instance, 0, out);
         }
         let answer = if onwards {
             self.registers.read_onwards(round)
@@ -60,7 +60,7 @@ impl Paxos {
         out: &mut Effects<Self>,
     ) {
         if instance < self.deliveries.next_batch() {
-            return self.send_update(from, instance, out);
+            return self.send_update(from, instance, 0, out);
         }
         match self.registers.write(round, instance, &value) {
             WriteAnswer::Stored { permission } => {
@@ -311,7 +311,7 @@ impl Paxos {
         if leading.stuck_at.replace(next_batch) != Some(next_batch) {
             return;
         }
-        let gaps = self.deliveries.gaps(leading.next);
+        let gaps = self.deliveries.gaps(leading.next.max(self.ahead.0));
         let idle: Vec<u64> = gaps.filter(|gap| leading.proposal(*gap).is_none()).collect();
         if idle.is_empty() {
             return;
@@ -324,7 +324,7 @@ impl Paxos {
             }
             return;
         }
-        for instance in idle {
+        for instance in idle.into_iter().take(self.options.pipeline) {
             self.propose_by_reading(now, instance, Arc::from([]), out);
         }
     }
