@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::plan::LoadPlan;
 
-/// Everything a worker must know, as YAML or JSON.
+/// Everything a worker must know, as YAML.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterFile {

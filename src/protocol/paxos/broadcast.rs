@@ -263,7 +263,7 @@ impl Paxos {
         if next_batch > before && next_batch < self.ahead.0 {
             out.send(from, PaxosMessage::Lagging { next_batch });
         }
-        if next_batch > before && self.reads_each_instance() {
+        if next_batch > before && next_batch >= self.ahead.0 && self.reads_each_instance() {
             self.probe(now, out);
         }
         self.note_ahead(below, from, out);

@@ -312,7 +312,7 @@ impl Paxos {
         if leading.stuck_at.replace(next_batch) != Some(next_batch) {
             return;
         }
-        let gaps = self.deliveries.gaps(leading.next);
+        let gaps = self.deliveries.gaps(leading.next.max(self.ahead.0));
         let idle: Vec<u64> = gaps.filter(|gap| leading.proposal(*gap).is_none()).collect();
         if idle.is_empty() {
             return;
@@ -325,7 +325,7 @@ impl Paxos {
             }
             return;
         }
-        for instance in idle {
+        for instance in idle.into_iter().take(self.options.pipeline) {
             self.propose_by_reading(now, instance, Arc::from([]), out);
         }
     }
