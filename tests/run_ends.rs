@@ -45,10 +45,12 @@ fn nothing_is_finished(lab: &Lab) {
     }
 }
 
+/// A way to end a driver, and its name.
+type Way = (&'static str, fn(&Driver));
+
 #[test]
 fn an_interrupted_run_ends_at_once_and_leaves_nothing_behind() {
     let _alone = alone();
-    type Way = (&'static str, fn(&Driver));
     let ways: [Way; 4] = [
         ("Ctrl-C", |driver| driver.signal_group(Signal::INT)),
         ("an interrupt of the driver alone", |driver| driver.signal(Signal::INT)),
