@@ -1,14 +1,51 @@
-//! What the two worker binaries share: logging, the one-threaded runtime, and when to end.
+//! The two workers: their `main`, logging, the one-threaded runtime, and when to end.
+//!
+//! `paxbench` holds both, too: called by a worker's name it is that worker. So the driver starts the
+//! workers of its own version, and one binary is enough to run an experiment.
 
 use std::fmt::Display;
 use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use tracing_subscriber::EnvFilter;
 
+use crate::cli::{self, LoadArgs, ReplicaArgs};
+
+/// What the replica's binary is called.
+pub const REPLICA: &str = "paxbench-replica";
+
+/// What the load generator's binary is called.
+pub const LOAD: &str = "paxbench-load";
+
 /// Set by the driver for workers that must end when it does: they watch their standard input.
 pub const FOLLOW_DRIVER: &str = "PAXBENCH_FOLLOW_DRIVER";
+
+/// The worker that this program was called as, if any.
+pub fn called() -> Option<fn() -> ExitCode> {
+    let program = std::env::args_os().next()?;
+    match Path::new(&program).file_name()?.to_str()? {
+        REPLICA => Some(replica),
+        LOAD => Some(load),
+        _ => None,
+    }
+}
+
+/// `paxbench-replica`.
+pub fn replica() -> ExitCode {
+    let ReplicaArgs { config, node } = ReplicaArgs::parse();
+    cli::report(run(async move { crate::replica::run(&config, &node).await }))
+}
+
+/// `paxbench-load`.
+pub fn load() -> ExitCode {
+    let LoadArgs { config, site } = LoadArgs::parse();
+    cli::report(run(async move { crate::load::serve::run(&config, &site).await }))
+}
 
 /// An error with which a worker ends.
 pub trait Ending: Display {
@@ -32,7 +69,7 @@ impl Failure {
 }
 
 /// Runs a worker until it ends by itself, is told to (SIGTERM, SIGINT), or its driver is gone.
-pub fn run<E: Ending>(work: impl Future<Output = Result<(), E>>) -> Result<(), Failure> {
+fn run<E: Ending>(work: impl Future<Output = Result<(), E>>) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A full disk must not end the process: an error of the log would be printed, which panics.

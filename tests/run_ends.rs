@@ -133,21 +133,22 @@ fn what_cannot_be_run_is_said_in_one_line_before_anything_starts() {
 }
 
 #[test]
-fn a_program_without_its_workers_says_what_to_build() {
+fn one_binary_alone_runs_an_experiment() {
+    let _alone = alone();
     let lab = Lab::new();
     let lonely = lab.path("paxbench");
     std::fs::hard_link(PAXBENCH, &lonely)
         .or_else(|_| std::fs::copy(PAXBENCH, &lonely).map(drop))
         .unwrap();
     let output = Command::new(&lonely)
-        .args(["run", "e2e.yaml", "--out", "out"])
+        .args(["run", "e2e.yaml", "--out", "out", "--set", "phases.measure=1s"])
         .current_dir(lab.path("."))
         .env("TMPDIR", lab.temporary())
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(errors.contains("paxbench-replica is not there; build all binaries"), "{errors}");
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{errors}");
+    assert!(errors.contains("linearizable, converged") || errors.contains("VOID"), "{errors}");
     lab.is_clean();
 }
 

@@ -37,6 +37,9 @@ impl From<BadExperiment> for Failure {
 }
 
 fn main() -> std::process::ExitCode {
+    if let Some(worker) = paxbench::worker::called() {
+        return worker();
+    }
     let outcome = match Paxbench::parse().action {
         Action::Run(args) => run(&args),
         Action::Validate(args) => validate(&args),

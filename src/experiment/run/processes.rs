@@ -83,19 +83,20 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts `binary`, which lies beside this program, with its output in the run's `logs/`.
+    /// Starts this program by the name of a worker, with its output in the run's `logs/`.
     pub(super) fn start(
-        binary: &str,
+        called: &str,
         arguments: &[&str],
         name: &str,
         config: &Path,
         log: PathBuf,
     ) -> Result<Worker, RunError> {
         let failed = |what: String| RunError::Worker(format!("{name}: cannot start: {what}"));
-        let program = beside_this_program(binary).map_err(failed)?;
+        let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
         let output = File::create(&log).map_err(|e| failed(format!("{}: {e}", log.display())))?;
         let errors = output.try_clone().map_err(|e| failed(e.to_string()))?;
         let child = Command::new(&program)
+            .arg0(called)
             .arg("--config")
             .arg(config)
             .args(arguments)
@@ -152,15 +153,5 @@ impl Drop for Worker {
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-    }
-}
-
-fn beside_this_program(binary: &str) -> Result<PathBuf, String> {
-    let this = std::env::current_exe().map_err(|e| e.to_string())?;
-    let program = this.with_file_name(binary);
-    if program.exists() {
-        Ok(program)
-    } else {
-        Err(format!("{} is not there; build all binaries", program.display()))
     }
 }

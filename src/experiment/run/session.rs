@@ -22,6 +22,7 @@ use crate::net::{Endpoint, Identity, NetError, Purpose, ShaperReport, request};
 use crate::replica::DRIVER_NAME;
 use crate::replica::control::{Answer, Ask, Status};
 use crate::results::{HistoryFileName, ReplicaCounters, RunDirectory};
+use crate::worker;
 
 /// How long workers may take to start and to connect.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -152,7 +153,7 @@ impl<'a> Session<'a> {
         progress.say("starting replicas");
         let mut workers = Vec::new();
         for member in &cluster.replicas {
-            workers.push(start(member, "paxbench-replica", &["--node", &member.name])?);
+            workers.push(start(member, worker::REPLICA, &["--node", &member.name])?);
         }
         let replicas = connect_all(&endpoint, &cluster.replicas, workers).await?;
         let mut session = Session {
@@ -167,7 +168,7 @@ impl<'a> Session<'a> {
         progress.say("starting load generators");
         let mut workers = Vec::new();
         for member in &cluster.loads {
-            workers.push(start(member, "paxbench-load", &["--site", &member.site])?);
+            workers.push(start(member, worker::LOAD, &["--site", &member.site])?);
         }
         session.connect_loads(&cluster, workers).await?;
         Ok(session)
