@@ -177,6 +177,21 @@ fn a_process_that_was_sent_the_state_recovers_with_it_and_with_what_it_stored_si
 }
 
 #[test]
+fn a_process_that_lags_for_less_than_the_election_timeout_is_served_from_the_log() {
+    let mut world = World::new(3, options(Variant::Multi), CALM, 3);
+    world.run_for(300);
+    world.cut = Box::new(|a, b| a == 2 || b == 2);
+    for _ in 0..15 {
+        world.ask(0);
+        world.run_for(10);
+    }
+    world.cut = Box::new(|_, _| false);
+    world.run_for(500);
+    assert_eq!(world.counter(2, "states_installed"), 0);
+    world.assert_converged();
+}
+
+#[test]
 fn logs_are_truncated_behind_what_live_processes_have_delivered() {
     let mut world = World::new(3, options(Variant::Multi), CALM, 3);
     world.crash(2);

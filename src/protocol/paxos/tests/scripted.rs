@@ -305,3 +305,53 @@ fn a_decision_counts_only_from_the_owner_of_its_round() {
     script.hear(0, PaxosMessage::Decision(decided));
     assert_eq!(script.core.deliveries.next_batch(), 1);
 }
+
+/// Instances that are written, each with the origins of its parcels.
+fn writes(sent: &[Sent]) -> Vec<(u64, Vec<u8>)> {
+    let write = |(_, message, _): &Sent| match message {
+        PaxosMessage::Write { instance, value, .. } => {
+            Some((*instance, value.iter().map(|parcel| parcel.id.origin.0).collect()))
+        }
+        _ => None,
+    };
+    sent.iter().filter_map(write).collect()
+}
+
+#[test]
+fn parcels_of_a_proposal_that_another_value_beat_are_proposed_in_the_next_instance() {
+    let mut script = Script::started(0, Variant::Multi);
+    script.synced();
+    script.hear(1, ack_read(Round(4), 0, 0, &[]));
+    assert_eq!(writes(&script.ask(1)), [(0, vec![0])]);
+    let sent = script.hear(1, PaxosMessage::Update { from: 0, values: vec![value(1, 0)] });
+    assert_eq!(writes(&sent), [(1, vec![0])]);
+}
+
+#[test]
+fn parcels_of_an_aborted_proposal_are_proposed_again_in_the_next_round() {
+    let mut script = Script::started(0, Variant::Multi);
+    script.synced();
+    script.hear(1, ack_read(Round(4), 0, 0, &[]));
+    // Its own register refuses, so that no read finds the value again.
+    script.hear(1, PaxosMessage::Read { round: Round(5), instance: 0, onwards: true });
+    assert_eq!(writes(&script.ask(1)), [(0, vec![0])]);
+    script.hear(1, PaxosMessage::Nack { round: Round(4), instance: 0, promised: Round(8) });
+    assert_eq!(reads(&script.fire(PaxosTimer::Propose)), [(Round(10), 0)]);
+    script.synced();
+    let sent = script.hear(1, ack_read(Round(10), 0, 0, &[]));
+    assert_eq!(writes(&sent), [(0, vec![0])]);
+}
+
+#[test]
+fn a_proposer_that_is_behind_is_told_the_value_of_the_instance_that_it_proposes_in() {
+    let mut script = Script::started(2, Variant::Multi);
+    let values = vec![value(0, 0), value(0, 1)];
+    script.hear(0, PaxosMessage::Update { from: 0, values });
+    let (round, instance) = (Round(5), 0);
+    let write = PaxosMessage::Write { round, instance, value: value(1, 0), decided: None };
+    for request in [write, PaxosMessage::Read { round, instance, onwards: false }] {
+        let update = PaxosMessage::Update { from: 0, values: vec![value(0, 0)] };
+        let told = (Destination::One(NodeId(1)), update, None);
+        assert_eq!(script.hear(1, request), [told]);
+    }
+}

@@ -1,0 +1,116 @@
+//! Feeds every target with damaged encodings and with noise, from a seed: no corpus, no nightly.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use paxbench::command::{ClientId, Command, CommandId, Key, NodeId, Operation, Outcome, Value};
+use paxbench::kv::Store;
+use paxbench::protocol::ballot::Round;
+use paxbench::protocol::paxos::ParcelSet;
+use paxbench::protocol::paxos::message::{
+    Decided, MsgSet, Parcel, ParcelId, PaxosMessage, Written,
+};
+use paxbench::wire::{Reply, Wire, encode_store};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+type Target = (&'static str, fn(&[u8]), Vec<Vec<u8>>);
+
+fn bytes_of(item: &impl Wire) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    item.encode(&mut out);
+    out.to_vec()
+}
+
+fn commands() -> Vec<Command> {
+    let value = Value::from_slice(b"a value of more than sixteen bytes");
+    let (key, account) = (Key::register(7), Key::account);
+    let operations = [
+        Operation::Get { key },
+        Operation::Delete { key },
+        Operation::Put { key, value: value.clone() },
+        Operation::Rmw { key, value: Value::new() },
+        Operation::Cas { key, expected: Some(value.clone()), value },
+        Operation::Transfer { from: account(1), to: account(2), amount: 3 },
+    ];
+    let id = |sequence| CommandId { client: ClientId(9), sequence };
+    let numbered = (5..).zip(operations);
+    numbered.map(|(n, operation)| Command { id: id(n), answered_below: 5, operation }).collect()
+}
+
+fn messages() -> Vec<PaxosMessage> {
+    let id = |number| ParcelId { origin: NodeId(1), incarnation: 2, number };
+    let parcel = |number| Parcel { id: id(number), commands: Arc::from(commands()) };
+    let value: MsgSet = Arc::from([parcel(0), parcel(1)]);
+    let (round, instance) = (Round(5), 3);
+    let decided = Some(Decided { round, from: 0, below: 3 });
+    let written = vec![Written { instance, write: Round(2), value: value.clone() }];
+    let set = ParcelSet { incarnation: 2, floor: 4, above: [6, 9].into() };
+    vec![
+        PaxosMessage::Heartbeat { epoch: 1, next_batch: 2, hears_majority: true },
+        PaxosMessage::Forward(parcel(2)),
+        PaxosMessage::Read { round, instance, onwards: true },
+        PaxosMessage::AckRead { round: Round(4), instance: 0, next_batch: 3, written },
+        PaxosMessage::Write { round, instance, value: value.clone(), decided },
+        PaxosMessage::AckWrite { round, instance, permission: true },
+        PaxosMessage::Nack { round: Round(4), instance, promised: Round(9) },
+        PaxosMessage::Decision(Decided { round, from: 0, below: 2 }),
+        PaxosMessage::Lagging { next_batch: 4 },
+        PaxosMessage::Update { from: 0, values: vec![value, Arc::from([])] },
+        PaxosMessage::State { next_batch: 4, delivered: vec![set; 3] },
+    ]
+}
+
+fn targets() -> [Target; 4] {
+    let mut store = Store::default();
+    commands().iter().for_each(|command| drop(store.execute(command)));
+    let mut state = BytesMut::new();
+    encode_store(&store, &mut state);
+    let outcomes =
+        [Outcome::Done, Outcome::Found(None), Outcome::Balances { moved: true, from: 1, to: 2 }];
+    let id = CommandId { client: ClientId(1), sequence: 2 };
+    let replies = outcomes.map(|outcome| bytes_of(&Reply { id, outcome })).to_vec();
+    [
+        ("peer_message", paxbench_fuzz::peer_message, messages().iter().map(bytes_of).collect()),
+        ("command", paxbench_fuzz::command, commands().iter().map(bytes_of).collect()),
+        ("reply", paxbench_fuzz::reply, replies),
+        ("store_state", paxbench_fuzz::store_state, vec![state.to_vec()]),
+    ]
+}
+
+/// A sample with some bytes changed, cut off or put in; now and then noise.
+fn damaged(rng: &mut StdRng, samples: &[Vec<u8>]) -> Vec<u8> {
+    if rng.random_range(0..8) == 0 {
+        return (0..rng.random_range(0..200)).map(|_| rng.random()).collect();
+    }
+    let mut bytes = samples[rng.random_range(0..samples.len())].clone();
+    for _ in 0..rng.random_range(1..4) {
+        let at = rng.random_range(0..=bytes.len());
+        match rng.random_range(0..4) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, rng.random()),
+            2 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0xff][rng.random_range(0..4)],
+            _ if at < bytes.len() => bytes[at] ^= 1 << rng.random_range(0..8),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+fn main() {
+    let seconds = std::env::args().nth(1).map_or(Ok(5), |text| text.parse());
+    let Ok(seconds) = seconds else {
+        eprintln!("smoke: want the seconds for each target as a number");
+        std::process::exit(2);
+    };
+    let mut rng = StdRng::seed_from_u64(1);
+    for (name, target, samples) in targets() {
+        let (start, mut inputs) = (Instant::now(), 0u64);
+        while start.elapsed() < Duration::from_secs(seconds) {
+            target(&damaged(&mut rng, &samples));
+            inputs += 1;
+        }
+        println!("{name}: {inputs} inputs, no panic");
+    }
+}
