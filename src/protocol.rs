@@ -75,6 +75,9 @@ pub trait Message: Clone + Debug {
     /// Messages of one lane arrive in the order sent, as long as the connection lasts; messages of
     /// different lanes do not wait for each other. The driver takes it modulo its number of lanes.
     fn lane(&self) -> u64;
+
+    /// Whether the replicated state comes with it, as [`Effect::SendState`] sends it.
+    fn brings_state(&self) -> bool;
 }
 
 /// One protocol core.

@@ -61,6 +61,9 @@ pub enum ReplicaError {
     /// The cluster file cannot be used.
     #[error(transparent)]
     File(#[from] crate::cluster::BadClusterFile),
+    /// The options name a leader that does not exist.
+    #[error("{0}: protocol.leader is {1}; write the place of a replica in the list, from 0")]
+    NoLeader(String, u8),
     /// A replica that keeps its log in memory came back: it may have forgotten a promise.
     #[error(
         "`{0}` remembers an earlier start of this replica, whose memory log is lost: it may not vote \
@@ -71,7 +74,10 @@ pub enum ReplicaError {
 
 impl Ending for ReplicaError {
     fn is_bad_usage(&self) -> bool {
-        matches!(self, ReplicaError::Unknown { .. } | ReplicaError::File(_))
+        matches!(
+            self,
+            ReplicaError::Unknown { .. } | ReplicaError::File(_) | ReplicaError::NoLeader(..)
+        )
     }
 }
 
@@ -91,6 +97,9 @@ pub async fn run(path: &Path, name: &str) -> Result<(), ReplicaError> {
     tracing::info!(name, %address, "listening");
     let me = NodeId(index as u8);
     let ProtocolChoice::Paxos(options) = file.protocol.clone();
+    if usize::from(options.leader) >= file.replicas.len() {
+        return Err(ReplicaError::NoLeader(path.display().to_string(), options.leader));
+    }
     let cluster = Cluster { size: file.replicas.len() as u8 };
     let core = Paxos::recover(me, cluster, options, std::iter::empty());
     host(core, me, file, endpoint, controls).await

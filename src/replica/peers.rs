@@ -21,7 +21,7 @@ use crate::command::NodeId;
 use crate::kv::Store;
 use crate::net::{Endpoint, FrameReader, LaneSender, NetError, Purpose, Stream};
 use crate::net::{accept_lane, open_lanes};
-use crate::protocol::Protocol;
+use crate::protocol::{Message, Protocol};
 use crate::wire::{FRAME_BYTES_MAX, Malformed, Reader, Wire, decode_store, encode_store, frame};
 
 /// The first byte of a frame between replicas.
@@ -186,6 +186,9 @@ where
         match kind {
             tag::MESSAGE => {
                 let message = P::Message::decode_whole(rest)?;
+                if message.brings_state() {
+                    return Err(Malformed("peer frame: a state's message without the state"));
+                }
                 self.inbox.push(Arrival::Message { from, message, bytes: rest.len() });
             }
             tag::HELLO => self.on_hello(index, Reader::new(rest).u64()?),
@@ -363,7 +366,11 @@ where
         body: &[u8],
     ) -> Result<Option<(P::Message, Store)>, Malformed> {
         if kind == tag::STATE {
-            self.message = Some(P::Message::decode_whole(body)?);
+            let message = P::Message::decode_whole(body)?;
+            if !message.brings_state() {
+                return Err(Malformed("state: with a message that brings none"));
+            }
+            self.message = Some(message);
             self.bytes.clear();
             return Ok(None);
         }
@@ -381,5 +388,35 @@ where
             return Err(Malformed("state: bytes left over"));
         }
         Ok(self.message.take().map(|message| (message, store)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::paxos::Paxos;
+    use crate::protocol::paxos::message::PaxosMessage;
+
+    fn encoded(message: &PaxosMessage) -> BytesMut {
+        let mut out = BytesMut::new();
+        message.encode(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_state_comes_with_its_message_first_and_in_order_or_not_at_all() {
+        let message = PaxosMessage::State { next_batch: 4, delivered: Vec::new() };
+        let mut bytes = BytesMut::new();
+        encode_store(&Store::default(), &mut bytes);
+
+        let mut state = IncomingState::<Paxos>::default();
+        assert!(state.on_frame(tag::STATE_PIECE, &bytes).is_err());
+        let lagging = encoded(&PaxosMessage::Lagging { next_batch: 4 });
+        assert!(state.on_frame(tag::STATE, &lagging).is_err());
+        assert!(state.on_frame(tag::STATE, &encoded(&message)).unwrap().is_none());
+        assert!(state.on_frame(tag::STATE_PIECE, &bytes).unwrap().is_none());
+        let (came, store) = state.on_frame(tag::STATE_END, &[]).unwrap().unwrap();
+        assert_eq!((came, store), (message, Store::default()));
+        assert!(state.on_frame(tag::STATE_END, &[]).is_err());
     }
 }

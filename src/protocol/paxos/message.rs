@@ -201,6 +201,10 @@ impl Message for PaxosMessage {
         }
     }
 
+    fn brings_state(&self) -> bool {
+        matches!(self, PaxosMessage::State { .. })
+    }
+
     fn lane(&self) -> u64 {
         match self {
             PaxosMessage::Forward(parcel) => parcel.id.number,
