@@ -19,7 +19,10 @@ impl Usage {
     /// Reads it; none where the system has no `/proc`.
     pub fn now() -> Option<Usage> {
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        Usage::parse(&stat, &std::fs::read_to_string("/proc/self/status").ok()?)
+    }
+
+    fn parse(stat: &str, status: &str) -> Option<Usage> {
         let ticks_per_s = rustix::param::clock_ticks_per_second() as f64;
         // Fields are counted from the one behind the parenthesised name, which may hold spaces.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -40,6 +43,19 @@ impl Usage {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cpu_times_are_found_behind_a_name_with_spaces_and_parentheses() {
+        let ticks_per_s = rustix::param::clock_ticks_per_second() as f64;
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 250 75 0 0 20 0 1 0 5 1 1";
+        let usage = Usage::parse(stat, "VmHWM:\t 20 kB\nVmRSS:\t 10 kB\n").unwrap();
+        assert_eq!(
+            (usage.cpu_user_s, usage.cpu_system_s),
+            (250.0 / ticks_per_s, 75.0 / ticks_per_s)
+        );
+        assert_eq!((usage.rss_bytes, usage.rss_bytes_max), (10_240, 20_480));
+        assert_eq!(Usage::parse("7 (a) S 1", ""), None);
+    }
 
     #[test]
     fn work_shows_as_user_time_and_memory_as_resident() {

@@ -16,7 +16,6 @@
 //! | `report` | what a site hands to the driver |
 //! | `history` | the clients' events, for the checker |
 //! | `links` | connections to the replicas |
-//! | `usage` | what this process uses |
 //! | `run` | the clients over the network and the wall clock |
 
 pub mod arrival;
@@ -30,7 +29,6 @@ pub mod run;
 pub mod seed;
 pub mod serve;
 pub mod session;
-mod usage;
 pub mod workload;
 
 pub use links::Target;

@@ -20,11 +20,11 @@ use super::links::{Target, keep_connected};
 use super::plan::LoadPlan;
 use super::recorder::{Phases, Recorder};
 use super::report::{Resources, SiteReport};
-use super::usage::{Usage, resident_bytes};
 use super::workload::BadPlan;
 use crate::cluster::TransportOptions;
 use crate::command::{Command, NodeId};
 use crate::net::{Endpoint, LaneSender, NetError, PreciseTimer};
+use crate::usage::Usage;
 use crate::wire::{Reply, Wire};
 
 /// Arrivals closer than this share a wake: at high rates a wake for each would cost more than the
@@ -467,7 +467,7 @@ impl Pace {
             self.resources = Usage::now().zip(self.usage).map(|(end, start)| Resources {
                 cpu_user_s: end.cpu_user_s - start.cpu_user_s,
                 cpu_system_s: end.cpu_system_s - start.cpu_system_s,
-                rss_bytes: resident_bytes().unwrap_or(0),
+                rss_bytes: end.rss_bytes,
             });
         }
     }
