@@ -210,7 +210,8 @@ fn a_run_without_replicas_left_is_neither_a_success_nor_a_violation() {
     wait_for("the load", || history_has_begun(&lab).then_some(()));
     lab.processes().iter().filter(|worker| worker.is_replica).for_each(common::Worker::kill);
     let ended = driver.wait();
-    assert_eq!(ended.code(), 1, "{ended:?}");
+    // On a crowded machine the load generators may be late as well, which makes the run void.
+    assert!(matches!(ended.code(), 1 | 4), "{ended:?}");
     lab.is_clean();
     let results = Results::read(&lab.finished()).unwrap();
     let [run] = &results.summary.runs[..] else { panic!("{:?}", results.summary) };
