@@ -29,6 +29,7 @@
 //!
 //! | file | does |
 //! | --- | --- |
+//! | `invariants/` | what must hold after every step of a run |
 //! | `history.rs` | the history's format: writer, reader, pairing |
 //! | `model.rs` | the sequential store, written independently of [`crate::kv`] |
 //! | `linearizability.rs` | partitions, threads, verdict |
@@ -38,6 +39,7 @@
 //! | `linearizability/explain.rs` | the smallest readable account of a violation |
 
 pub mod history;
+pub mod invariants;
 pub mod linearizability;
 mod model;
 

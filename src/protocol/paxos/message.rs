@@ -20,7 +20,7 @@ pub struct ParcelId {
 
 /// The unit of total order broadcast, the paper's *m*: the commands that one process received in
 /// one turn.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Parcel {
     /// Its name.
     pub id: ParcelId,

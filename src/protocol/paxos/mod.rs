@@ -340,6 +340,11 @@ impl Recovered {
 }
 
 impl Paxos {
+    /// The parcels that this process has delivered, by origin.
+    pub fn delivered_parcels(&self) -> &[ParcelSet] {
+        self.deliveries.delivered()
+    }
+
     fn on_started(&mut self, now: Time, out: &mut Effects<Self>) {
         self.born = out.persist(PaxosRecord::Incarnation(self.incarnation));
         for commands in std::mem::take(&mut self.replay) {

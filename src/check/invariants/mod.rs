@@ -1,0 +1,66 @@
+//! What must hold after every step, whatever the schedule: safety, as functions that only look.
+//!
+//! Each invariant is one function, named as its paper names the property and citing where. Some are
+//! the same for every protocol ([`executions`]); the others are a protocol's own, and see every
+//! record that a process writes and every message that leaves it ([`Invariants`]). The simulator
+//! and the exhaustive models call them; a violation ends the run.
+//!
+//! | file | whose |
+//! | --- | --- |
+//! | `executions.rs` | every protocol: what replicas execute, and what clients are told |
+//! | `paxos.rs` | `paxos`: registers, consensus, total order broadcast |
+
+use std::fmt;
+
+use crate::command::NodeId;
+use crate::protocol::{Cluster, Protocol};
+
+pub mod executions;
+pub mod paxos;
+
+/// An invariant that does not hold.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Violation {
+    /// Which one: the name of its function, in words.
+    pub invariant: &'static str,
+    /// What contradicts it.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.what)
+    }
+}
+
+/// Whether all is well.
+pub type Held = Result<(), Violation>;
+
+/// Says that an invariant is violated unless `holds`.
+pub(crate) fn hold(holds: bool, invariant: &'static str, what: impl FnOnce() -> String) -> Held {
+    if holds { Ok(()) } else { Err(Violation { invariant, what: what() }) }
+}
+
+/// The invariants of one protocol, with what they remember of a run. They never change what they
+/// watch.
+pub trait Invariants<P: Protocol>: Clone {
+    /// Nothing has happened yet.
+    fn new(cluster: Cluster) -> Self;
+
+    /// A process appends a record to its log.
+    fn on_record(&mut self, node: NodeId, record: &P::Record) -> Held;
+
+    /// A record that was appended is durable.
+    fn on_durable(&mut self, node: NodeId, record: &P::Record) -> Held;
+
+    /// A process crashed; `left` is its whole log, as it will find it.
+    fn on_crash<'a>(&mut self, node: NodeId, left: impl Iterator<Item = &'a P::Record>) -> Held
+    where
+        P::Record: 'a;
+
+    /// A message leaves a process whose log has `durable` durable records.
+    fn on_sent(&mut self, node: NodeId, message: &P::Message, durable: usize) -> Held;
+
+    /// A process has taken a step.
+    fn on_step(&mut self, node: NodeId, core: &P) -> Held;
+}

@@ -1,0 +1,313 @@
+//! The lemmas of "Deconstructing Paxos", as what one sees of a run: every record that a process
+//! stores and every message that leaves it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Held, Invariants, hold};
+use crate::command::NodeId;
+use crate::protocol::Cluster;
+use crate::protocol::ballot::Round;
+use crate::protocol::paxos::message::{MsgSet, Parcel, ParcelId, PaxosMessage, PaxosRecord};
+use crate::protocol::paxos::{ParcelSet, Paxos};
+use crate::protocol::quorum::{NodeSet, majority};
+
+/// An operation that a process stored: what its acknowledgement stands on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+enum Stored {
+    Incarnation(u32),
+    Read(Option<u64>, Round),
+    Write(u64, Round),
+}
+
+/// One process' log as far as the invariants need it.
+#[derive(Clone, Hash, Default, Debug)]
+struct Log {
+    /// Where each operation was first stored.
+    stored: BTreeMap<Stored, usize>,
+    /// The value of each instance's last write.
+    values: BTreeMap<u64, MsgSet>,
+    /// The highest round stored for each instance, and for all onwards.
+    promised: BTreeMap<Option<u64>, Round>,
+    length: usize,
+}
+
+impl Log {
+    /// Whether an operation is among the first `durable` records.
+    fn has(&self, stored: Stored, durable: usize) -> bool {
+        self.stored.get(&stored).is_some_and(|at| *at < durable)
+    }
+
+    /// Whether a durable record forbids the process to use the round again.
+    fn holds_round(&self, round: Round, instance: u64, durable: usize) -> bool {
+        let reads = [Stored::Read(None, round), Stored::Read(Some(instance), round)];
+        reads.iter().any(|stored| self.has(*stored, durable))
+    }
+
+    fn append(&mut self, record: &PaxosRecord) -> Held {
+        let position = self.length;
+        self.length += 1;
+        let stored = match record {
+            PaxosRecord::Incarnation(number) => Stored::Incarnation(*number),
+            PaxosRecord::Read { instance, round } => {
+                self.rounds_rise(*instance, *round)?;
+                Stored::Read(*instance, *round)
+            }
+            PaxosRecord::Write { instance, round, value } => {
+                self.rounds_rise(Some(*instance), *round)?;
+                self.values.insert(*instance, value.clone());
+                Stored::Write(*instance, *round)
+            }
+            PaxosRecord::Delivered { .. } | PaxosRecord::Installed { .. } => return Ok(()),
+        };
+        self.stored.entry(stored).or_insert(position);
+        Ok(())
+    }
+
+    /// Round-based register, *read-write-commit* (§3.1): once a process has answered round *k*, it
+    /// answers none below.
+    fn rounds_rise(&mut self, instance: Option<u64>, round: Round) -> Held {
+        let own = self.promised.get(&instance).copied().unwrap_or_default();
+        let onwards = self.promised.get(&None).copied().unwrap_or_default();
+        let before = own.max(onwards);
+        self.promised.insert(instance, before.max(round));
+        hold(before <= round, "read-write-commit", || {
+            format!("{round:?} is taken after {before:?} (instance {instance:?})")
+        })
+    }
+}
+
+/// What is remembered of a run.
+#[derive(Clone, Hash, Debug)]
+pub struct PaxosInvariants {
+    size: u8,
+    logs: Vec<Log>,
+    /// What was written, or sent to be written, in each round of each instance.
+    written: BTreeMap<(u64, Round), MsgSet>,
+    /// Who has stored that durably.
+    holders: BTreeMap<(u64, Round), NodeSet>,
+    /// The value that a majority stored in one round, or that a process delivered.
+    decided: BTreeMap<u64, MsgSet>,
+    /// Who wrote an instance without reading, by permission.
+    fast: BTreeMap<u64, NodeId>,
+    /// The first instance that nobody has delivered.
+    ordered_below: u64,
+    /// What each parcel that left its origin carries.
+    parcels: BTreeMap<ParcelId, Parcel>,
+    /// The latest incarnation of each process that anybody may have heard of.
+    born: BTreeMap<NodeId, BTreeSet<u32>>,
+}
+
+impl PaxosInvariants {
+    /// How many instances some process has delivered.
+    pub fn delivered(&self) -> u64 {
+        self.ordered_below
+    }
+
+    fn log(&self, node: NodeId) -> &Log {
+        &self.logs[usize::from(node.0)]
+    }
+
+    /// Round-based register, *read-commit* and *write-commit* (§3.1): a round of an instance has one
+    /// value, over all registers and all time. What they return would not be well defined otherwise.
+    fn one_value_per_round(&mut self, instance: u64, round: Round, value: &MsgSet) -> Held {
+        let first = self.written.entry((instance, round)).or_insert_with(|| value.clone());
+        hold(first == value, "one value per round", || {
+            format!("{round:?} of instance {instance} writes {first:?} and {value:?}")
+        })
+    }
+
+    /// Round-based consensus, *agreement* (§3.2): what a majority has written in one round, and what
+    /// a process delivers, is one value for ever.
+    fn agreement(&mut self, instance: u64, value: &MsgSet) -> Held {
+        let first = self.decided.entry(instance).or_insert_with(|| value.clone());
+        hold(first == value, "agreement", || {
+            format!("instance {instance} decides {first:?} and {value:?}")
+        })
+    }
+
+    /// Round-based consensus, *validity* (§3.2): what is decided was proposed by somebody.
+    fn validity(&self, instance: u64, value: &MsgSet) -> Held {
+        let mut written = self.written.range((instance, Round(0))..=(instance, Round(u64::MAX)));
+        hold(written.any(|(_, written)| written == value), "validity", || {
+            format!("instance {instance} delivers {value:?}, which nobody has written")
+        })
+    }
+
+    /// Total order broadcast, *total order* (§3.4): instances are delivered in their order.
+    fn total_order(&mut self, node: NodeId, instance: u64) -> Held {
+        let next = self.ordered_below;
+        self.ordered_below = next.max(instance + 1);
+        hold(instance <= next, "total order", || {
+            format!("{node} delivers instance {instance}, but nobody has delivered {next}")
+        })
+    }
+
+    /// The write quorums of every two rounds intersect its read quorums (§4.1): a decision stands
+    /// only on a majority of durable writes of one round, or on another decision.
+    fn quorum_intersection(&self, instance: u64, value: &MsgSet) -> Held {
+        let quorum = majority(usize::from(self.size));
+        let mut rounds = self.holders.range((instance, Round(0))..=(instance, Round(u64::MAX)));
+        let held = rounds.any(|(at, holders)| {
+            holders.len() >= quorum && self.written.get(at).is_some_and(|v| v == value)
+        });
+        hold(held, "quorum intersection", || {
+            format!("instance {instance} delivers {value:?}, which no majority has stored")
+        })
+    }
+
+    /// Figures 12 and 13: what an acknowledgement promises is durable before it leaves.
+    fn durable_before_acknowledged(
+        &self,
+        node: NodeId,
+        message: &PaxosMessage,
+        durable: usize,
+    ) -> Held {
+        let log = self.log(node);
+        let safe = match message {
+            PaxosMessage::AckRead { round, instance, .. } => {
+                log.holds_round(*round, *instance, durable)
+            }
+            PaxosMessage::AckWrite { round, instance, .. } => {
+                log.has(Stored::Write(*instance, *round), durable)
+            }
+            PaxosMessage::Heartbeat { epoch, .. } => log.has(Stored::Incarnation(*epoch), durable),
+            PaxosMessage::Forward(parcel) => {
+                log.has(Stored::Incarnation(parcel.id.incarnation), durable)
+            }
+            _ => true,
+        };
+        hold(safe, "durable before acknowledged", || format!("{node} sends {message:?} too early"))
+    }
+
+    /// §4.1: a round belongs to one process, which promises it durably before anybody hears of it,
+    /// so that no restart uses it twice.
+    fn rounds_are_their_owners(
+        &self,
+        node: NodeId,
+        message: &PaxosMessage,
+        durable: usize,
+    ) -> Held {
+        let (round, instance, fast) = match message {
+            PaxosMessage::Read { round, instance, .. } => (*round, *instance, false),
+            PaxosMessage::Write { round, instance, .. } => {
+                (*round, *instance, self.is_fast(*round))
+            }
+            _ => return Ok(()),
+        };
+        let owned = round.owner(self.size) == Some(node);
+        let promised = fast || self.log(node).holds_round(round, instance, durable);
+        hold(owned && promised, "rounds are their owners'", || {
+            format!("{node} uses {round:?}: owned {owned}, durably promised {promised}")
+        })
+    }
+
+    /// §6.4: at most one process has the permission to write an instance without reading it.
+    fn one_permission(&mut self, node: NodeId, instance: u64) -> Held {
+        let first = *self.fast.entry(instance).or_insert(node);
+        hold(first == node, "one permission", || {
+            format!("{first} and {node} both write instance {instance} by permission")
+        })
+    }
+
+    /// Total order broadcast, *validity* (§3.4): a parcel's name stands for one content.
+    fn one_parcel_per_name(&mut self, parcel: &Parcel) -> Held {
+        let first = self.parcels.entry(parcel.id).or_insert_with(|| parcel.clone());
+        hold(first == parcel, "one parcel per name", || format!("{first:?} and {parcel:?}"))
+    }
+
+    /// A process starts each time under a new incarnation, which names its parcels apart.
+    fn incarnations_are_new(&mut self, node: NodeId, number: u32) -> Held {
+        let numbers = self.born.entry(node).or_default();
+        let new = numbers.last().is_none_or(|last| *last < number);
+        numbers.insert(number);
+        hold(new, "incarnations are new", || format!("{node} starts as {number} again"))
+    }
+
+    fn is_fast(&self, round: Round) -> bool {
+        round.0 <= u64::from(self.size)
+    }
+}
+
+/// The sets that a process keeps of delivered parcels hold nothing beyond what is out of order.
+fn sets_are_collapsed(node: NodeId, sets: &[ParcelSet]) -> Held {
+    let loose = |set: &&ParcelSet| set.above.first().is_some_and(|lowest| *lowest <= set.floor);
+    let found = sets.iter().find(loose);
+    hold(found.is_none(), "sets are collapsed", || format!("{node} keeps {found:?}"))
+}
+
+impl Invariants<Paxos> for PaxosInvariants {
+    fn new(cluster: Cluster) -> Self {
+        PaxosInvariants {
+            size: cluster.size,
+            logs: vec![Log::default(); usize::from(cluster.size)],
+            written: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            decided: BTreeMap::new(),
+            fast: BTreeMap::new(),
+            ordered_below: 0,
+            parcels: BTreeMap::new(),
+            born: BTreeMap::new(),
+        }
+    }
+
+    fn on_record(&mut self, node: NodeId, record: &PaxosRecord) -> Held {
+        self.logs[usize::from(node.0)].append(record)?;
+        match record {
+            PaxosRecord::Incarnation(_)
+            | PaxosRecord::Read { .. }
+            | PaxosRecord::Installed { .. } => Ok(()),
+            PaxosRecord::Write { instance, round, value } => {
+                self.one_value_per_round(*instance, *round, value)
+            }
+            PaxosRecord::Delivered { instance, value } => {
+                let held = || self.log(node).values.get(instance).cloned();
+                let value = value.clone().or_else(held);
+                let value = value.expect("a value is stored before its record leaves it out");
+                self.validity(*instance, &value)?;
+                self.quorum_intersection(*instance, &value)?;
+                self.agreement(*instance, &value)?;
+                self.total_order(node, *instance)
+            }
+        }
+    }
+
+    fn on_durable(&mut self, node: NodeId, record: &PaxosRecord) -> Held {
+        let (instance, round) = match record {
+            PaxosRecord::Incarnation(number) => return self.incarnations_are_new(node, *number),
+            PaxosRecord::Write { instance, round, .. } => (*instance, *round),
+            _ => return Ok(()),
+        };
+        let holders = self.holders.entry((instance, round)).or_default();
+        holders.insert(node);
+        if holders.len() < majority(usize::from(self.size)) {
+            return Ok(());
+        }
+        let value = self.written[&(instance, round)].clone();
+        self.agreement(instance, &value)
+    }
+
+    fn on_crash<'a>(&mut self, node: NodeId, left: impl Iterator<Item = &'a PaxosRecord>) -> Held {
+        let log = &mut self.logs[usize::from(node.0)];
+        *log = Log::default();
+        left.map(|record| log.append(record)).collect()
+    }
+
+    fn on_sent(&mut self, node: NodeId, message: &PaxosMessage, durable: usize) -> Held {
+        self.durable_before_acknowledged(node, message, durable)?;
+        self.rounds_are_their_owners(node, message, durable)?;
+        match message {
+            PaxosMessage::Write { round, instance, value, .. } => {
+                if self.is_fast(*round) {
+                    self.one_permission(node, *instance)?;
+                }
+                self.one_value_per_round(*instance, *round, value)
+            }
+            PaxosMessage::Forward(parcel) => self.one_parcel_per_name(parcel),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_step(&mut self, node: NodeId, core: &Paxos) -> Held {
+        sets_are_collapsed(node, core.delivered_parcels())
+    }
+}
