@@ -4,12 +4,15 @@
 //! Bad usage ends a binary with [`ExitCode::BadUsage`], as clap does by itself.
 
 use std::io::{self, Write as _};
+use std::num::NonZero;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::experiment::file::Override;
+use crate::sim::faults::FaultClass;
 use crate::worker::Failure;
 
 /// What a binary's end means to a script.
@@ -90,6 +93,9 @@ pub enum Action {
     /// Draw the tables and figures of finished runs again, from their stored data.
     #[command(after_help = "Example:\n  paxbench report results/quickstart/20261120T204300Z")]
     Report(ReportArgs),
+    /// Run a protocol through random fault schedules in virtual time, and check it at every step.
+    #[command(after_help = EXPLORE_EXAMPLES)]
+    Explore(ExploreArgs),
     /// Make the identities of a cluster: its authority and one certificate for each process.
     #[command(after_help = "Example:\n  paxbench certs --cluster cluster.yaml --out certs")]
     Certs(CertsArgs),
@@ -107,6 +113,12 @@ Examples:
   paxbench run configs/quickstart.yaml --set phases.repeat=1 --set modes.0.leader=tokyo
   paxbench run configs/quickstart.yaml --set workload.arrival.open=500/s --out /tmp/results
   paxbench run configs/soak.yaml --dry-run";
+
+const EXPLORE_EXAMPLES: &str = "\
+Examples:
+  paxbench explore --mode paxos --seeds 0..10000
+  paxbench explore --mode paxos --seeds 0..1000 --faults crashes,cuts --twice
+  paxbench explore --mode paxos --seed 4711 --shrink --trace";
 
 const VALIDATE_EXAMPLES: &str = "\
 Examples:
@@ -166,6 +178,52 @@ pub struct ReportArgs {
     pub directories: Vec<PathBuf>,
 }
 
+/// A protocol, by the name that the experiment file gives it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ModeName {
+    /// Leader-based, from the modules of "Deconstructing Paxos".
+    Paxos,
+}
+
+/// Arguments of `paxbench explore`.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["seeds", "seed"]))]
+pub struct ExploreArgs {
+    /// The protocol.
+    #[arg(long, value_name = "MODE")]
+    pub mode: ModeName,
+    /// The seeds to run, the last one excluded.
+    #[arg(long, value_name = "A..B", value_parser = parse_seeds)]
+    pub seeds: Option<Range<u64>>,
+    /// One seed to run again.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// What may befall a run; each seed draws from these. All, if not given.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub faults: Option<Vec<FaultClass>>,
+    /// Run every seed twice: both runs must do the same, byte for byte.
+    #[arg(long, conflicts_with = "seed")]
+    pub twice: bool,
+    /// Threads; as many as there are processors, if not given.
+    #[arg(long, value_name = "N", conflicts_with = "seed")]
+    pub threads: Option<NonZero<usize>>,
+    /// Failures that are told in full.
+    #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "seed")]
+    pub keep: usize,
+    /// Print what happens, a line an event and a column a replica.
+    #[arg(long, requires = "seed")]
+    pub trace: bool,
+    /// Leave out the faults and operations that the failure does not need.
+    #[arg(long, requires = "seed")]
+    pub shrink: bool,
+}
+
+fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+    let number = |part: &str| part.parse::<u64>().ok();
+    let range = text.split_once("..").and_then(|(a, b)| Some(number(a)?..number(b)?));
+    range.filter(|range| !range.is_empty()).ok_or_else(|| "want A..B with A below B".to_owned())
+}
+
 /// Arguments of `paxbench certs`.
 #[derive(Clone, Debug, Args)]
 pub struct CertsArgs {
@@ -204,6 +262,8 @@ pub enum ManPage {
     Check,
     /// `paxbench report`.
     Report,
+    /// `paxbench explore`.
+    Explore,
     /// `paxbench certs`.
     Certs,
     /// `paxbench-replica`.

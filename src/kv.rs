@@ -33,6 +33,16 @@ pub enum Executed<'a> {
     Forgotten,
 }
 
+impl<'a> Executed<'a> {
+    /// What to answer the client; none if it knows.
+    pub fn outcome(&self) -> Option<&'a Outcome> {
+        match self {
+            Executed::Applied(outcome) | Executed::Repeated(outcome) => Some(outcome),
+            Executed::Forgotten => None,
+        }
+    }
+}
+
 /// One sequence of a session. `Missing` can only stand between executed ones.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Slot {

@@ -11,7 +11,7 @@
 //! [`Input::Durable`] once it is. *What it does not owe:* any message may be lost, duplicated,
 //! delayed or reordered.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,6 +173,15 @@ pub enum Destination {
     One(NodeId),
     /// All replicas but the sender.
     Others,
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::One(node) => write!(f, "{node}"),
+            Destination::Others => f.write_str("all others"),
+        }
+    }
 }
 
 /// The effects of one or more steps, in order: a buffer that drivers reuse.

@@ -1,19 +1,26 @@
 //! `paxbench`: runs experiments, checks them and draws them.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
-use paxbench::cli::{self, Action, ExitCode, ExperimentArgs, Paxbench, RunArgs};
+use clap::{Parser, ValueEnum};
+use paxbench::cli::{
+    self, Action, ExitCode, ExperimentArgs, ExploreArgs, ModeName, Paxbench, RunArgs,
+};
 use paxbench::cluster::ClusterFile;
 use paxbench::experiment::file::{BadExperiment, Experiment};
 use paxbench::experiment::plan::{Plan, describe};
 use paxbench::experiment::run::{self, verdict};
 use paxbench::experiment::thresholds;
 use paxbench::net::{Existing, generate};
+use paxbench::protocol::paxos::Paxos;
 use paxbench::replica::DRIVER_NAME;
 use paxbench::report;
 use paxbench::results::{Linearizable, Results};
+use paxbench::sim::console;
+use paxbench::sim::faults::FaultClass;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -45,6 +52,7 @@ fn main() -> std::process::ExitCode {
         Action::Validate(args) => validate(&args),
         Action::Check(args) => check(&args.directory),
         Action::Report(args) => redraw(&args.directories),
+        Action::Explore(args) => explore(&args),
         Action::Certs(args) => certs(&args.out, &args.cluster),
         Action::Completions(args) => write(|out| {
             cli::write_completions(args.shell, out);
@@ -159,6 +167,30 @@ fn redraw(directories: &[PathBuf]) -> Result<ExitCode, Failure> {
         say(format!("{}\n", paths.html.display()))?;
     }
     Ok(ExitCode::Done)
+}
+
+fn explore(args: &ExploreArgs) -> Result<ExitCode, Failure> {
+    let ModeName::Paxos = args.mode;
+    let faults: BTreeSet<FaultClass> = match &args.faults {
+        Some(list) => list.iter().copied().collect(),
+        None => FaultClass::value_variants().iter().copied().collect(),
+    };
+    let told = match (&args.seeds, args.seed) {
+        (_, Some(seed)) => console::again::<Paxos>(seed, &faults, args.shrink, args.trace),
+        (seeds, None) => console::run::<Paxos>(&console::Wish {
+            seeds: seeds.clone().unwrap_or(0..0),
+            faults,
+            threads: args.threads.map(NonZero::get),
+            twice: args.twice,
+            keep: args.keep,
+        }),
+    };
+    say(&told.text)?;
+    Ok(match told.end {
+        console::End::Clean => ExitCode::Done,
+        console::End::Failed => ExitCode::Violation,
+        console::End::Deaf => ExitCode::CouldNotRun,
+    })
 }
 
 fn certs(out: &Path, cluster: &Path) -> Result<ExitCode, Failure> {

@@ -243,6 +243,12 @@ impl Clients {
         self.pending
     }
 
+    /// Commands that no replica has answered, given up or not, and operations that wait to be sent.
+    pub fn unanswered(&self) -> u64 {
+        let of = |session: &Session| session.unanswered() + session.queue.len() as u64;
+        self.sessions.iter().map(of).sum()
+    }
+
     /// What the clients did beside their operations.
     pub fn counters(&self) -> ClientCounters {
         self.counters

@@ -87,6 +87,11 @@ impl Session {
         self.base + self.ring.len() as u64
     }
 
+    /// How many commands of the ring are not answered.
+    pub(crate) fn unanswered(&self) -> u64 {
+        self.ring.iter().filter(|entry| entry.state != State::Answered).count() as u64
+    }
+
     pub(crate) fn entry(&mut self, sequence: u64) -> Option<&mut Entry> {
         self.ring.get_mut(sequence.checked_sub(self.base)? as usize)
     }

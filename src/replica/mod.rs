@@ -9,6 +9,7 @@
 //! | `inbox` | what waits for the loop |
 //! | `turn` | the loop: inputs, effects, timers, execution, replies |
 //! | `peers` | connections to the other replicas: who dials, greeting, state transfer |
+//! | `sessions` | whose commands are taken, and where replies go |
 //! | `clients` | connections of load generators |
 //! | `control` | what the driver may ask |
 //! | `traffic` | counters |
@@ -31,7 +32,8 @@ mod clients;
 pub mod control;
 mod inbox;
 mod peers;
-mod traffic;
+pub mod sessions;
+pub(crate) mod traffic;
 mod turn;
 
 use self::control::Controls;

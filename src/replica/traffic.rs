@@ -4,12 +4,12 @@ use crate::results::Traffic;
 
 /// Messages of each kind in one direction. There are few kinds, so a list is the fastest map.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     kinds: Vec<(&'static str, Traffic)>,
 }
 
 impl Tally {
-    pub(super) fn count(&mut self, kind: &'static str, messages: u64, bytes: u64) {
+    pub(crate) fn count(&mut self, kind: &'static str, messages: u64, bytes: u64) {
         let found = self.kinds.iter_mut().find(|(name, _)| std::ptr::eq(*name, kind));
         let traffic = if let Some((_, traffic)) = found {
             traffic
@@ -21,11 +21,11 @@ impl Tally {
         traffic.bytes += bytes;
     }
 
-    pub(super) fn by_name(&self) -> impl Iterator<Item = (String, Traffic)> {
+    pub(crate) fn by_name(&self) -> impl Iterator<Item = (String, Traffic)> {
         self.kinds.iter().map(|(kind, traffic)| ((*kind).to_owned(), *traffic))
     }
 
-    pub(super) fn total_messages(&self) -> u64 {
+    pub(crate) fn total_messages(&self) -> u64 {
         self.kinds.iter().map(|(_, traffic)| traffic.messages).sum()
     }
 }

@@ -12,26 +12,16 @@ use rustc_hash::FxHashMap;
 
 use super::inbox::{Arrival, ConnectionId, Inbox};
 use super::peers::Peers;
+use super::sessions::Sessions;
 use super::traffic::Tally;
 use crate::cluster::ClusterFile;
-use crate::command::{ClientId, Command, CommandId, SESSION_WINDOW};
-use crate::kv::{Executed, SESSIONS_MAX, Store};
+use crate::command::Command;
+use crate::kv::Store;
 use crate::net::LaneSender;
 use crate::protocol::{Destination, Effect, Effects, Input, Message, Protocol, Time, WriteId};
 use crate::results::ReplicaCounters;
 use crate::usage::Usage;
 use crate::wire::{Wire, encode_reply, frame};
-
-/// How far a command may run ahead of what its session has executed here: a replica that lags falls
-/// behind a client's own window, but what the store keeps for the gap must stay bounded.
-const SEQUENCES_AHEAD_MAX: u64 = 4 * SESSION_WINDOW;
-
-/// Where a client's replies go, and up to where its commands are taken without a further look.
-#[derive(Clone, Copy)]
-struct SessionHere {
-    connection: ConnectionId,
-    below: u64,
-}
 
 /// A load generator's connection, and the replies of this turn.
 struct Client {
@@ -51,8 +41,7 @@ pub(super) struct Replica<P: Protocol> {
     rng: StdRng,
     epoch: Instant,
     clients: FxHashMap<ConnectionId, Client>,
-    /// Where each client's replies go: to the connection that it last used.
-    sessions: FxHashMap<ClientId, SessionHere>,
+    sessions: Sessions<ConnectionId>,
     arrivals: Vec<Arrival<P>>,
     commands: Vec<(ConnectionId, Command)>,
     scratch: BytesMut,
@@ -63,8 +52,6 @@ pub(super) struct Replica<P: Protocol> {
     batches: u64,
     decided: u64,
     writes: u64,
-    /// Commands that were not let in.
-    refused: u64,
     /// The last write that the core was not yet told is durable.
     written: Option<WriteId>,
     rss_bytes_start: u64,
@@ -112,7 +99,7 @@ where
             rng: StdRng::from_rng(&mut rand::rng()),
             epoch: Instant::now(),
             clients: FxHashMap::default(),
-            sessions: FxHashMap::default(),
+            sessions: Sessions::default(),
             arrivals: Vec::new(),
             commands: Vec::new(),
             scratch: BytesMut::new(),
@@ -123,7 +110,6 @@ where
             batches: 0,
             decided: 0,
             writes: 0,
-            refused: 0,
             written: None,
             rss_bytes_start: 0,
             marked: Usage::default(),
@@ -191,7 +177,7 @@ where
             }
             Arrival::ClientGone { id } => {
                 self.clients.remove(&id);
-                self.sessions.retain(|_, session| session.connection != id);
+                self.sessions.forget(id);
             }
         }
     }
@@ -203,35 +189,12 @@ where
         }
         let mut accepted = Vec::with_capacity(commands.len());
         for (from, command) in commands.drain(..) {
-            if self.admit(from, command.id) {
+            if self.sessions.admit(from, command.id, &self.store) {
                 accepted.push(command);
             }
         }
         self.batches += 1;
         self.step(Input::Requests(accepted), None);
-    }
-
-    /// Notes where a client's replies go; refuses more clients than a replica remembers, and commands
-    /// too far ahead of those that their session has executed.
-    fn admit(&mut self, from: ConnectionId, id: CommandId) -> bool {
-        let known = self.sessions.get(&id.client).copied();
-        if known.is_some_and(|known| known.connection == from && id.sequence < known.below) {
-            return true;
-        }
-        let (held, client) = (self.sessions.len().max(self.store.session_count()), id.client);
-        let room = held < SESSIONS_MAX || known.is_some() || self.store.knows(client);
-        let below = self.store.next_expected(client).saturating_add(SEQUENCES_AHEAD_MAX);
-        let admitted = room && id.sequence < below;
-        if admitted {
-            self.sessions.insert(client, SessionHere { connection: from, below });
-        } else {
-            self.refused += 1;
-            if self.refused.is_power_of_two() {
-                let refused = self.refused;
-                tracing::warn!(refused, room, "a client's commands are refused");
-            }
-        }
-        admitted
     }
 
     fn run_timers(&mut self) {
@@ -317,12 +280,9 @@ where
     fn execute(&mut self, batch: &[Command]) {
         self.decided += batch.len() as u64;
         for command in batch {
-            let outcome = match self.store.execute(command) {
-                Executed::Applied(outcome) | Executed::Repeated(outcome) => outcome,
-                Executed::Forgotten => continue,
-            };
-            let Some(session) = self.sessions.get(&command.id.client) else { continue };
-            let Some(client) = self.clients.get_mut(&session.connection) else { continue };
+            let Some(outcome) = self.store.execute(command).outcome() else { continue };
+            let Some(to) = self.sessions.connection_of(command.id.client) else { continue };
+            let Some(client) = self.clients.get_mut(&to) else { continue };
             let lane = (command.id.sequence % client.lanes.len() as u64) as usize;
             frame(&mut client.lanes[lane].1, |out| encode_reply(command.id, outcome, out));
         }

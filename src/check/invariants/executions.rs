@@ -37,7 +37,10 @@ pub struct Executions {
     asked: BTreeMap<CommandId, Command>,
     orders: BTreeMap<Key, KeyOrder>,
     outcomes: BTreeMap<CommandId, Outcome>,
-    answered: BTreeMap<CommandId, Outcome>,
+    /// Answers that left a replica.
+    replied: BTreeSet<CommandId>,
+    /// Answers that a client has got.
+    answered: BTreeSet<CommandId>,
 }
 
 impl Executions {
@@ -69,11 +72,15 @@ impl Executions {
         }
     }
 
-    /// A client was answered.
-    pub fn on_answered(&mut self, id: CommandId, outcome: &Outcome) -> Held {
-        self.answers_are_outcomes(id, outcome)?;
-        self.answered.entry(id).or_insert_with(|| outcome.clone());
-        Ok(())
+    /// A replica answers a client; whether the answer arrives is another matter.
+    pub fn on_replied(&mut self, id: CommandId, outcome: &Outcome) -> Held {
+        self.replied.insert(id);
+        self.answers_are_outcomes(id, outcome)
+    }
+
+    /// A client has got an answer.
+    pub fn on_answered(&mut self, id: CommandId) {
+        self.answered.insert(id);
     }
 
     /// The run is over and the network healed: `applied` belongs to a replica that is up.
@@ -132,7 +139,7 @@ impl Executions {
 
     /// Sessions: the outcome of a command is kept until its client has said that it knows it.
     fn remembers_unanswered_outcomes(&self, node: NodeId, id: CommandId) -> Held {
-        hold(self.answered.contains_key(&id), "sessions remember outcomes", || {
+        hold(self.answered.contains(&id), "sessions remember outcomes", || {
             format!("{node} has forgotten {id:?}, whose client was never answered")
         })
     }
@@ -147,7 +154,7 @@ impl Executions {
 
     /// Nothing that a client was answered is lost, as long as a quorum's disks survive.
     fn durability(&self, node: NodeId, applied: &Applied) -> Held {
-        let lost = self.answered.keys().find(|id| !applied.contains(**id));
+        let lost = self.replied.iter().find(|id| !applied.contains(**id));
         hold(lost.is_none(), "durability", || {
             format!("{node} never executes {:?}, which was answered", lost.expect("looked at"))
         })
@@ -252,8 +259,9 @@ mod tests {
         apply(&mut run, 0, &put(0), &mut state).unwrap();
         let forgotten = run.on_executed(NodeId(0), &put(0), &Executed::Forgotten, &mut state);
         assert_eq!(broken(forgotten), "sessions remember outcomes");
-        assert_eq!(broken(run.on_answered(put(0).id, &ABSENT)), "answers are outcomes");
-        run.on_answered(put(0).id, &DONE).unwrap();
+        assert_eq!(broken(run.on_replied(put(0).id, &ABSENT)), "answers are outcomes");
+        run.on_replied(put(0).id, &DONE).unwrap();
+        run.on_answered(put(0).id);
         run.on_executed(NodeId(0), &put(0), &Executed::Forgotten, &mut state).unwrap();
         run.at_the_end(NodeId(0), &state).unwrap();
         assert_eq!(broken(run.at_the_end(NodeId(1), &Applied::default())), "durability");

@@ -1,0 +1,321 @@
+//! Many seeds: each is run to its end, and judged.
+//!
+//! A run has two phases. In the *storm* faults befall it; whatever happens, no invariant may be
+//! violated. Then all is mended, and the run must become *live*: every command of every client is
+//! answered, and all replicas that can still take part reach the same state.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::Subject;
+use super::faults::FaultClass;
+use super::node::DiskPlan;
+use super::scenario::Scenario;
+use super::site::Operations;
+use super::trace::{Digest, Trace};
+use super::world::{SiteSetup, World, WorldSetup};
+use crate::check::invariants::{Held, Violation, hold};
+use crate::check::{self, Limits, Verdict};
+use crate::command::NodeId;
+
+/// How long a run may take to become live after all is mended, in ns. Clients wait up to 32 times
+/// their patience between retries.
+const LIVE_WITHIN_NS: u64 = 60_000_000_000;
+
+/// Events between two looks whether a run is live.
+const EVENTS_A_LOOK: u64 = 64;
+
+/// What a run did.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Runs.
+    pub runs: u64,
+    /// Events handled.
+    pub events: u64,
+    /// Simulated time, in ns.
+    pub simulated_ns: u64,
+    /// Operations that clients asked for.
+    pub operations: u64,
+    /// Faults that began.
+    pub faults: u64,
+    /// What the cores counted, by name, summed over runs; of the last life of each replica.
+    pub reached: BTreeMap<&'static str, u64>,
+}
+
+impl Stats {
+    /// Adds another run's, or many's.
+    pub fn add(&mut self, other: &Stats) {
+        self.runs += other.runs;
+        self.events += other.events;
+        self.simulated_ns += other.simulated_ns;
+        self.operations += other.operations;
+        self.faults += other.faults;
+        for (name, count) in &other.reached {
+            *self.reached.entry(name).or_default() += count;
+        }
+    }
+}
+
+/// A run from its start to its verdict.
+#[derive(Debug)]
+pub struct Judged {
+    /// What happened, as asked for.
+    pub trace: Trace,
+    /// What it did, as far as it got.
+    pub stats: Stats,
+    /// What is wrong.
+    pub verdict: Held,
+}
+
+/// A seed that fails.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Which.
+    pub seed: u64,
+    /// Why.
+    pub violation: Violation,
+}
+
+/// Runs a scenario and judges it. A core that panics has failed.
+pub fn judge<P: Subject>(scenario: &Scenario<P>, trace: Trace) -> Judged {
+    let (world, operations) = build(scenario, trace);
+    let mut world = world;
+    let outcome = caught(|| conduct(scenario, &mut world, &operations));
+    let verdict =
+        outcome.unwrap_or_else(|what| Err(Violation { invariant: "assertions of the code", what }));
+    Judged { stats: stats(scenario, &world), trace: std::mem::take(&mut world.trace), verdict }
+}
+
+fn build<P: Subject>(scenario: &Scenario<P>, trace: Trace) -> (World<P>, Operations) {
+    let operations = Operations::default();
+    let sites = (0..scenario.sites).map(|site| {
+        let due: Vec<u64> =
+            scenario.schedule.iter().filter(|s| s.site == site).map(|s| s.at_ns).collect();
+        let name = format!("s{site}");
+        SiteSetup {
+            history: Some(operations.sink(&name)),
+            name,
+            place: site,
+            replicas: (0..scenario.size)
+                .map(|i| NodeId((site as u8 + i) % scenario.size))
+                .collect(),
+            schedule: Box::new(due.into_iter()),
+            recorder: None,
+        }
+    });
+    let setup = WorldSetup {
+        seed: scenario.seed,
+        places: (0..usize::from(scenario.size)).collect(),
+        options: scenario.options.clone(),
+        network: scenario.network.clone(),
+        disk: scenario.disk.clone(),
+        load: scenario.load.clone(),
+        sites: sites.collect(),
+        faults: scenario.faults.clone(),
+        trace,
+        checked: true,
+    };
+    (World::new(setup).expect("scenarios have loads that can be carried out"), operations)
+}
+
+fn conduct<P: Subject>(
+    scenario: &Scenario<P>,
+    world: &mut World<P>,
+    operations: &Operations,
+) -> Held {
+    world.begin()?;
+    world.run_until(scenario.storm_ns, |_| false)?;
+    world.heal();
+    world.run_until(scenario.storm_ns + LIVE_WITHIN_NS, |world| {
+        world.events.is_multiple_of(EVENTS_A_LOOK) && lacks(world).is_none()
+    })?;
+    liveness(world)?;
+    durability(world)?;
+    linearizability(operations)
+}
+
+/// What is left to do before a run is live.
+fn lacks<P: Subject>(world: &World<P>) -> Option<String> {
+    let unanswered: u64 = world.sites.iter().map(|site| site.clients.unanswered()).sum();
+    if unanswered > 0 {
+        return Some(format!("{unanswered} commands are not answered"));
+    }
+    let up = world.nodes.iter().filter(|node| !node.is_gone());
+    let states: BTreeSet<_> =
+        up.map(|node| (node.state.store.applied(), node.state.store.digest())).collect();
+    (states.len() > 1).then(|| format!("replicas differ: (commands, digest) {states:?}"))
+}
+
+/// Termination: once messages arrive and processes stay up, every command is answered and every
+/// replica gets to know it ("Deconstructing Paxos" §3.4, *termination* and *agreement*).
+fn liveness<P: Subject>(world: &World<P>) -> Held {
+    let lacks = lacks(world);
+    hold(lacks.is_none(), "liveness", || {
+        let after_s = LIVE_WITHIN_NS / 1_000_000_000;
+        format!("{after_s} s after all was mended, {}", lacks.unwrap_or_default())
+    })
+}
+
+fn durability<P: Subject>(world: &World<P>) -> Held {
+    let up = world.nodes.iter().filter(|node| node.is_up());
+    up.map(|node| world.executions.at_the_end(node.me, &node.state.applied)).collect()
+}
+
+/// The clients' history has one order in which every answer is right.
+fn linearizability(operations: &Operations) -> Held {
+    let limits = Limits { memory_bytes: 256 << 20, time: Duration::from_secs(600), threads: 1 };
+    let verdict = check::check(&operations.history(), &limits);
+    hold(verdict == Verdict::Valid, "linearizability", || match verdict {
+        Verdict::Valid => String::new(),
+        Verdict::Invalid(violation) => violation.to_string(),
+        Verdict::Unknown(why) => format!("unknown: {why}"),
+    })
+}
+
+fn stats<P: Subject>(scenario: &Scenario<P>, world: &World<P>) -> Stats {
+    let mut reached = BTreeMap::new();
+    for core in world.nodes.iter().filter_map(|node| node.core.as_ref()) {
+        for (name, count) in core.counters() {
+            *reached.entry(name).or_default() += count;
+        }
+    }
+    Stats {
+        runs: 1,
+        events: world.events,
+        simulated_ns: world.now_ns,
+        operations: scenario.schedule.len() as u64,
+        faults: scenario.faults.list.len() as u64,
+        reached,
+    }
+}
+
+thread_local! {
+    /// What a panic in this thread says, while it is caught.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Runs something that may panic; the error is what the panic said, and where. Nothing is printed.
+fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let noted = PANIC.with_borrow_mut(|panic| {
+                let noted = panic.is_some();
+                *panic = noted.then(|| info.to_string());
+                noted
+            });
+            if !noted {
+                usual(info);
+            }
+        }));
+    });
+    PANIC.set(Some(String::new()));
+    let outcome = catch_unwind(AssertUnwindSafe(run));
+    let said = PANIC.take();
+    outcome.map_err(|_: Box<dyn Any + Send>| said.unwrap_or_default())
+}
+
+/// What an exploration is to do.
+#[derive(Clone, Debug)]
+pub struct Exploration {
+    /// Which seeds.
+    pub seeds: std::ops::Range<u64>,
+    /// What may befall a run.
+    pub faults: BTreeSet<FaultClass>,
+    /// Threads that run seeds.
+    pub threads: usize,
+    /// Whether each seed is run twice and must do the same, byte for byte.
+    pub twice: bool,
+    /// Failures kept; the others are only counted.
+    pub keep: usize,
+    /// Stops at the first failure.
+    pub stop_at_first: bool,
+}
+
+/// What an exploration found.
+#[derive(Clone, Debug, Default)]
+pub struct Explored {
+    /// What the runs did.
+    pub stats: Stats,
+    /// How many failed.
+    pub failed: u64,
+    /// The failures with the lowest seeds, in their order.
+    pub failures: Vec<Failure>,
+}
+
+/// Runs all seeds; `progress` hears of each, in any order, and says whether to go on.
+pub fn explore<P: Subject>(
+    exploration: &Exploration,
+    mut progress: impl FnMut(&Explored) -> bool,
+) -> Explored {
+    let next = AtomicU64::new(exploration.seeds.start);
+    let (sender, results) = mpsc::sync_channel(64);
+    let mut explored = Explored::default();
+    std::thread::scope(|scope| {
+        for _ in 0..exploration.threads.max(1) {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let inside = exploration.seeds.contains(&seed);
+                    if !inside || sender.send((seed, one::<P>(exploration, seed))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        // Dropped when somebody wants no more: then the threads end.
+        for (seed, judged) in results {
+            explored.take(exploration, seed, judged);
+            let enough = exploration.stop_at_first && explored.failed > 0;
+            if !progress(&explored) || enough {
+                return;
+            }
+        }
+    });
+    explored
+}
+
+impl Explored {
+    fn take(&mut self, exploration: &Exploration, seed: u64, judged: Judged) {
+        self.stats.add(&judged.stats);
+        let Err(violation) = judged.verdict else { return };
+        self.failed += 1;
+        self.failures.push(Failure { seed, violation });
+        self.failures.sort_by_key(|failure| failure.seed);
+        self.failures.truncate(exploration.keep);
+    }
+}
+
+fn one<P: Subject>(exploration: &Exploration, seed: u64) -> Judged {
+    let scenario = Scenario::<P>::draw(seed, &exploration.faults);
+    if !exploration.twice {
+        return judge(&scenario, Trace::Off);
+    }
+    let digest = || Trace::Digest(Digest::default());
+    let (first, mut second) = (judge(&scenario, digest()), judge(&scenario, digest()));
+    if let (Trace::Digest(a), Trace::Digest(b)) = (&first.trace, &second.trace) {
+        let same = hold(a == b, "determinism", || format!("two runs of the seed: {a} and {b}"));
+        second.verdict = second.verdict.and(same);
+    }
+    second
+}
+
+/// The seeds that it takes until the checks see that disks lie; none if they do not see it within
+/// `seeds`. It proves in every exploration that the alarm rings.
+pub fn canary<P: Subject>(seeds: u64) -> Option<u64> {
+    let classes = BTreeSet::from([FaultClass::Crashes, FaultClass::Loss]);
+    (0..seeds).find(|seed| {
+        let mut scenario = Scenario::<P>::draw(*seed, &classes);
+        scenario.disk = DiskPlan::Lying;
+        judge(&scenario, Trace::Off).verdict.is_err()
+    })
+}

@@ -1,0 +1,367 @@
+//! What may befall a run: each fault begins, lasts, and is over; [`World::heal`] ends them all.
+//!
+//! A fault is plain data, drawn beforehand, so that a failure can be looked for without it
+//! ([`super::shrink`]).
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::Subject;
+use super::clock::Clock;
+use super::drive::Ending;
+use super::network::{Manner, NetworkPlan};
+use super::trace::At;
+use super::world::{Event, World};
+use crate::check::invariants::Held;
+use crate::command::NodeId;
+use crate::load::seed::ClientRng;
+use crate::protocol::Cluster;
+use crate::protocol::quorum::majority;
+
+/// Kinds of faults, by the names of `--faults`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, clap::ValueEnum)]
+pub enum FaultClass {
+    /// Messages are lost.
+    Loss,
+    /// Messages arrive twice.
+    Duplicates,
+    /// Messages are late and overtake each other.
+    Delays,
+    /// Links are cut: one way, around one replica, between two sides, but for a bridge, but for a
+    /// ring of majorities, between a client and a replica.
+    Cuts,
+    /// Processes end, at any time or just when they write, and come back with what was durable.
+    Crashes,
+    /// Processes stand still for a while, or take long over everything.
+    Pauses,
+    /// Disks are slow, full, lose a record, or all of them.
+    Disks,
+    /// Clocks differ, drift and jump.
+    Clocks,
+}
+
+/// Which links do not carry anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    /// From one replica to another; the other way works.
+    OneWay(NodeId, NodeId),
+    /// One replica is heard by nobody.
+    Mute(NodeId),
+    /// One replica hears nobody.
+    Deaf(NodeId),
+    /// One replica is alone.
+    Alone(NodeId),
+    /// The replicas below this one are apart from the others.
+    Split(NodeId),
+    /// As a split, but this one speaks with both sides.
+    Bridge(NodeId),
+    /// Each replica speaks only with its neighbours in a ring: just so many that they are a majority
+    /// with it, and each majority is another one.
+    Ring,
+    /// A site's clients and a replica do not reach each other.
+    Client(usize, NodeId),
+}
+
+/// One fault.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum FaultKind {
+    /// Links are cut.
+    Cut(Cut),
+    /// The network is worse than usual: shares of messages lost, doubled and late.
+    Weather {
+        /// Lost.
+        loss: f64,
+        /// Doubled.
+        duplicates: f64,
+        /// Late.
+        stragglers: f64,
+    },
+    /// A process ends, and starts again when the fault is over.
+    Crash {
+        /// Which.
+        node: NodeId,
+        /// Whether it waits for a record to be written first.
+        at_a_write: bool,
+        /// The share of the writes under way that get to the disk.
+        survives: f64,
+    },
+    /// A process stands still.
+    Pause(NodeId),
+    /// Each turn of a process takes so long, in ns.
+    Slow(NodeId, u64),
+    /// Each sync of a disk takes so long, in ns.
+    SlowDisk(NodeId, u64),
+    /// A disk is full: its process ends at the next write, and starts again when there is room.
+    FullDisk(NodeId),
+    /// A record in the middle of the log is broken. The process ends, and cannot start again.
+    CorruptDisk(NodeId),
+    /// A process ends, and its disk is gone for good.
+    LostDisk(NodeId),
+    /// A clock jumps ahead.
+    Jump(NodeId, Duration),
+    /// A clock runs too fast by so many millionths, or too slow.
+    Drift(NodeId, i64),
+}
+
+/// A fault and its time, in ns.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Fault {
+    /// When it begins.
+    pub at_ns: u64,
+    /// How long it lasts.
+    pub lasts_ns: u64,
+    /// What it is.
+    pub kind: FaultKind,
+}
+
+/// All that befalls a run.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Faults {
+    /// In any order.
+    pub list: Vec<Fault>,
+    /// Whether each clock starts at a reading of its own.
+    pub clocks_differ: bool,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |ns: u64| ns / 1_000_000;
+        write!(f, "at {} ms for {} ms: {:?}", ms(self.at_ns), ms(self.lasts_ns), self.kind)
+    }
+}
+
+impl Cut {
+    fn cuts(self, from: NodeId, to: NodeId, size: u8) -> bool {
+        let (a, b) = (from.0, to.0);
+        match self {
+            Cut::OneWay(x, y) => from == x && to == y,
+            Cut::Mute(x) => from == x,
+            Cut::Deaf(x) => to == x,
+            Cut::Alone(x) => from == x || to == x,
+            Cut::Split(x) => (a < x.0) != (b < x.0),
+            Cut::Bridge(x) => from != x && to != x && (a < x.0) != (b < x.0),
+            Cut::Ring => {
+                let apart = a.abs_diff(b).min(size - a.abs_diff(b));
+                usize::from(apart) > majority(usize::from(size)) / 2
+            }
+            Cut::Client(..) => false,
+        }
+    }
+}
+
+/// The faults of a run, and those that are under way.
+#[derive(Debug)]
+pub(super) struct Plight {
+    cluster: Cluster,
+    faults: Faults,
+    active: Vec<usize>,
+    /// The network as it is without faults.
+    calm: Option<NetworkPlan>,
+    healed: bool,
+}
+
+impl Plight {
+    pub(super) fn new(cluster: Cluster, faults: Faults) -> Self {
+        Plight { cluster, faults, active: Vec::new(), calm: None, healed: false }
+    }
+
+    /// When each fault begins, in ns.
+    pub(super) fn begins(&self) -> Vec<u64> {
+        self.faults.list.iter().map(|fault| fault.at_ns).collect()
+    }
+
+    fn active(&self) -> impl Iterator<Item = FaultKind> + '_ {
+        self.active.iter().map(|index| self.faults.list[*index].kind)
+    }
+
+    pub(super) fn cuts(&self, from: NodeId, to: NodeId) -> bool {
+        let size = self.cluster.size;
+        self.active().any(|kind| matches!(kind, FaultKind::Cut(cut) if cut.cuts(from, to, size)))
+    }
+
+    pub(super) fn cuts_client(&self, site: usize, node: NodeId) -> bool {
+        self.active().any(|kind| kind == FaultKind::Cut(Cut::Client(site, node)))
+    }
+
+    /// What a clock reads when its process starts.
+    pub(super) fn first_reading(&self, rng: &mut ClientRng) -> u64 {
+        const DAY_NS: u64 = 86_400_000_000_000;
+        if self.faults.clocks_differ { rng.random_range(0..DAY_NS) } else { 0 }
+    }
+
+    pub(super) fn first_clock(&self, _node: NodeId, rng: &mut ClientRng) -> Clock {
+        Clock::new(0, self.first_reading(rng), 0)
+    }
+}
+
+impl<P: Subject> World<P> {
+    /// A fault begins or is over.
+    pub(super) fn befall(&mut self, index: usize, begins: bool) -> Held {
+        if self.plight.healed {
+            return Ok(());
+        }
+        let fault = self.plight.faults.list[index];
+        if begins {
+            self.note(At::Nobody, format_args!("begins: {:?}", fault.kind));
+            self.plight.active.push(index);
+            let end_ns = self.now_ns + fault.lasts_ns;
+            self.schedule(end_ns, Event::Fault { index, begins: false });
+            return self.begin_fault(fault);
+        }
+        self.note(At::Nobody, format_args!("is over: {:?}", fault.kind));
+        self.plight.active.retain(|active| *active != index);
+        self.end_fault(fault.kind);
+        Ok(())
+    }
+
+    fn begin_fault(&mut self, fault: Fault) -> Held {
+        let (now_ns, down_ns) = (self.now_ns, Some(fault.lasts_ns));
+        match fault.kind {
+            FaultKind::Cut(_) => {}
+            FaultKind::Weather { .. } => self.forecast(),
+            FaultKind::Crash { node, at_a_write, survives } => {
+                let ending = Ending { survives, down_ns };
+                if !at_a_write {
+                    return self.crash(node, ending);
+                }
+                self.node_mut(node).crashes_at_a_write = Some(ending);
+            }
+            FaultKind::Pause(node) => {
+                let slot = self.node_mut(node);
+                slot.busy_until_ns = slot.busy_until_ns.max(now_ns + fault.lasts_ns);
+            }
+            FaultKind::Slow(node, turn_ns) => self.node_mut(node).turn_ns = turn_ns,
+            FaultKind::SlowDisk(node, sync_ns) => self.node_mut(node).disk.slow_ns = sync_ns,
+            FaultKind::FullDisk(node) => self.node_mut(node).disk.full = true,
+            FaultKind::CorruptDisk(node) => return self.corrupt(node),
+            FaultKind::LostDisk(node) => {
+                self.node_mut(node).disk.lost = true;
+                return self.crash(node, Ending { survives: 0.0, down_ns: None });
+            }
+            FaultKind::Jump(node, by) => self.jump(node, by),
+            FaultKind::Drift(node, ppm) => self.node_mut(node).clock.drift(now_ns, ppm),
+        }
+        Ok(())
+    }
+
+    fn end_fault(&mut self, kind: FaultKind) {
+        let now_ns = self.now_ns;
+        match kind {
+            FaultKind::Weather { .. } => self.forecast(),
+            FaultKind::Crash { node, .. } => self.node_mut(node).crashes_at_a_write = None,
+            FaultKind::Slow(node, _) => self.node_mut(node).turn_ns = 0,
+            FaultKind::SlowDisk(node, _) => self.node_mut(node).disk.slow_ns = 0,
+            FaultKind::FullDisk(node) => {
+                self.node_mut(node).disk.full = false;
+                self.start(node);
+            }
+            FaultKind::Drift(node, _) => self.node_mut(node).clock.drift(now_ns, 0),
+            FaultKind::Cut(_)
+            | FaultKind::Pause(_)
+            | FaultKind::CorruptDisk(_)
+            | FaultKind::LostDisk(_)
+            | FaultKind::Jump(..) => {}
+        }
+    }
+
+    /// The network as the worst of what is under way makes it.
+    fn forecast(&mut self) {
+        let plan = self.network.plan_mut();
+        let calm = self.plight.calm.get_or_insert_with(|| plan.clone());
+        *plan = calm.clone();
+        for kind in self.plight.active.iter().map(|index| self.plight.faults.list[*index].kind) {
+            let FaultKind::Weather { loss, duplicates, stragglers } = kind else { continue };
+            plan.loss = plan.loss.max(loss);
+            if let Manner::Datagrams { duplicates: twice, stragglers: late } = &mut plan.manner {
+                *twice = twice.max(duplicates);
+                *late = late.max(stragglers);
+            }
+        }
+    }
+
+    /// Breaks a record that another durable one follows, so that whoever reads the log sees that it
+    /// is no write torn by a crash.
+    fn corrupt(&mut self, node: NodeId) -> Held {
+        self.crash(node, Ending { survives: 0.0, down_ns: None })?;
+        let slot = self.node_mut(node);
+        slot.disk.drop_torn();
+        let records = slot.disk.log.len();
+        if records < 2 {
+            slot.disk.lost = true;
+            return Ok(());
+        }
+        let broken = slot.rng.random_range(0..records - 1);
+        slot.disk.log[broken].intact = false;
+        Ok(())
+    }
+
+    /// A clock jumps ahead: timers may be due at once.
+    fn jump(&mut self, node: NodeId, by: Duration) {
+        let now_ns = self.now_ns;
+        let slot = self.node_mut(node);
+        slot.clock.jump(now_ns, by);
+        let (clock, life) = (slot.clock, slot.life);
+        for (timer, armed, reading) in slot.timers.clone() {
+            let due_ns = clock.when(now_ns, reading);
+            self.schedule(due_ns, Event::Timer { node, life, timer, armed });
+        }
+    }
+
+    /// Ends all that befalls the run: the network is calm, and who can starts again.
+    pub fn heal(&mut self) {
+        self.note(At::Nobody, format_args!("all is mended"));
+        for kind in self.plight.active().collect::<Vec<_>>() {
+            self.end_fault(kind);
+        }
+        self.plight.active.clear();
+        self.plight.healed = true;
+        let plan = self.network.plan_mut();
+        plan.loss = 0.0;
+        if let Manner::Datagrams { duplicates, stragglers } = &mut plan.manner {
+            (*duplicates, *stragglers) = (0.0, 0.0);
+        }
+        let now_ns = self.now_ns;
+        for node in self.cluster.nodes() {
+            let slot = self.node_mut(node);
+            slot.crashes_at_a_write = None;
+            if slot.busy_until_ns > now_ns {
+                slot.busy_until_ns = now_ns;
+                slot.turn_is_due = false;
+                self.call_turn(node);
+            }
+            self.start(node);
+        }
+    }
+
+    /// Whether a replica can never take part again.
+    pub fn is_gone(&self, node: NodeId) -> bool {
+        self.nodes[usize::from(node.0)].is_gone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_ring_each_replica_speaks_with_a_majority_that_is_not_its_neighbours() {
+        for size in [3, 5, 7] {
+            for a in 0..size {
+                let speaks = |b: &u8| !Cut::Ring.cuts(NodeId(a), NodeId(*b), size);
+                let heard = (0..size).filter(speaks).count();
+                assert!(heard >= majority(usize::from(size)), "{a} of {size}: {heard}");
+                assert!(size == 3 || heard < usize::from(size), "{a} of {size}: {heard}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bridge_joins_two_sides_that_are_apart() {
+        let bridge = Cut::Bridge(NodeId(2));
+        assert!(bridge.cuts(NodeId(0), NodeId(4), 5) && bridge.cuts(NodeId(4), NodeId(1), 5));
+        assert!(!bridge.cuts(NodeId(0), NodeId(2), 5) && !bridge.cuts(NodeId(2), NodeId(4), 5));
+        assert!(!bridge.cuts(NodeId(0), NodeId(1), 5) && !bridge.cuts(NodeId(3), NodeId(4), 5));
+    }
+}

@@ -1,0 +1,310 @@
+//! What a seed stands for: a cluster, its options, a network, a load, and what befalls them. Plain
+//! data, drawn beforehand; the run draws nothing but delays.
+//!
+//! Seeds differ in what can happen at all (a *swarm*): a run in which everything goes wrong at once
+//! rarely gets far enough for the rare mistakes.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::Subject;
+use super::faults::{Cut, Fault, FaultClass, FaultKind, Faults};
+use super::network::{Manner, NetworkPlan};
+use super::node::DiskPlan;
+use crate::command::NodeId;
+use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
+use crate::load::seed::{ClientRng, generator};
+use crate::protocol::quorum::majority;
+
+const MS: u64 = 1_000_000;
+
+/// A scheduled operation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Scheduled {
+    /// When, in ns.
+    pub at_ns: u64,
+    /// At which site.
+    pub site: usize,
+}
+
+/// What one seed stands for.
+#[derive(Debug)]
+pub struct Scenario<P: Subject> {
+    /// The seed; delays are drawn from it too.
+    pub seed: u64,
+    /// How many replicas.
+    pub size: u8,
+    /// The core's options.
+    pub options: P::Options,
+    /// The network; place *i* is where replica *i* is.
+    pub network: NetworkPlan,
+    /// The disks.
+    pub disk: DiskPlan,
+    /// How many sites; site *i* is at place *i*.
+    pub sites: usize,
+    /// What the clients do.
+    pub load: LoadPlan,
+    /// When.
+    pub schedule: Vec<Scheduled>,
+    /// What befalls the run.
+    pub faults: Faults,
+    /// When all is mended, in ns.
+    pub storm_ns: u64,
+}
+
+impl<P: Subject> Clone for Scenario<P> {
+    /// By hand: a core itself need not be cloned.
+    fn clone(&self) -> Self {
+        Scenario {
+            options: self.options.clone(),
+            network: self.network.clone(),
+            disk: self.disk.clone(),
+            load: self.load.clone(),
+            schedule: self.schedule.clone(),
+            faults: self.faults.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<P: Subject> Scenario<P> {
+    /// The scenario of a seed; nothing befalls it but faults of these classes.
+    pub fn draw(seed: u64, allowed: &BTreeSet<FaultClass>) -> Self {
+        let rng = &mut generator(seed, 0);
+        let size = one_of(rng, &[3, 3, 3, 5, 5, 4, 7, 1]);
+        let sites = rng.random_range(1..=usize::from(size).min(3));
+        let storm_ns = rng.random_range(600..3000) * MS;
+        let classes: Vec<FaultClass> =
+            allowed.iter().copied().filter(|_| rng.random_range(0..100) < 55).collect();
+        let operations = rng.random_range(5..100);
+        let mut schedule: Vec<Scheduled> = (0..operations)
+            .map(|_| Scheduled {
+                at_ns: rng.random_range(0..storm_ns),
+                site: rng.random_range(0..sites),
+            })
+            .collect();
+        schedule.sort_unstable();
+        Scenario {
+            seed,
+            size,
+            options: P::draw_options(size, rng),
+            network: draw_network(size, &classes, rng),
+            disk: DiskPlan::Synced { sync_ns: draw_sync_ns(rng) },
+            sites,
+            load: draw_load(seed, rng),
+            schedule,
+            faults: draw_faults(size, sites, storm_ns, &classes, rng),
+            storm_ns,
+        }
+    }
+}
+
+fn one_of<T: Copy>(rng: &mut ClientRng, choices: &[T]) -> T {
+    choices[rng.random_range(0..choices.len())]
+}
+
+fn draw_sync_ns(rng: &mut ClientRng) -> std::ops::Range<u64> {
+    let longest_ms = one_of(rng, &[0, 1, 5, 20]);
+    0..longest_ms * MS
+}
+
+/// Places a few ms from each other.
+fn draw_network(size: u8, classes: &[FaultClass], rng: &mut ClientRng) -> NetworkPlan {
+    let far_ns = one_of(rng, &[MS, 10 * MS, 20 * MS]);
+    let places = usize::from(size);
+    let mut one_way_ns = vec![vec![0; places]; places];
+    for a in 0..places {
+        for b in 0..a {
+            let ns = rng.random_range(MS / 10..=far_ns);
+            (one_way_ns[a][b], one_way_ns[b][a]) = (ns, ns);
+        }
+    }
+    let has = |class| classes.contains(&class);
+    let share =
+        |rng: &mut ClientRng, on: bool| if on { one_of(rng, &[0.01, 0.05, 0.15]) } else { 0.0 };
+    let manner = Manner::Datagrams {
+        duplicates: share(rng, has(FaultClass::Duplicates)),
+        stragglers: share(rng, has(FaultClass::Delays)),
+    };
+    NetworkPlan {
+        one_way_ns,
+        jitter_ns: rng.random_range(0..=far_ns),
+        loss: share(rng, has(FaultClass::Loss)),
+        reorder: 0.0,
+        bandwidth_bps: None,
+        manner,
+    }
+}
+
+/// Few keys, so that commands interfere; all operations, in shares of which some are none.
+fn draw_load(seed: u64, rng: &mut ClientRng) -> LoadPlan {
+    let mut shares: Vec<u32> = (0..6).map(|_| one_of(rng, &[0, 1, 1, 3])).collect();
+    if shares.iter().all(|share| *share == 0) {
+        shares[0] = 1;
+    }
+    let all: u32 = shares.iter().sum();
+    let share = |index: usize| f64::from(shares[index]) / f64::from(all);
+    LoadPlan {
+        clients_per_site: rng.random_range(1..=4),
+        // The schedule is the scenario's own.
+        arrival: Arrival::Constant { rate_per_s: 1.0 },
+        operations: OperationMix {
+            put: share(0),
+            get: share(1),
+            cas: share(2),
+            rmw: share(3),
+            delete: share(4),
+            transfer: share(5),
+        },
+        keys: KeyChoice::Uniform { keys: one_of(rng, &[1, 2, 5]) },
+        value_bytes: one_of(rng, &[8, 16, 40]),
+        warmup: Duration::ZERO,
+        measure: Duration::ZERO,
+        retry_after: Duration::from_millis(one_of(rng, &[100, 300])),
+        timeout: Duration::from_secs(one_of(rng, &[1, 600, 600, 600])),
+        seed,
+        record_history: true,
+    }
+}
+
+/// Draws faults one by one.
+struct Drawing<'a> {
+    size: u8,
+    sites: usize,
+    storm_ns: u64,
+    /// Disks that may still be lost: a majority must survive.
+    losable: usize,
+    rng: &'a mut ClientRng,
+    list: Vec<Fault>,
+}
+
+fn draw_faults(
+    size: u8,
+    sites: usize,
+    storm_ns: u64,
+    classes: &[FaultClass],
+    rng: &mut ClientRng,
+) -> Faults {
+    let losable = usize::from(size) - majority(usize::from(size));
+    let mut drawing = Drawing { size, sites, storm_ns, losable, rng, list: Vec::new() };
+    for class in classes {
+        for _ in 0..drawing.rng.random_range(1..=4) {
+            drawing.draw(*class);
+        }
+    }
+    let list = drawing.list;
+    Faults { list, clocks_differ: classes.contains(&FaultClass::Clocks) }
+}
+
+impl Drawing<'_> {
+    fn node(&mut self) -> NodeId {
+        NodeId(self.rng.random_range(0..self.size))
+    }
+
+    fn two_nodes(&mut self) -> (NodeId, NodeId) {
+        let a = self.node();
+        let others = self.size.max(2) - 1;
+        let b = (a.0 + self.rng.random_range(1..=others)) % self.size;
+        (a, NodeId(b))
+    }
+
+    fn draw(&mut self, class: FaultClass) {
+        let kind = match class {
+            FaultClass::Loss => self.weather(0.5, 0.0, 0.0),
+            FaultClass::Duplicates => self.weather(0.0, 0.5, 0.0),
+            FaultClass::Delays => self.weather(0.0, 0.0, 0.5),
+            FaultClass::Cuts => FaultKind::Cut(self.cut()),
+            FaultClass::Crashes => FaultKind::Crash {
+                node: self.node(),
+                at_a_write: self.rng.random(),
+                survives: self.rng.random(),
+            },
+            FaultClass::Pauses if self.rng.random() => FaultKind::Pause(self.node()),
+            FaultClass::Pauses => FaultKind::Slow(self.node(), self.rng.random_range(1..30) * MS),
+            FaultClass::Disks => self.disk(),
+            FaultClass::Clocks => self.clock(),
+        };
+        let at_ns = self.rng.random_range(0..self.storm_ns);
+        let lasts_ns = self.rng.random_range(MS..self.storm_ns / 2);
+        self.list.push(Fault { at_ns, lasts_ns, kind });
+    }
+
+    fn weather(&mut self, loss: f64, duplicates: f64, stragglers: f64) -> FaultKind {
+        let part: f64 = self.rng.random();
+        FaultKind::Weather {
+            loss: loss * part,
+            duplicates: duplicates * part,
+            stragglers: stragglers * part,
+        }
+    }
+
+    fn cut(&mut self) -> Cut {
+        let (a, b) = self.two_nodes();
+        let middle = NodeId(self.rng.random_range(0..=self.size / 2));
+        match self.rng.random_range(0..8) {
+            0 => Cut::OneWay(a, b),
+            1 => Cut::Mute(a),
+            2 => Cut::Deaf(a),
+            3 => Cut::Alone(a),
+            4 => Cut::Split(middle),
+            5 => Cut::Bridge(NodeId(self.size / 2)),
+            6 => Cut::Ring,
+            _ => Cut::Client(self.rng.random_range(0..self.sites), a),
+        }
+    }
+
+    fn disk(&mut self) -> FaultKind {
+        let node = self.node();
+        match self.rng.random_range(0..6) {
+            0 if self.losable > 0 => {
+                self.losable -= 1;
+                FaultKind::LostDisk(node)
+            }
+            1 if self.losable > 0 => {
+                self.losable -= 1;
+                FaultKind::CorruptDisk(node)
+            }
+            2 | 3 => FaultKind::FullDisk(node),
+            _ => FaultKind::SlowDisk(node, self.rng.random_range(10..300) * MS),
+        }
+    }
+
+    fn clock(&mut self) -> FaultKind {
+        let node = self.node();
+        if self.rng.random() {
+            let by_ms = self.rng.random_range(10..2000);
+            return FaultKind::Jump(node, Duration::from_millis(by_ms));
+        }
+        FaultKind::Drift(node, self.rng.random_range(-500_000..=1_000_000))
+    }
+}
+
+impl<P: Subject> fmt::Display for Scenario<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} replicas, {} sites, {:?}", self.size, self.sites, self.options)?;
+        let network = &self.network;
+        writeln!(
+            f,
+            "network: jitter {} µs, loss {}, {:?}",
+            network.jitter_ns / 1000,
+            network.loss,
+            network.manner
+        )?;
+        writeln!(f, "disk: {:?}", self.disk)?;
+        writeln!(
+            f,
+            "load: {} operations by {} clients a site on {:?}, all mended at {} ms",
+            self.schedule.len(),
+            self.load.clients_per_site,
+            self.load.keys,
+            self.storm_ns / MS
+        )?;
+        for fault in &self.faults.list {
+            writeln!(f, "fault {fault}")?;
+        }
+        Ok(())
+    }
+}
