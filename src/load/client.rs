@@ -13,8 +13,9 @@
 //! **Replicas** are tried in the order given, nearest first. A command goes to the first that is
 //! connected and not *suspected*: a replica is suspected when a command's retry time ran out and
 //! nothing at all was heard from it since that command was sent. While the first connected replica
-//! is suspected, each tick copies one outstanding command to it; any reply or a new connection
-//! clears it, and it is preferred again.
+//! is suspected, one outstanding command is copied to it every `retry_after`; any reply or a new
+//! connection clears it, and it is preferred again. More copies could keep a slow cluster busy with
+//! nothing else for ever.
 //!
 //! **Retries.** Unanswered for `retry_after`, a command goes to the next replica in order; the wait
 //! doubles each time, up to [`BACKOFF_MAX`] times. A lost connection resends at once what was last
@@ -178,6 +179,15 @@ struct Link {
     connected: bool,
     suspected: bool,
     heard_ns: u64,
+    /// When a command was last copied to it while it was suspected.
+    probed_ns: u64,
+}
+
+impl Link {
+    /// A replica with no connection yet.
+    fn new(node: NodeId) -> Self {
+        Link { node, connected: false, suspected: false, heard_ns: 0, probed_ns: 0 }
+    }
 }
 
 /// All clients of a site.
@@ -211,8 +221,7 @@ impl Clients {
             let id = ClientId(sessions_seed >> CLIENT_BITS << CLIENT_BITS | index as u64);
             Session::new(id, ClientWorkload::new(&workload, plan.seed, &site.name, index))
         };
-        let link =
-            |node: &NodeId| Link { node: *node, connected: false, suspected: false, heard_ns: 0 };
+        let link = |node: &NodeId| Link::new(*node);
         Ok(Clients {
             sessions: (0..plan.clients_per_site).map(session).collect(),
             links: replicas.iter().map(link).collect(),
@@ -384,7 +393,7 @@ impl Clients {
     /// A connection with a replica was made. What has none, or waits, is sent.
     pub fn connected(&mut self, now_ns: u64, node: NodeId, out: &mut impl Output) {
         let Some(link) = self.links.iter_mut().find(|link| link.node == node) else { return };
-        *link = Link { node, connected: true, suspected: false, heard_ns: now_ns };
+        *link = Link { connected: true, heard_ns: now_ns, ..Link::new(node) };
         self.choose_target();
         self.resend_where(now_ns, |replica| replica.is_none(), out);
         for client in 0..self.sessions.len() {
@@ -448,7 +457,7 @@ impl Clients {
             self.send_queued(client, now_ns, out);
             self.retry(client, now_ns, out);
         }
-        self.probe(out);
+        self.probe(now_ns, out);
     }
 
     /// Ends every pending operation as not answered in time: the run is over.
@@ -528,12 +537,17 @@ impl Clients {
 
     /// Copies one outstanding command to each suspected replica that would otherwise be preferred.
     /// A command takes effect once however many replicas propose it.
-    fn probe(&mut self, out: &mut impl Output) {
+    fn probe(&mut self, now_ns: u64, out: &mut impl Output) {
         let Some(target) = self.target else { return };
-        for link in self.links[..target].iter().filter(|link| link.connected && link.suspected) {
+        let patience_ns = self.retry_after_ns;
+        let due = |link: &&mut Link| {
+            link.connected && link.suspected && now_ns.saturating_sub(link.probed_ns) >= patience_ns
+        };
+        for link in self.links[..target].iter_mut().filter(due) {
             let Some(session) = self.sessions.iter().find(|s| s.base() < s.next_sequence()) else {
                 return;
             };
+            link.probed_ns = now_ns;
             self.counters.probes += 1;
             out.send(link.node, &session.command(session.base(), self.workload.value_bytes()));
         }
