@@ -425,11 +425,12 @@ fn a_replica_that_falls_silent_is_avoided_after_one_retry_time_and_preferred_onc
         sent.filter(|((to, _), at)| to.0 == 0 && at.is_some_and(|at| range.contains(&at))).count()
     };
     assert_eq!(to_home(2 * SECOND + 450 * MS..3 * SECOND), 0);
-    // Back within one tick and one probe's round trip.
-    assert!(to_home(3 * SECOND + 40 * MS..4 * SECOND) >= 950);
+    // Back within one retry time, one tick and one probe's round trip.
+    assert!(to_home(3 * SECOND + 440 * MS..4 * SECOND) >= 550);
     let counters = world.clients.counters();
     assert_eq!(counters.suspicions, 1);
-    assert!(counters.probes > 5, "{counters:?}");
+    // The explorer found it: a copy each tick kept a slow cluster busy with nothing else for ever.
+    assert!((1..=3).contains(&counters.probes), "{counters:?}");
     assert_eq!(world.log.timed_out(), 0);
     let slow = world.log.ended.iter().filter(|(s, e, _)| e - s > 300 * MS).count();
     assert!((380..=440).contains(&slow), "{slow} paid for the silence");
