@@ -16,6 +16,7 @@
 //! | `drive` | one replica's turn: inputs, effects, durability, crashes |
 //! | `node`, `site` | one replica; one site's clients |
 //! | `network`, `clock`, `trace` | as they say |
+//! | [`predict`] | one run of an experiment, for its latencies |
 //! | [`faults`] | what may befall a run, and how it ends |
 //! | [`scenario`] | what a seed stands for |
 //! | [`explore`] | many seeds; what a failure is |
@@ -37,6 +38,7 @@ pub mod faults;
 mod network;
 mod node;
 mod paxos;
+pub mod predict;
 pub mod scenario;
 pub mod shrink;
 mod site;
