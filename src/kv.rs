@@ -14,7 +14,8 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use crate::command::{ClientId, Command, Key, Operation, Outcome, Value};
+use crate::command::{ClientId, Command, CommandId, Key, Operation, Outcome, Value};
+use crate::mutants::mutant;
 
 /// The balance of an account that no transfer has touched.
 pub const OPENING_BALANCE: u64 = 1000;
@@ -69,7 +70,7 @@ impl Session {
                 None => self.answered_below = answered_below,
                 Some(slot) => {
                     // A missing one was answered by another replica and comes here later.
-                    if !matches!(slot, Slot::Missing) {
+                    if !matches!(slot, Slot::Missing) || mutant!(MissingTakenForAnswered) {
                         *slot = Slot::Answered;
                     }
                     self.answered_below = self.base + offset + 1;
@@ -86,7 +87,7 @@ impl Session {
     /// acknowledged, because another replica gave it, is done as soon as it is executed.
     fn is_done(&self, first: &Slot) -> bool {
         match first {
-            Slot::Missing => false,
+            Slot::Missing => mutant!(WindowSlidOverGap),
             Slot::Executed(_) => self.base < self.answered_below,
             Slot::Answered => true,
         }
@@ -97,6 +98,9 @@ impl Session {
         let offset = sequence.checked_sub(self.base)? as usize;
         while self.slots.len() <= offset {
             self.slots.push_back(Slot::Missing);
+        }
+        if mutant!(OutcomeOfAnother) && matches!(self.slots[offset], Slot::Executed(_)) {
+            return self.slots.back_mut();
         }
         Some(&mut self.slots[offset])
     }
@@ -115,9 +119,15 @@ pub struct Store {
 impl Store {
     /// Applies `command` unless it was applied before, and says what it returned the first time.
     pub fn execute(&mut self, command: &Command) -> Executed<'_> {
-        let session = self.sessions.entry(command.id.client).or_default();
-        session.acknowledge(command.answered_below);
-        let Some(slot) = session.slot(command.id.sequence) else { return Executed::Forgotten };
+        let CommandId { client, sequence } = command.id;
+        let client = if mutant!(SessionsShared) { ClientId(0) } else { client };
+        let session = self.sessions.entry(client).or_default();
+        let early = mutant!(OutcomeForgottenEarly);
+        session.acknowledge(if early { sequence } else { command.answered_below });
+        let Some(slot) = session.slot(sequence) else { return Executed::Forgotten };
+        if mutant!(DuplicateApplied) {
+            *slot = Slot::Missing;
+        }
         match slot {
             Slot::Answered => Executed::Forgotten,
             Slot::Executed(outcome) => Executed::Repeated(outcome),
@@ -133,6 +143,15 @@ impl Store {
                 let Slot::Executed(outcome) = slot else { unreachable!("just written") };
                 Executed::Applied(outcome)
             }
+        }
+    }
+
+    /// Takes over the state of another replica, its sessions with it: from now on this one answers
+    /// a command that was executed there as that one would.
+    pub fn install(&mut self, state: Store) {
+        *self = state;
+        if mutant!(SessionsNotTransferred) {
+            self.sessions.clear();
         }
     }
 
@@ -206,13 +225,21 @@ impl State<'_> {
                 Outcome::Done
             }
             Operation::Cas { key, expected, value } => {
-                if self.registers.get(key) == expected.as_ref() {
+                let found = self.registers.get(key) == expected.as_ref();
+                if found || mutant!(CasIgnoresExpected) {
                     Outcome::Found(self.replace(*key, Some(value)))
                 } else {
                     Outcome::Found(self.read(*key))
                 }
             }
-            Operation::Rmw { key, value } => Outcome::Found(self.replace(*key, Some(value))),
+            Operation::Rmw { key, value } => {
+                let before = self.replace(*key, Some(value));
+                let new = mutant!(RmwReturnsNew).then(|| value.clone());
+                Outcome::Found(new.or(before))
+            }
+            Operation::Delete { key } if mutant!(DeleteLeavesValue) => {
+                Outcome::Found(self.read(*key))
+            }
             Operation::Delete { key } => Outcome::Found(self.replace(*key, None)),
             Operation::Transfer { from, to, amount } => self.transfer(*from, *to, *amount),
         }
@@ -240,12 +267,15 @@ impl State<'_> {
     fn transfer(mut self, from: Key, to: Key, amount: u64) -> Outcome {
         let balance = |key| self.accounts.get(&key).copied().unwrap_or(OPENING_BALANCE);
         let (payer, receiver) = (balance(from), balance(to));
-        let after = payer.checked_sub(amount).zip(receiver.checked_add(amount));
+        let overdraft = mutant!(TransferOverdraws).then_some(0);
+        let after = payer.checked_sub(amount).or(overdraft).zip(receiver.checked_add(amount));
         let Some((payer, receiver)) = after else {
             return Outcome::Balances { moved: false, from: payer, to: receiver };
         };
         self.set_balance(from, payer);
-        self.set_balance(to, receiver);
+        if !mutant!(TransferLosesMoney) {
+            self.set_balance(to, receiver);
+        }
         Outcome::Balances { moved: true, from: payer, to: receiver }
     }
 
@@ -260,7 +290,6 @@ impl State<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::CommandId;
 
     fn command(sequence: u64, answered_below: u64, operation: Operation) -> Command {
         let id = CommandId { client: ClientId(9), sequence };

@@ -13,6 +13,8 @@
 //!                                             cluster          protocol  │
 //!                                                                 │      │
 //!                                                                kv ── command
+//!                                                                 │
+//!                                                              mutants
 //! ```
 //!
 //! Arrows run downwards only. `protocol` knows none of its drivers, and `report` reads files only.
@@ -31,6 +33,7 @@
 //! | [`results`] | the files of a run's directory |
 //! | [`experiment`] | the experiment file, the plan, running it on this machine |
 //! | [`report`] | tables, figures, the HTML page |
+//! | [`mutants`] | deliberate bugs, planted in the rooms above; none in a normal build |
 //! | [`cli`], [`worker`], [`usage`] | command lines; what the workers share; what a process used |
 
 pub mod check;
@@ -40,6 +43,7 @@ pub mod command;
 pub mod experiment;
 pub mod kv;
 pub mod load;
+pub mod mutants;
 pub mod net;
 pub mod protocol;
 pub mod replica;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use super::workload::{Choice, ClientWorkload, Intent};
 use crate::command::{ClientId, Command, CommandId, NodeId, SESSION_WINDOW};
+use crate::mutants::mutant;
 
 /// Operations of one client that may wait to be sent; one scheduled beyond it is an error at once.
 pub const QUEUE_MAX: usize = 1 << 14;
@@ -109,7 +110,7 @@ impl Session {
         let entry = &self.ring[(sequence - self.base) as usize];
         Command {
             id: CommandId { client: self.id, sequence },
-            answered_below: self.base,
+            answered_below: if mutant!(UnansweredAcknowledged) { sequence } else { self.base },
             operation: entry.intent.operation(value_bytes),
         }
     }

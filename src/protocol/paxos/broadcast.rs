@@ -19,6 +19,7 @@ use super::message::{
 use super::register::REGISTERS_MAX;
 use super::{OWN_BYTES_MAX, Own, ParcelSet, Paxos};
 use crate::command::{Command, NodeId};
+use crate::mutants::mutant;
 use crate::protocol::{Batch, Effect, Effects, Time};
 
 /// Bytes of decided values in one UPDATE, unless a single value is larger.
@@ -87,7 +88,8 @@ impl Paxos {
         }
         let next_batch = self.deliveries.next_batch();
         let mut leading = Leading::new(self.deliveries.delivered(), next_batch);
-        let own = self.own.iter().flatten().map(|own| own.parcel.clone());
+        let own = self.own.iter().flatten().filter(|_| !mutant!(OwnParcelsNotProposed));
+        let own = own.map(|own| own.parcel.clone());
         for parcel in own.chain(self.early.take()) {
             leading.enqueue(parcel);
         }
@@ -171,7 +173,8 @@ impl Paxos {
     pub(super) fn note_ahead(&mut self, next_batch: u64, whose: NodeId, out: &mut Effects<Self>) {
         let decided_at = &mut self.decided_at[usize::from(whose.0)];
         *decided_at = next_batch.max(*decided_at);
-        let replaces = self.ahead_asked && next_batch > self.deliveries.next_batch();
+        let asked = self.ahead_asked && !mutant!(OneInformantOnly);
+        let replaces = asked && next_batch > self.deliveries.next_batch();
         if next_batch > self.ahead.0 || replaces {
             self.ahead = (next_batch, whose);
             self.ahead_asked = false;
@@ -188,7 +191,7 @@ impl Paxos {
     pub(super) fn on_catch_up_timer(&mut self, out: &mut Effects<Self>) {
         let next_batch = self.deliveries.next_batch();
         let stuck = self.catch_up_from.take() == Some(next_batch);
-        if stuck && self.ahead.0 > next_batch {
+        if stuck && self.ahead.0 > next_batch && !mutant!(LagNeverTold) {
             self.counters.catch_ups += 1;
             out.send(self.ahead.1, PaxosMessage::Lagging { next_batch });
             // It may be gone: then another is learned from the heartbeats.
@@ -210,6 +213,9 @@ impl Paxos {
         }
         if self.deliveries.values(next_batch, 0).is_some() {
             return self.send_update(from, next_batch, out);
+        }
+        if mutant!(NoStateSent) {
+            return;
         }
         let pause = Duration::from_millis(self.options.election_timeout_ms);
         let sent = &mut self.state_sent[usize::from(from.0)];
@@ -283,8 +289,14 @@ impl Paxos {
             return;
         }
         self.counters.states_installed += 1;
-        out.push(Effect::InstallState);
-        out.persist(PaxosRecord::Installed { next_batch, delivered: delivered.clone() });
+        let installed = PaxosRecord::Installed { next_batch, delivered: delivered.clone() };
+        if mutant!(StateStoredBeforeInstalled) {
+            out.persist(installed);
+            out.push(Effect::InstallState);
+        } else {
+            out.push(Effect::InstallState);
+            out.persist(installed);
+        }
         self.deliveries.install(next_batch, delivered);
         self.registers.drop_below(next_batch);
         let mine = self.deliveries.delivered()[usize::from(self.me.0)].clone();
@@ -294,7 +306,9 @@ impl Paxos {
             self.forget_own(id);
         }
         // What was decided beyond the gap that the state fills.
-        self.deliver_ready(out);
+        if !mutant!(NothingDeliveredAfterInstall) {
+            self.deliver_ready(out);
+        }
         if let Some(mut leading) = self.leading.take() {
             // What it was deciding may be decided: it starts over behind the new state.
             leading.abort_all();
@@ -314,7 +328,7 @@ impl Paxos {
     /// Sends again what was not answered (Fig. 11).
     pub(super) fn on_retransmit_timer(&mut self, now: Time, out: &mut Effects<Self>) {
         let patience = Duration::from_millis(self.options.retransmit_ms);
-        if self.leader != self.me {
+        if self.leader != self.me && !mutant!(OwnParcelsNotSentAgain) {
             for own in self.own.iter_mut().take(OWN_RETRANSMITTED_MAX).flatten() {
                 // Twice as long each time: what is late because a link is full must not fill it.
                 let doublings = own.retransmissions.min(OWN_PATIENCE_DOUBLINGS_MAX);

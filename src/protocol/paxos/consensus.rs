@@ -15,6 +15,7 @@
 
 use super::message::MsgSet;
 use crate::command::NodeId;
+use crate::mutants::mutant;
 use crate::protocol::Time;
 use crate::protocol::ballot::Round;
 use crate::protocol::quorum::{NodeSet, majority};
@@ -81,18 +82,23 @@ impl Proposal {
         size: u8,
     ) -> Progress {
         let Phase::Reading { found } = &mut self.phase else { return Progress::None };
-        if round != self.round || !self.acks.insert(from) {
+        let stale = round != self.round && !mutant!(StaleAckCounted);
+        if stale || !count(&mut self.acks, from) {
             return Progress::None;
         }
         if let Some((write, value)) = written
-            && found.as_ref().is_none_or(|(highest, _)| *highest < write)
+            && found
+                .as_ref()
+                .is_none_or(|(highest, _)| (*highest < write) ^ mutant!(LowestWriteChosen))
         {
             *found = Some((write, value));
         }
-        if self.acks.len() < majority(usize::from(size)) {
+        let quorum = majority(usize::from(size)) - usize::from(mutant!(ReadQuorumTooSmall));
+        if self.acks.len() < quorum {
             return Progress::None;
         }
-        let value = found.take().map_or_else(|| self.init.clone(), |(_, value)| value);
+        let found = found.take().filter(|_| !mutant!(OwnValueInsteadOfFound));
+        let value = found.map_or_else(|| self.init.clone(), |(_, value)| value);
         self.phase = Phase::Writing { value: value.clone(), permission: true };
         self.acks = NodeSet::default();
         Progress::Write(value)
@@ -109,11 +115,13 @@ impl Proposal {
         let Phase::Writing { value, permission: all } = &mut self.phase else {
             return Progress::None;
         };
-        if round != self.round || !self.acks.insert(from) {
+        let stale = round != self.round && !mutant!(StaleAckCounted);
+        if stale || !count(&mut self.acks, from) {
             return Progress::None;
         }
-        *all &= permission;
-        if self.acks.len() < majority(usize::from(size)) {
+        *all = permission && (*all || mutant!(PermissionOfLastAck));
+        let quorum = majority(usize::from(size)) - usize::from(mutant!(WriteQuorumTooSmall));
+        if self.acks.len() < quorum {
             return Progress::None;
         }
         Progress::Committed { value: value.clone(), permission: *all }
@@ -146,6 +154,13 @@ impl Proposal {
     pub fn has_answer_of(&self, node: NodeId) -> bool {
         self.acks.contains(node)
     }
+}
+
+/// Counts an acknowledgement; says whether it is the first of its sender.
+fn count(acks: &mut NodeSet, from: NodeId) -> bool {
+    // As if a process that there is not had sent it.
+    const NOBODY: NodeId = NodeId(63);
+    acks.insert(from) || (mutant!(DuplicateAckCounted) && acks.insert(NOBODY))
 }
 
 #[cfg(test)]

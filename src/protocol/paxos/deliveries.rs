@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::message::{MsgSet, ParcelId, msg_set_bytes};
 use super::parcels::ParcelSet;
 use super::register::REGISTERS_MAX;
+use crate::mutants::mutant;
 
 /// Bytes of delivered values kept for processes that lag.
 pub const LOG_BYTES_MAX: usize = 128 << 20;
@@ -55,7 +56,7 @@ impl Deliveries {
 
     /// Marks a parcel as delivered; says whether it had not been.
     pub fn deliver(&mut self, id: ParcelId) -> bool {
-        self.delivered[usize::from(id.origin.0)].insert(id)
+        self.delivered[usize::from(id.origin.0)].insert(id) || mutant!(ParcelDeliveredTwice)
     }
 
     /// Notes a decision. Two decisions of one instance must agree: that is what consensus is for.
@@ -74,7 +75,10 @@ impl Deliveries {
     /// Moves the next decided value to the log, if it is there.
     pub fn next_ready(&mut self) -> Option<(u64, MsgSet)> {
         let instance = self.next_batch();
-        let value = self.awaiting.remove(&instance)?;
+        let value = match mutant!(DeliveredOutOfOrder) {
+            true => self.awaiting.pop_first()?.1,
+            false => self.awaiting.remove(&instance)?,
+        };
         self.log_bytes += msg_set_bytes(&value);
         self.log.push_back(value.clone());
         Some((instance, value))
@@ -132,6 +136,8 @@ impl Deliveries {
         self.log.clear();
         self.log_bytes = 0;
         self.awaiting = self.awaiting.split_off(&next_batch);
-        self.delivered = delivered;
+        if !mutant!(DeliveredNotInstalled) {
+            self.delivered = delivered;
+        }
     }
 }

@@ -14,6 +14,7 @@
 use std::time::Duration;
 
 use crate::command::NodeId;
+use crate::mutants::mutant;
 use crate::protocol::Time;
 use crate::protocol::quorum::majority;
 
@@ -80,7 +81,7 @@ impl Election {
     pub fn on_heartbeat(&mut self, now: Time, from: NodeId, epoch: u32, hears_majority: bool) {
         let timeout_max = self.timeout_max;
         let peer = &mut self.peers[usize::from(from.0)];
-        if peer.suspected {
+        if peer.suspected && !mutant!(SuspectedForGood) {
             peer.suspected = false;
             // A restart explains the silence; anything else was a wrong suspicion.
             if epoch == peer.epoch {
@@ -97,7 +98,7 @@ impl Election {
     pub fn on_tick(&mut self, now: Time) {
         for (node, peer) in self.peers.iter_mut().enumerate() {
             if node != usize::from(self.me.0) && now.since(peer.heard) > peer.timeout {
-                peer.suspected = true;
+                peer.suspected = !mutant!(NobodySuspected);
             }
         }
         let hears_majority = self.hears_majority();
@@ -111,9 +112,10 @@ impl Election {
         let rank = |node: usize| (node + size - usize::from(self.preferred.0)) % size;
         let eligible = (0..size).filter(|node| {
             let peer = &self.peers[*node];
-            !peer.suspected && peer.hears_majority
+            !peer.suspected && (peer.hears_majority || mutant!(MinorityLeads))
         });
-        if let Some(first) = eligible.min_by_key(|node| (self.peers[*node].epoch, rank(*node))) {
+        let epoch = |node: usize| if mutant!(EpochIgnored) { 0 } else { self.peers[node].epoch };
+        if let Some(first) = eligible.min_by_key(|node| (epoch(*node), rank(*node))) {
             self.leader = NodeId(first as u8);
         }
     }

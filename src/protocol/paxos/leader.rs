@@ -8,6 +8,7 @@ use super::message::{MsgSet, Parcel, Written, msg_set_bytes};
 use super::parcels::ParcelSet;
 use super::register::REGISTERS_MAX;
 use crate::command::NodeId;
+use crate::mutants::mutant;
 use crate::protocol::Time;
 use crate::protocol::ballot::Round;
 use crate::protocol::quorum::{NodeSet, majority};
@@ -88,11 +89,12 @@ impl Reading {
         let end = self.from.max(next_batch).saturating_add(REGISTERS_MAX);
         for Written { instance, write, value } in written.into_iter().filter(|w| w.instance < end) {
             let found = self.found.entry(instance).or_insert_with(|| (write, value.clone()));
-            if found.0 < write {
+            if (found.0 < write) ^ mutant!(LowestWriteRecovered) {
                 *found = (write, value);
             }
         }
-        self.acks.len() >= majority(usize::from(size))
+        let quorum = majority(usize::from(size)) - usize::from(mutant!(ReadOnwardsQuorumTooSmall));
+        self.acks.len() >= quorum
     }
 
     /// Whether this process has answered.
@@ -180,7 +182,7 @@ impl Leading {
         self.next = self.next.max(instance + 1);
         let Some(proposal) = self.proposals.remove(&instance) else { return };
         self.proposals_bytes -= msg_set_bytes(&proposal.init);
-        if !Arc::ptr_eq(&proposal.init, value) {
+        if !Arc::ptr_eq(&proposal.init, value) && !mutant!(BeatenParcelsLost) {
             let won = |mine: &&Parcel| value.iter().any(|parcel| parcel.id == mine.id);
             let missed = proposal.init.iter().filter(|mine| !won(mine));
             self.undelivered.extend(missed.cloned());
@@ -191,7 +193,9 @@ impl Leading {
     pub fn abort_all(&mut self) {
         let mut parcels: VecDeque<Parcel> = VecDeque::new();
         for (_, proposal) in std::mem::take(&mut self.proposals) {
-            parcels.extend(proposal.init.iter().cloned());
+            if !mutant!(AbortedParcelsLost) {
+                parcels.extend(proposal.init.iter().cloned());
+            }
         }
         parcels.append(&mut self.undelivered);
         self.undelivered = parcels;

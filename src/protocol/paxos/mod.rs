@@ -42,6 +42,7 @@ use self::register::Registers;
 use super::ballot::Round;
 use super::{Batch, Cluster, Effect, Effects, Input, Protocol, Time, WriteId};
 use crate::command::{Command, NodeId};
+use crate::mutants::mutant;
 
 mod broadcast;
 pub mod consensus;
@@ -201,7 +202,8 @@ impl Protocol for Paxos {
         let mut recovered = Recovered::new(cluster.size);
         log.for_each(|record| recovered.take(record));
         let Recovered { incarnation, registers, deliveries, replay } = recovered;
-        let incarnation = incarnation + 1;
+        let raised = !mutant!(IncarnationNotRaised);
+        let incarnation = if raised { incarnation + 1 } else { incarnation.max(1) };
         let timeout = Duration::from_millis(options.election_timeout_ms);
         let preferred = NodeId(options.leader);
         let election = Election::new(me, cluster.size, preferred, incarnation, timeout);
@@ -302,6 +304,11 @@ impl Recovered {
     /// Takes one record into the state. All operations were possible when they were stored, in this
     /// order, so they are now.
     fn take(&mut self, record: PaxosRecord) {
+        let promise = matches!(record, PaxosRecord::Read { .. }) && mutant!(PromisesForgotten);
+        let value = matches!(record, PaxosRecord::Write { .. }) && mutant!(WritesForgotten);
+        if promise || value {
+            return;
+        }
         match record {
             PaxosRecord::Incarnation(number) => self.incarnation = number,
             PaxosRecord::Read { instance: Some(instance), round } => {
@@ -346,7 +353,8 @@ impl Paxos {
     }
 
     fn on_started(&mut self, now: Time, out: &mut Effects<Self>) {
-        self.born = out.persist(PaxosRecord::Incarnation(self.incarnation));
+        let edge = out.persist(PaxosRecord::Incarnation(self.incarnation));
+        self.born = if mutant!(ForwardBeforeBirth) { WriteId(0) } else { edge };
         for commands in std::mem::take(&mut self.replay) {
             out.push(Effect::Execute(commands));
         }
@@ -453,7 +461,8 @@ impl Paxos {
 
     fn on_durable(&mut self, now: Time, write: WriteId, out: &mut Effects<Self>) {
         self.durable = write;
-        while self.to_self.front().is_some_and(|(after, _)| *after <= self.durable) {
+        let early = mutant!(OwnAckBeforeDurable);
+        while self.to_self.front().is_some_and(|(after, _)| *after <= self.durable || early) {
             let Some((_, message)) = self.to_self.pop_front() else { return };
             self.on_message(now, self.me, message, out);
         }
@@ -467,6 +476,10 @@ impl Paxos {
     /// The least round above all that this process has met, and above the fast ones.
     fn next_round(&self, met: Round) -> Round {
         let fast = Round(u64::from(self.cluster.size));
-        met.max(self.highest).max(fast).next_owned(self.me, self.cluster.size)
+        let met = if mutant!(RoundReused) { fast } else { met.max(self.highest).max(fast) };
+        if mutant!(RoundOfAnotherUsed) {
+            return Round(met.0 + 1);
+        }
+        met.next_owned(self.me, self.cluster.size)
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::message::{Parcel, ParcelId};
+use crate::mutants::mutant;
 
 /// Parcels kept for the case that this process is about to lead.
 pub const EARLY_PARCELS_MAX: usize = 4096;
@@ -60,12 +61,15 @@ impl ParcelSet {
         if id.incarnation > self.incarnation {
             *self = ParcelSet { incarnation: id.incarnation, ..ParcelSet::default() };
         }
+        if id.incarnation < self.incarnation && mutant!(StragglerDelivered) {
+            return true;
+        }
         if self.contains(id) {
             return false;
         }
         if id.number == self.floor {
             self.floor += 1;
-            while self.above.remove(&self.floor) {
+            while !mutant!(SetsNotCollapsed) && self.above.remove(&self.floor) {
                 self.floor += 1;
             }
         } else {

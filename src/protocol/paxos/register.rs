@@ -22,6 +22,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::message::{MsgSet, Written, msg_set_bytes};
+use crate::mutants::mutant;
 use crate::protocol::ballot::Round;
 
 /// Instances that a process keeps registers for beyond what it has delivered.
@@ -98,21 +99,28 @@ impl Registers {
     /// READ(k) of one instance.
     pub fn read(&mut self, round: Round, instance: u64) -> ReadAnswer {
         let promised = self.promised(instance);
-        if promised > round {
+        if promised > round && !mutant!(StaleReadAnswered) {
             return ReadAnswer::Nack(promised);
         }
         let Some(slot) = self.slot(instance) else { return ReadAnswer::Full };
-        slot.read = round;
+        if !mutant!(PromiseNotKept) {
+            slot.read = round;
+        }
         ReadAnswer::Promised
     }
 
     /// READ(k) of all instances onwards. A higher round in any of them forbids it.
     pub fn read_onwards(&mut self, round: Round) -> ReadAnswer {
         let promised = self.highest();
-        if promised > round {
+        if promised > round && !mutant!(StaleReadOnwardsAnswered) {
             return ReadAnswer::Nack(promised);
         }
-        self.read_onwards = round;
+        if mutant!(OnwardsPromiseOnlyWhereWritten) {
+            let written = self.slots.iter_mut().filter(|slot| slot.value.is_some());
+            written.for_each(|slot| slot.read = round);
+        } else if !mutant!(OnwardsPromiseNotKept) {
+            self.read_onwards = round;
+        }
         ReadAnswer::Promised
     }
 
@@ -123,7 +131,7 @@ impl Registers {
 
     /// WRITE(k, v).
     pub fn write(&mut self, round: Round, instance: u64, value: &MsgSet) -> WriteAnswer {
-        let permission = self.is_empty(instance) && self.is_empty(instance + 1);
+        let permission = self.permission(instance);
         let promised = self.promised(instance);
         let (fast_rounds, bytes, room) = (Round(u64::from(self.size)), self.bytes, self.room());
         let floor = self.floor;
@@ -131,7 +139,8 @@ impl Registers {
         if slot.write == round && slot.value.is_some() {
             return WriteAnswer::Held { permission: slot.permission };
         }
-        if promised > round {
+        let forbidden = promised > round && !mutant!(StaleWriteTaken);
+        if forbidden || (promised == round && mutant!(EqualRoundRefused)) {
             return WriteAnswer::Nack(promised);
         }
         let (old, new) = (slot.value.as_ref().map_or(0, msg_set_bytes), msg_set_bytes(value));
@@ -144,6 +153,9 @@ impl Registers {
         slot.permission = permission;
         if round <= fast_rounds {
             slot.read = slot.read.max(Round(fast_rounds.0 + 1));
+            if mutant!(FastTagRaised) {
+                slot.write = Round(fast_rounds.0 + 1);
+            }
         }
         self.bytes = bytes - old + new;
         WriteAnswer::Stored { permission }
@@ -159,7 +171,8 @@ impl Registers {
     /// The value of an instance, if it is known to be decided here.
     pub fn decided_value(&self, instance: u64) -> Option<MsgSet> {
         let slot = self.get(instance)?;
-        (slot.decided == Some(slot.write)).then(|| slot.value.clone()).flatten()
+        let any = slot.decided.is_some() && mutant!(DecisionOfAnyRound);
+        (any || slot.decided == Some(slot.write)).then(|| slot.value.clone()).flatten()
     }
 
     /// Every value in instances from `from` on, for ackREAD.
@@ -203,6 +216,13 @@ impl Registers {
 
     fn room(&self) -> usize {
         REGISTER_BYTES_MAX.saturating_sub(self.bytes)
+    }
+
+    /// Whether a write of this instance gives the permission for the next (Fig. 20 line 33).
+    fn permission(&self, instance: u64) -> bool {
+        let this = self.is_empty(instance) || mutant!(PermissionIgnoresThisInstance);
+        let next = self.is_empty(instance + 1) || mutant!(PermissionIgnoresNextInstance);
+        (this && next) || mutant!(PermissionAlwaysGiven)
     }
 
     fn is_empty(&self, instance: u64) -> bool {

@@ -9,8 +9,9 @@ use super::message::{Decided, MsgSet, PaxosMessage, PaxosRecord, PaxosTimer, Wri
 use super::register::{REGISTERS_MAX, ReadAnswer, WriteAnswer};
 use super::{Paxos, Variant};
 use crate::command::NodeId;
+use crate::mutants::mutant;
 use crate::protocol::ballot::Round;
-use crate::protocol::{Effect, Effects, Time};
+use crate::protocol::{Effect, Effects, Time, WriteId};
 
 /// Requests sent again in one go, at most.
 const RETRANSMITTED_MAX: usize = 64;
@@ -36,7 +37,10 @@ impl Paxos {
         match answer {
             ReadAnswer::Promised => {
                 let only = (!onwards).then_some(instance);
-                let edge = out.persist(PaxosRecord::Read { instance: only, round });
+                let record = PaxosRecord::Read { instance: only, round };
+                let stored = !mutant!(ReadNotStored);
+                let edge = if stored { out.persist(record) } else { out.last_write() };
+                let edge = if mutant!(AckReadBeforeDurable) { WriteId(0) } else { edge };
                 let written = match only {
                     Some(instance) => self.registers.written_at(instance).into_iter().collect(),
                     None => self.registers.written(instance),
@@ -64,7 +68,10 @@ impl Paxos {
         }
         match self.registers.write(round, instance, &value) {
             WriteAnswer::Stored { permission } => {
-                let edge = out.persist(PaxosRecord::Write { instance, round, value });
+                let record = PaxosRecord::Write { instance, round, value };
+                let stored = !mutant!(WriteNotStored);
+                let edge = if stored { out.persist(record) } else { out.last_write() };
+                let edge = if mutant!(AckWriteBeforeDurable) { WriteId(0) } else { edge };
                 let ack = PaxosMessage::AckWrite { round, instance, permission };
                 self.reply(from, ack, edge, out);
                 if let Some(value) = self.registers.decided_value(instance) {
@@ -73,7 +80,8 @@ impl Paxos {
             }
             WriteAnswer::Held { permission } => {
                 let ack = PaxosMessage::AckWrite { round, instance, permission };
-                self.reply(from, ack, out.last_write(), out);
+                let edge = if mutant!(ReAckBeforeDurable) { WriteId(0) } else { out.last_write() };
+                self.reply(from, ack, edge, out);
             }
             WriteAnswer::Nack(promised) => self.nack(from, round, instance, promised, out),
             WriteAnswer::Full => self.counters.refused_full += 1,
@@ -153,6 +161,9 @@ impl Paxos {
         out: &mut Effects<Self>,
     ) {
         self.highest = self.highest.max(promised);
+        if mutant!(NackIgnored) {
+            return;
+        }
         let Some(leading) = &mut self.leading else { return };
         let aborted = match &leading.read {
             ReadOnwards::Running(reading) => reading.round == round,
@@ -172,6 +183,9 @@ impl Paxos {
 
     /// Proposes again what was aborted.
     pub(super) fn on_propose_timer(&mut self, now: Time, out: &mut Effects<Self>) {
+        if mutant!(AbortedForGood) {
+            return;
+        }
         let Some(leading) = &mut self.leading else { return };
         if self.options.variant == Variant::Multi {
             if leading.read == ReadOnwards::None {
@@ -200,9 +214,24 @@ impl Paxos {
         let Some(leading) = &mut self.leading else { return };
         leading.run(instance, Proposal::reading(round, init, now));
         self.counters.reads += 1;
-        // The round is durable here before anybody hears of it, so that no restart uses it again.
-        self.on_read(self.me, round, instance, false, out);
-        out.broadcast_after_writes(PaxosMessage::Read { round, instance, onwards: false });
+        self.broadcast_read(round, instance, false, out);
+    }
+
+    /// READ(k) to all, this process first: the round is durable here before anybody else hears of it,
+    /// so that no restart uses it again.
+    fn broadcast_read(
+        &mut self,
+        round: Round,
+        instance: u64,
+        onwards: bool,
+        out: &mut Effects<Self>,
+    ) {
+        self.on_read(self.me, round, instance, onwards, out);
+        let read = PaxosMessage::Read { round, instance, onwards };
+        if mutant!(ReadLeavesBeforeItsPromise) {
+            return out.broadcast(read);
+        }
+        out.broadcast_after_writes(read);
     }
 
     /// A proposal that writes at once: by permission, or after a read onwards.
@@ -235,8 +264,7 @@ impl Paxos {
         let Some(leading) = &mut self.leading else { return };
         leading.read = ReadOnwards::Running(Reading::new(round, instance, now));
         self.counters.reads += 1;
-        self.on_read(self.me, round, instance, true, out);
-        out.broadcast_after_writes(PaxosMessage::Read { round, instance, onwards: true });
+        self.broadcast_read(round, instance, true, out);
     }
 
     /// A majority has answered the read onwards: writes what it found, and may write from now on.
@@ -247,12 +275,21 @@ impl Paxos {
             return;
         };
         let (round, (decided_below, informant)) = (reading.round, reading.decided_below);
-        let first = decided_below.max(self.deliveries.next_batch());
-        let values = reading.values(first);
+        let mut first = decided_below.max(self.deliveries.next_batch());
+        if mutant!(DeliveredInstancesRewritten) {
+            first = self.deliveries.next_batch();
+        }
+        let values = match mutant!(FoundValuesForgotten) {
+            true => Vec::new(),
+            false => reading.values(first),
+        };
         leading.read = ReadOnwards::Done(round);
         leading.next = first;
         leading.requeue(self.deliveries.delivered(), &values);
         for (instance, value) in (first..).zip(values) {
+            if value.is_empty() && mutant!(GapsLeftOpen) {
+                continue;
+            }
             self.propose_by_writing(now, round, instance, value, out);
         }
         if let Some(informant) = informant {
@@ -279,7 +316,8 @@ impl Paxos {
                 return;
             }
             let Some(value) = leading.next_value(batch) else { return };
-            let permitted = leading.fast == Some(instance);
+            let any = leading.fast.is_some() && mutant!(PermissionForAnyInstance);
+            let permitted = any || leading.fast == Some(instance);
             // The paper's process i, counted from 1, writes by permission in round i.
             let fast_round = permitted.then_some(Round(u64::from(self.me.0) + 1));
             match round_read.or(fast_round) {
@@ -293,6 +331,9 @@ impl Paxos {
     /// the last leader had decided there is learned even if no further command comes. It moves the
     /// window on for as long as it learns something.
     pub(super) fn probe(&mut self, now: Time, out: &mut Effects<Self>) {
+        if mutant!(NoProbe) {
+            return;
+        }
         let window = if self.options.variant == Variant::Fall { 1 } else { self.options.pipeline };
         let first = self.deliveries.next_batch();
         for instance in first..first + (window as u64).min(REGISTERS_MAX) {
@@ -309,7 +350,7 @@ impl Paxos {
     pub(super) fn fill_gaps(&mut self, now: Time, out: &mut Effects<Self>) {
         let next_batch = self.deliveries.next_batch();
         let Some(leading) = &mut self.leading else { return };
-        if leading.stuck_at.replace(next_batch) != Some(next_batch) {
+        if leading.stuck_at.replace(next_batch) != Some(next_batch) || mutant!(GapNeverFilled) {
             return;
         }
         let gaps = self.deliveries.gaps(leading.next.max(self.ahead.0));
@@ -348,7 +389,12 @@ impl Paxos {
     /// Sends READs and WRITEs again to those who have not answered for a while (Fig. 11): a READ, like
     /// the first time, not before its round is durable here.
     pub(super) fn retransmit_rounds(&mut self, now: Time, out: &mut Effects<Self>) {
+        if mutant!(RoundsNotSentAgain) {
+            return;
+        }
         let patience = Duration::from_millis(self.options.retransmit_ms);
+        let edge =
+            if mutant!(ReadSentAgainBeforeItsPromise) { WriteId(0) } else { out.last_write() };
         let Some(leading) = &mut self.leading else { return };
         let others = |me: NodeId| self.cluster.others(me);
         if let ReadOnwards::Running(reading) = &mut leading.read
@@ -359,7 +405,7 @@ impl Paxos {
             for node in others(self.me).filter(|node| !reading.has_answer_of(*node)) {
                 self.counters.retransmissions += 1;
                 let read = PaxosMessage::Read { round, instance, onwards: true };
-                out.send_after(node, read, out.last_write());
+                out.send_after(node, read, edge);
             }
         }
         let silent = leading
@@ -378,7 +424,7 @@ impl Paxos {
             };
             for node in others(self.me).filter(|node| !proposal.has_answer_of(*node)) {
                 self.counters.retransmissions += 1;
-                out.send_after(node, message.clone(), out.last_write());
+                out.send_after(node, message.clone(), edge);
             }
         }
     }

@@ -1,0 +1,49 @@
+//! Deliberate bugs, one for each rule that matters, to see that tests would notice.
+//!
+//! A *mutant* is the program with one rule broken. Each stands in the code where its rule does, as a
+//! condition [`mutant!`], and in one table with the rule in words and where it comes from
+//! ([`Mutant`]). Random schedules must tell every mutant from the program: one that survives shows
+//! what the schedules, or what is checked of them, leave out.
+//!
+//! Not here is what changes nothing that a specification speaks of, as another rule covers it:
+//!
+//! - *A repeated write is told a permission computed anew.* It holds a value by then, so the answer
+//!   is no: one more read, nothing else.
+//! - *A fast write does not raise the promise to n+1* (Fig. 20 line 32). Regular rounds begin there,
+//!   and one process has the permission: no round in between exists.
+//! - *A DECISION is taken from a process that does not own its round.* None is ever sent.
+//! - *A state is installed without its record, or what was delivered is not read back.* The process
+//!   comes back with less of the order, which it is sent again; its registers' log is whole.
+//! - *Parcels are not sent to a new leader, logs are cut behind processes that lag, decisions are not
+//!   announced, late readers are not told.* Retransmission, the state, and catching up do the same
+//!   later.
+//!
+//! *In a normal build* `mutant!` is the literal `false`, and nothing of the table exists. With tests
+//! or the feature `mutants` it asks which mutant the thread runs ([`with`]). That is thread-local on
+//! purpose, although no core may know its thread: a mutant stands for another program text, which is
+//! the same throughout a run, and not for state that the program reads. Two runs of one mutant on one
+//! schedule are as equal as two runs of the program, and tests that run side by side do not meet.
+
+#[cfg(any(test, feature = "mutants"))]
+mod registry;
+
+#[cfg(any(test, feature = "mutants"))]
+pub use self::registry::{Mutant, Room, is_active, with};
+
+/// Whether the mutant of this name is the program that runs.
+#[cfg(any(test, feature = "mutants"))]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutants::is_active($crate::mutants::Mutant::$name)
+    };
+}
+
+/// No mutant runs.
+#[cfg(not(any(test, feature = "mutants")))]
+macro_rules! mutant {
+    ($name:ident) => {
+        false
+    };
+}
+
+pub(crate) use mutant;

@@ -1,0 +1,403 @@
+//! The table of mutants, and which one runs.
+
+use std::cell::Cell;
+use std::fmt;
+use std::str::FromStr;
+
+/// Where a mutant lives, and so which checks are to see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// The core [`crate::protocol::paxos`]: its invariants, and progress.
+    Paxos,
+    /// Client sessions: exactly-once, and every command answered.
+    Sessions,
+    /// What operations do, the same wrong thing at all replicas: linearizability alone.
+    Store,
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Room::Paxos => "paxos",
+            Room::Sessions => "sessions",
+            Room::Store => "store",
+        })
+    }
+}
+
+/// Makes the enum of a table: identifier, name, room, the rule, and where the rule comes from.
+macro_rules! mutants {
+    ($($id:ident $name:literal $room:ident $rule:literal $citation:literal;)+) => {
+        /// One deliberate bug, called after what it does wrong.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Mutant {
+            $(#[doc = concat!("Breaks the rule: ", $rule, " (", $citation, ")")] $id,)+
+        }
+
+        impl Mutant {
+            /// Every mutant, in the order of the table.
+            pub fn all() -> &'static [Mutant] {
+                &[$(Mutant::$id),+]
+            }
+
+            /// Its name on command lines and in tables.
+            pub fn name(self) -> &'static str {
+                match self { $(Mutant::$id => $name,)+ }
+            }
+
+            /// Where it lives.
+            pub fn room(self) -> Room {
+                match self { $(Mutant::$id => Room::$room,)+ }
+            }
+
+            /// The rule that it breaks, in one sentence.
+            pub fn rule(self) -> &'static str {
+                match self { $(Mutant::$id => $rule,)+ }
+            }
+
+            /// Where the rule comes from.
+            pub fn citation(self) -> &'static str {
+                match self { $(Mutant::$id => $citation,)+ }
+            }
+        }
+    };
+}
+
+// Sections and figures are those of "Deconstructing Paxos"; "Ongaro" is the dissertation.
+mutants! {
+    // The register.
+    StaleReadAnswered "stale-read-answered" Paxos
+        "A register answers no READ below a round that it has promised or written."
+        "Fig. 5 line 21";
+    StaleReadOnwardsAnswered "stale-read-onwards-answered" Paxos
+        "A higher round in any instance forbids to read all instances onwards."
+        "Fig. 5 line 21";
+    StaleWriteTaken "stale-write-taken" Paxos
+        "A register takes no WRITE below a round that it has promised or written."
+        "Fig. 5 line 27";
+    EqualRoundRefused "equal-round-refused" Paxos
+        "Only a higher round forbids a WRITE: what was read in a round is written in it."
+        "§3.1, read-write-abort; Fig. 5 line 27";
+    PromiseNotKept "promise-not-kept" Paxos
+        "A register keeps the round in which it answered a READ."
+        "Fig. 5 line 24";
+    OnwardsPromiseNotKept "onwards-promise-not-kept" Paxos
+        "A register keeps the round in which it answered a READ of all instances onwards."
+        "Fig. 5 line 24";
+    OnwardsPromiseOnlyWhereWritten "onwards-promise-only-where-written" Paxos
+        "A READ onwards is also promised for instances that hold no value yet."
+        "§4.1, for all instances onwards";
+    DecisionOfAnyRound "decision-of-any-round" Paxos
+        "A decision speaks of what its round wrote, not of what another round left here."
+        "§3.2, agreement; Fig. 9 line 35";
+    FastTagRaised "fast-tag-raised" Paxos
+        "A fast value keeps its own round as its tag."
+        "Fig. 20 line 32, whose print says n+1";
+    PermissionAlwaysGiven "permission-always-given" Paxos
+        "Permission needs that neither this instance nor the next holds a value."
+        "Fig. 20 line 33";
+    PermissionIgnoresThisInstance "permission-ignores-this-instance" Paxos
+        "Permission needs that this instance held no value."
+        "Fig. 20 line 33";
+    PermissionIgnoresNextInstance "permission-ignores-next-instance" Paxos
+        "Permission needs that the next instance holds no value."
+        "Fig. 20 line 33";
+
+    // Messages and what is durable before them.
+    ReadNotStored "read-not-stored" Paxos
+        "A promise is stored before it is acknowledged."
+        "Fig. 12 line 24";
+    WriteNotStored "write-not-stored" Paxos
+        "A value is stored before it is acknowledged."
+        "Fig. 12 line 31";
+    AckReadBeforeDurable "ack-read-before-durable" Paxos
+        "ackREAD leaves once the promise is durable."
+        "Fig. 12 lines 24 and 25";
+    AckWriteBeforeDurable "ack-write-before-durable" Paxos
+        "ackWRITE leaves once the value is durable."
+        "Fig. 12 lines 31 and 32";
+    ReAckBeforeDurable "re-ack-before-durable" Paxos
+        "A repeated WRITE is acknowledged no sooner than the first one."
+        "Fig. 11; Fig. 12 line 32";
+    OwnAckBeforeDurable "own-ack-before-durable" Paxos
+        "A process counts its own acknowledgement once what it stands on is durable."
+        "Fig. 12";
+    ReadLeavesBeforeItsPromise "read-leaves-before-its-promise" Paxos
+        "A READ leaves once its own process has durably promised the round."
+        "§4.1: no round is used twice";
+    ReadSentAgainBeforeItsPromise "read-sent-again-before-its-promise" Paxos
+        "A READ that is sent again waits for its promise as the first one does."
+        "§4.1; Fig. 11";
+    ForwardBeforeBirth "forward-before-birth" Paxos
+        "A parcel leaves once the incarnation in its name is durable."
+        "§3.4, validity";
+    InitSentAgain "init-sent-again" Paxos
+        "A WRITE that is sent again carries the value of the first, which a read may have found."
+        "Fig. 6 lines 5 and 6; Fig. 11";
+    RoundsNotSentAgain "rounds-not-sent-again" Paxos
+        "READs and WRITEs are sent until they are answered."
+        "Fig. 11";
+    NackIgnored "nack-ignored" Paxos
+        "A nack aborts the proposal."
+        "Fig. 5 lines 9 and 16";
+    AbortedForGood "aborted-for-good" Paxos
+        "A leader whose proposal was aborted proposes again, until one commits."
+        "Fig. 9 lines 30 to 34";
+    RoundReused "round-reused" Paxos
+        "A process proposes in a round above all that it has met."
+        "Fig. 9 line 34";
+    RoundOfAnotherUsed "round-of-another-used" Paxos
+        "A round belongs to one process."
+        "§4.1";
+
+    // Consensus.
+    OwnValueInsteadOfFound "own-value-instead-of-found" Paxos
+        "A value that the read found is written, and one's own only if it found none."
+        "Fig. 6 line 5";
+    LowestWriteChosen "lowest-write-chosen" Paxos
+        "Of the values found, the one of the highest write is chosen."
+        "Fig. 5 line 11";
+    ReadQuorumTooSmall "read-quorum-too-small" Paxos
+        "A read waits for a majority."
+        "Fig. 5 line 7";
+    WriteQuorumTooSmall "write-quorum-too-small" Paxos
+        "A write waits for a majority."
+        "Fig. 5 line 15";
+    DuplicateAckCounted "duplicate-ack-counted" Paxos
+        "A majority is one of processes: an acknowledgement that comes twice counts once."
+        "Fig. 5 lines 7 and 15; §2.2";
+    StaleAckCounted "stale-ack-counted" Paxos
+        "Only acknowledgements of the round in use count."
+        "Fig. 5 lines 7 and 15";
+    PermissionOfLastAck "permission-of-last-ack" Paxos
+        "Permission is what all acknowledgements of the majority say."
+        "Fig. 20 line 21";
+    PermissionForAnyInstance "permission-for-any-instance" Paxos
+        "Permission is for the one instance after the write that returned it."
+        "§6.4; Fig. 22";
+
+    // The leader.
+    ReadOnwardsQuorumTooSmall "read-onwards-quorum-too-small" Paxos
+        "A read onwards waits for a majority."
+        "Fig. 5 line 7";
+    LowestWriteRecovered "lowest-write-recovered" Paxos
+        "Of the values that a read onwards finds, the one of the highest write is chosen."
+        "Fig. 5 line 11";
+    FoundValuesForgotten "found-values-forgotten" Paxos
+        "What a read onwards finds is written."
+        "Fig. 6 line 5";
+    DeliveredInstancesRewritten "delivered-instances-rewritten" Paxos
+        "An instance that somebody who answers has delivered is not empty, but decided."
+        "§3.1, write-commit; Fig. 9 line 41";
+    GapsLeftOpen "gaps-left-open" Paxos
+        "A new leader decides the instances between those that its read found, too."
+        "§3.4, termination";
+    AbortedParcelsLost "aborted-parcels-lost" Paxos
+        "What an aborted proposal wanted to decide is proposed again."
+        "Fig. 9 lines 16 and 21";
+    BeatenParcelsLost "beaten-parcels-lost" Paxos
+        "What did not get into its instance, because another value did, is proposed again."
+        "Fig. 9 lines 16 and 21";
+    OwnParcelsNotProposed "own-parcels-not-proposed" Paxos
+        "A process that begins to lead proposes what it has received itself."
+        "Fig. 9 lines 22 to 25";
+    NoProbe "no-probe" Paxos
+        "A new leader learns what its predecessor decided, even if no command comes."
+        "§3.4, agreement; Fig. 9 line 16";
+    GapNeverFilled "gap-never-filled" Paxos
+        "A leader decides what keeps later decisions from being delivered."
+        "§3.4, termination";
+
+    // Delivery.
+    ParcelDeliveredTwice "parcel-delivered-twice" Paxos
+        "Of a decided value, what is delivered already is left out."
+        "Fig. 9 line 8";
+    StragglerDelivered "straggler-delivered" Paxos
+        "Once a later incarnation's parcel is delivered, an earlier one's is not."
+        "§3.4, validity, after a restart";
+    SetsNotCollapsed "sets-not-collapsed" Paxos
+        "The sets of delivered parcels keep only what is out of order."
+        "everything is bounded";
+    DeliveredOutOfOrder "delivered-out-of-order" Paxos
+        "An instance is delivered after all before it."
+        "Fig. 9 lines 39 to 45";
+    OwnParcelsNotSentAgain "own-parcels-not-sent-again" Paxos
+        "A parcel is sent to the leader until it is delivered."
+        "Fig. 11; §3.4, termination";
+    LagNeverTold "lag-never-told" Paxos
+        "A process that lags says so."
+        "Fig. 9 line 43";
+    OneInformantOnly "one-informant-only" Paxos
+        "A process that lags and is not answered asks another."
+        "§3.4, agreement";
+    NoStateSent "no-state-sent" Paxos
+        "A process that lags behind the log is sent the state."
+        "§3.4, agreement";
+    StateStoredBeforeInstalled "state-stored-before-installed" Paxos
+        "The record of an installed state is stored with that state, not with the one before."
+        "Fig. 13 line 10";
+    DeliveredNotInstalled "delivered-not-installed" Paxos
+        "A state comes with the parcels that it holds: they are not delivered again."
+        "Fig. 9 line 8; Fig. 13 line 51";
+    NothingDeliveredAfterInstall "nothing-delivered-after-install" Paxos
+        "What was decided beyond the gap that a state fills is delivered with it."
+        "Fig. 9 line 12";
+
+    // Recovery.
+    IncarnationNotRaised "incarnation-not-raised" Paxos
+        "A process comes back under a new incarnation."
+        "§3.4, validity; Fig. 28";
+    PromisesForgotten "promises-forgotten" Paxos
+        "A process comes back with the rounds that it promised."
+        "Fig. 12 line 35";
+    WritesForgotten "writes-forgotten" Paxos
+        "A process comes back with the values that it took."
+        "Fig. 12 line 35";
+
+    // Election.
+    SuspectedForGood "suspected-for-good" Paxos
+        "A process that is heard again is suspected no longer."
+        "§3.3; Fig. 28";
+    NobodySuspected "nobody-suspected" Paxos
+        "A process that is silent for too long is suspected."
+        "§3.3; Fig. 28";
+    EpochIgnored "epoch-ignored" Paxos
+        "Of the processes that are up, one that recovered less often leads."
+        "Fig. 28";
+    MinorityLeads "minority-leads" Paxos
+        "A process that does not hear a majority is not elected."
+        "§3.3";
+
+    // Client sessions.
+    DuplicateApplied "duplicate-applied" Sessions
+        "A command takes effect once, however often it is executed."
+        "Ongaro §6.3";
+    OutcomeForgottenEarly "outcome-forgotten-early" Sessions
+        "An outcome is kept until its client has said that it knows it."
+        "Ongaro §6.3";
+    OutcomeOfAnother "outcome-of-another" Sessions
+        "A command that is repeated returns its own outcome."
+        "Ongaro §6.3";
+    MissingTakenForAnswered "missing-taken-for-answered" Sessions
+        "A command that another replica answered still takes effect where it comes later."
+        "generalized consensus: replicas differ in the order of what does not interfere";
+    WindowSlidOverGap "window-slid-over-gap" Sessions
+        "A session forgets sequences from its first one on, and none that it has not executed."
+        "Ongaro §6.3";
+    SessionsShared "sessions-shared" Sessions
+        "Each client has a session of its own."
+        "Ongaro §6.3";
+    SessionsNotTransferred "sessions-not-transferred" Sessions
+        "The sessions are part of the replicated state: they go where it goes."
+        "Ongaro §6.3";
+    UnansweredAcknowledged "unanswered-acknowledged" Sessions
+        "A client acknowledges the outcomes below its first unanswered command, and no others."
+        "Ongaro §6.3";
+
+    // What operations do.
+    CasIgnoresExpected "cas-ignores-expected" Store
+        "A cas writes only where it finds what it expects."
+        "command.rs";
+    RmwReturnsNew "rmw-returns-new" Store
+        "An rmw returns what the register held before."
+        "command.rs";
+    DeleteLeavesValue "delete-leaves-value" Store
+        "After a delete the register is absent."
+        "command.rs";
+    TransferOverdraws "transfer-overdraws" Store
+        "A transfer moves nothing if the payer holds too little."
+        "command.rs";
+    TransferLosesMoney "transfer-loses-money" Store
+        "What the payer loses, the receiver gains."
+        "command.rs";
+}
+
+thread_local! {
+    static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+/// Puts back what was active before, also when what ran panics.
+struct Restore(Option<Mutant>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        ACTIVE.set(self.0);
+    }
+}
+
+/// Runs `run` as this mutant: on this thread, until it returns or panics.
+pub fn with<T>(mutant: Mutant, run: impl FnOnce() -> T) -> T {
+    let _restore = Restore(ACTIVE.replace(Some(mutant)));
+    run()
+}
+
+/// Whether this thread runs as this mutant.
+pub fn is_active(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Mutant {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = || Mutant::all().iter().map(|mutant| mutant.name()).collect::<Vec<_>>();
+        let found = Mutant::all().iter().find(|mutant| mutant.name() == name);
+        found
+            .copied()
+            .ok_or_else(|| format!("no mutant `{name}`; known are {}", known().join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// `TwoWords` as `two-words`.
+    fn kebab(id: &str) -> String {
+        let mut name = String::new();
+        for letter in id.chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+
+    #[test]
+    fn every_mutant_is_found_by_its_name_and_says_what_it_breaks() {
+        let names: BTreeSet<_> = Mutant::all().iter().map(|mutant| mutant.name()).collect();
+        assert_eq!(names.len(), Mutant::all().len());
+        for mutant in Mutant::all() {
+            assert_eq!(mutant.name(), kebab(&format!("{mutant:?}")));
+            assert_eq!(mutant.name().parse(), Ok(*mutant));
+            assert!(mutant.rule().ends_with('.') && !mutant.citation().is_empty(), "{mutant}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_the_known_ones() {
+        let error = "promise-kept".parse::<Mutant>().unwrap_err();
+        assert!(error.starts_with("no mutant `promise-kept`; known are stale-read-answered, "));
+    }
+
+    #[test]
+    fn a_mutant_runs_on_its_thread_until_it_returns_or_panics() {
+        let (one, other) = (Mutant::NoProbe, Mutant::NackIgnored);
+        with(one, || {
+            with(other, || assert!(is_active(other) && !is_active(one)));
+            let panics = std::panic::catch_unwind(|| with(other, || panic!("as mutants do")));
+            assert!(panics.is_err() && is_active(one));
+            std::thread::spawn(move || assert!(!is_active(one))).join().unwrap();
+        });
+        assert!(!is_active(one));
+    }
+}
