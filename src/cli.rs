@@ -12,6 +12,7 @@ use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum, ValueHi
 use clap_complete::Shell;
 
 use crate::experiment::file::Override;
+use crate::mutants::Mutant;
 use crate::sim::faults::FaultClass;
 use crate::worker::Failure;
 
@@ -118,7 +119,8 @@ const EXPLORE_EXAMPLES: &str = "\
 Examples:
   paxbench explore --mode paxos --seeds 0..10000
   paxbench explore --mode paxos --seeds 0..1000 --faults crashes,cuts --twice
-  paxbench explore --mode paxos --seed 4711 --shrink --trace";
+  paxbench explore --mode paxos --seed 4711 --shrink --trace
+  paxbench explore --mode paxos --mutant all        (built with --features mutants)";
 
 const VALIDATE_EXAMPLES: &str = "\
 Examples:
@@ -187,7 +189,7 @@ pub enum ModeName {
 
 /// Arguments of `paxbench explore`.
 #[derive(Clone, Debug, Args)]
-#[command(group = clap::ArgGroup::new("which").required(true).args(["seeds", "seed"]))]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["seeds", "seed", "mutant"]).multiple(true))]
 pub struct ExploreArgs {
     /// The protocol.
     #[arg(long, value_name = "MODE")]
@@ -196,8 +198,12 @@ pub struct ExploreArgs {
     #[arg(long, value_name = "A..B", value_parser = parse_seeds)]
     pub seeds: Option<Range<u64>>,
     /// One seed to run again.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "seeds")]
     pub seed: Option<u64>,
+    /// Run a deliberate bug instead of the program until a seed kills it, or `all` of them; with
+    /// --seed, run that seed of it. Only in a build with `--features mutants`.
+    #[arg(long, value_name = "NAME", value_parser = parse_mutants)]
+    pub mutant: Option<Mutants>,
     /// What may befall a run; each seed draws from these. All, if not given.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub faults: Option<Vec<FaultClass>>,
@@ -216,6 +222,17 @@ pub struct ExploreArgs {
     /// Leave out the faults and operations that the failure does not need.
     #[arg(long, requires = "seed")]
     pub shrink: bool,
+}
+
+/// One deliberate bug, or all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mutants(pub Vec<Mutant>);
+
+fn parse_mutants(name: &str) -> Result<Mutants, String> {
+    if name == "all" && !Mutant::all().is_empty() {
+        return Ok(Mutants(Mutant::all().to_vec()));
+    }
+    Ok(Mutants(vec![name.parse()?]))
 }
 
 fn parse_seeds(text: &str) -> Result<Range<u64>, String> {

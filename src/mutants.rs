@@ -18,15 +18,19 @@
 //!   announced, late readers are not told.* Retransmission, the state, and catching up do the same
 //!   later.
 //!
-//! *In a normal build* `mutant!` is the literal `false`, and nothing of the table exists. With tests
+//! *In a normal build* `mutant!` is the literal `false`, and the table is empty. With tests
 //! or the feature `mutants` it asks which mutant the thread runs ([`with`]). That is thread-local on
 //! purpose, although no core may know its thread: a mutant stands for another program text, which is
 //! the same throughout a run, and not for state that the program reads. Two runs of one mutant on one
 //! schedule are as equal as two runs of the program, and tests that run side by side do not meet.
 
+#[cfg(not(any(test, feature = "mutants")))]
+mod absent;
 #[cfg(any(test, feature = "mutants"))]
 mod registry;
 
+#[cfg(not(any(test, feature = "mutants")))]
+pub use self::absent::{Mutant, with};
 #[cfg(any(test, feature = "mutants"))]
 pub use self::registry::{Mutant, Room, is_active, with};
 

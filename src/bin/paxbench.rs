@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use paxbench::cli::{
-    self, Action, ExitCode, ExperimentArgs, ExploreArgs, ModeName, Paxbench, RunArgs,
+    self, Action, ExitCode, ExperimentArgs, ExploreArgs, ModeName, Mutants, Paxbench, RunArgs,
 };
 use paxbench::cluster::ClusterFile;
 use paxbench::experiment::file::{BadExperiment, Experiment};
 use paxbench::experiment::plan::{Plan, describe};
 use paxbench::experiment::run::{self, verdict};
 use paxbench::experiment::thresholds;
+use paxbench::mutants;
 use paxbench::net::{Existing, generate};
 use paxbench::protocol::paxos::Paxos;
 use paxbench::replica::DRIVER_NAME;
@@ -27,6 +28,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Loads longer than this are asked about, where there is a person to ask.
 const LONG: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+
+/// Seeds within which a mutant must die.
+const MUTANT_SEEDS_MAX: u64 = 20_000;
 
 /// What went wrong, in as many lines as there are problems, and the exit code.
 struct Failure(Vec<String>, ExitCode);
@@ -175,12 +179,20 @@ fn explore(args: &ExploreArgs) -> Result<ExitCode, Failure> {
         Some(list) => list.iter().copied().collect(),
         None => FaultClass::value_variants().iter().copied().collect(),
     };
-    let told = match (&args.seeds, args.seed) {
-        (_, Some(seed)) => console::again::<Paxos>(seed, &faults, args.shrink, args.trace),
-        (seeds, None) => console::run::<Paxos>(&console::Wish {
-            seeds: seeds.clone().unwrap_or(0..0),
+    let threads = args.threads.map(NonZero::get);
+    let told = match (args.seed, &args.mutant) {
+        (Some(seed), None) => console::again::<Paxos>(seed, &faults, args.shrink, args.trace),
+        (Some(seed), Some(Mutants(mutants))) => mutants::with(mutants[0], || {
+            console::again::<Paxos>(seed, &faults, args.shrink, args.trace)
+        }),
+        (None, Some(Mutants(mutants))) => {
+            let seeds_max = args.seeds.as_ref().map_or(MUTANT_SEEDS_MAX, |seeds| seeds.end);
+            console::hunt::<Paxos>(mutants, seeds_max, threads)
+        }
+        (None, None) => console::run::<Paxos>(&console::Wish {
+            seeds: args.seeds.clone().unwrap_or(0..0),
             faults,
-            threads: args.threads.map(NonZero::get),
+            threads,
             twice: args.twice,
             keep: args.keep,
         }),

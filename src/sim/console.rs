@@ -12,9 +12,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::Subject;
 use super::explore::{Exploration, Explored, Failure, canary, explore, judge};
 use super::faults::FaultClass;
+use super::hunt::{hunt_all, table};
 use super::scenario::Scenario;
 use super::shrink::{Shrunk, shrink};
 use super::trace::Trace;
+use crate::mutants::Mutant;
 
 /// Seeds within which the canary must fail.
 const CANARY_SEEDS: u64 = 200;
@@ -54,6 +56,19 @@ pub enum End {
     Deaf,
 }
 
+/// Runs mutants, each until a seed kills it, and tells how long that took.
+pub fn hunt<P: Subject>(mutants: &[Mutant], seeds_max: u64, threads: Option<usize>) -> Told {
+    let threads = threads.unwrap_or_else(cores);
+    let hunted = hunt_all::<P>(mutants, seeds_max, threads);
+    let all_dead = hunted.iter().all(|fared| fared.killed.is_some());
+    let end = if all_dead { End::Clean } else { End::Deaf };
+    Told { text: table(&hunted, seeds_max), end }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Looks whether the alarm rings, then runs all seeds.
 pub fn run<P: Subject>(wish: &Wish) -> Told {
     let Some(canary) = canary::<P>(CANARY_SEEDS) else {
@@ -63,11 +78,10 @@ pub fn run<P: Subject>(wish: &Wish) -> Told {
         );
         return Told { text, end: End::Deaf };
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let exploration = Exploration {
         seeds: wish.seeds.clone(),
         faults: wish.faults.clone(),
-        threads: wish.threads.unwrap_or(cores),
+        threads: wish.threads.unwrap_or_else(cores),
         twice: wish.twice,
         keep: wish.keep,
         stop_at_first: false,

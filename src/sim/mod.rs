@@ -21,6 +21,7 @@
 //! | [`scenario`] | what a seed stands for |
 //! | [`explore`] | many seeds; what a failure is |
 //! | [`console`] | what a person sees of an exploration |
+//! | [`hunt`] | whether mutants are seen |
 //! | [`shrink`] | the part of a scenario that a failure needs |
 
 use std::fmt::Debug;
@@ -35,6 +36,7 @@ pub mod console;
 mod drive;
 pub mod explore;
 pub mod faults;
+pub mod hunt;
 mod network;
 mod node;
 mod paxos;
