@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::Subject;
-use super::node::{Arrival, DiskPlan, Entry, State};
+use super::node::{Arrival, DiskPlan, Entry};
 use super::trace::At;
 use super::world::{Event, World};
 use crate::check::invariants::executions::Applied;
 use crate::check::invariants::{Held, Invariants};
 use crate::command::{Command, NodeId};
-use crate::protocol::{Destination, Effect, Input, Message, Protocol, WriteId};
+use crate::protocol::{Batch, Destination, Effect, Input, Message, Protocol, WriteId};
 
 use crate::wire::{Reader, Reply, Wire, decode_store, encode_store};
 
@@ -21,6 +21,7 @@ use crate::wire::{Reader, Reply, Wire, decode_store, encode_store};
 pub(super) struct Transferred {
     bytes: Bytes,
     applied: Applied,
+    batches: u64,
 }
 
 /// How a process ends.
@@ -170,9 +171,7 @@ impl<P: Subject> World<P> {
                 self.node_mut(node).disarm(timer);
                 Ok(())
             }
-            Effect::Execute(batch) => {
-                batch.iter().try_for_each(|command| self.execute(node, command))
-            }
+            Effect::Execute(batch) => self.execute_all(node, &batch),
             Effect::SendState { to, message } => {
                 let transferred = self.encode_state(node);
                 self.transmit(node, Destination::One(to), &message, Some(transferred))
@@ -215,6 +214,16 @@ impl<P: Subject> World<P> {
         self.schedule(due_ns, Event::Timer { node, life, timer, armed });
     }
 
+    fn execute_all(&mut self, node: NodeId, batch: &Batch) -> Held {
+        let state = &mut self.node_mut(node).state;
+        state.batches += 1;
+        let position = state.batches - 1;
+        if self.checked {
+            self.invariants.on_executed(node, position, batch)?;
+        }
+        batch.iter().try_for_each(|command| self.execute(node, command))
+    }
+
     fn execute(&mut self, node: NodeId, command: &Command) -> Held {
         self.note(At::One(usize::from(node.0)), format_args!("executes {command:?}"));
         let checked = self.checked;
@@ -239,7 +248,8 @@ impl<P: Subject> World<P> {
         let state = &self.node_mut(node).state;
         let mut bytes = BytesMut::new();
         encode_store(&state.store, &mut bytes);
-        Arc::new(Transferred { bytes: bytes.freeze(), applied: state.applied.clone() })
+        let (applied, batches) = (state.applied.clone(), state.batches);
+        Arc::new(Transferred { bytes: bytes.freeze(), applied, batches })
     }
 
     fn install(&mut self, node: NodeId, transferred: &Transferred) {
@@ -247,7 +257,9 @@ impl<P: Subject> World<P> {
         let store = store.expect("what was encoded is decoded");
         self.note(At::One(usize::from(node.0)), format_args!("takes over the state"));
         let slot = self.node_mut(node);
-        slot.state = State { store, applied: transferred.applied.clone() };
+        slot.state.store.install(store);
+        slot.state.applied = transferred.applied.clone();
+        slot.state.batches = transferred.batches;
         slot.installed = true;
     }
 

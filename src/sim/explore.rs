@@ -15,18 +15,18 @@ use std::time::Duration;
 
 use super::Subject;
 use super::faults::FaultClass;
-use super::node::DiskPlan;
+use super::node::{DiskPlan, Node};
 use super::scenario::Scenario;
 use super::site::Operations;
 use super::trace::{Digest, Trace};
 use super::world::{SiteSetup, World, WorldSetup};
-use crate::check::invariants::{Held, Violation, hold};
+use crate::check::invariants::{Held, Invariants, Violation, hold};
 use crate::check::{self, Limits, Verdict};
 use crate::command::NodeId;
 
 /// How long a run may take to become live after all is mended, in ns. Clients wait up to 32 times
-/// their patience between retries.
-const LIVE_WITHIN_NS: u64 = 60_000_000_000;
+/// their patience between retries, and one command a round trip may be all that the options allow.
+const LIVE_WITHIN_NS: u64 = 300_000_000_000;
 
 /// Events between two looks whether a run is live.
 const EVENTS_A_LOOK: u64 = 64;
@@ -146,10 +146,16 @@ fn lacks<P: Subject>(world: &World<P>) -> Option<String> {
     if unanswered > 0 {
         return Some(format!("{unanswered} commands are not answered"));
     }
-    let up = world.nodes.iter().filter(|node| !node.is_gone());
-    let states: BTreeSet<_> =
-        up.map(|node| (node.state.store.applied(), node.state.store.digest())).collect();
-    (states.len() > 1).then(|| format!("replicas differ: (commands, digest) {states:?}"))
+    if !world.has_converged() {
+        let state =
+            |node: &Node<P>| (node.me, node.state.store.applied(), node.state.store.digest());
+        let states: Vec<_> = world.reachable().map(state).collect();
+        return Some(format!("replicas differ: (which, commands, digest) {states:?}"));
+    }
+    world.reachable().find_map(|node| {
+        let Some(core) = &node.core else { return Some(format!("{} is not up", node.me)) };
+        world.invariants.owes(node.me, core)
+    })
 }
 
 /// Termination: once messages arrive and processes stay up, every command is answered and every
@@ -163,8 +169,10 @@ fn liveness<P: Subject>(world: &World<P>) -> Held {
 }
 
 fn durability<P: Subject>(world: &World<P>) -> Held {
-    let up = world.nodes.iter().filter(|node| node.is_up());
-    up.map(|node| world.executions.at_the_end(node.me, &node.state.applied)).collect()
+    world
+        .reachable()
+        .map(|node| world.executions.at_the_end(node.me, &node.state.applied))
+        .collect()
 }
 
 /// The clients' history has one order in which every answer is right.

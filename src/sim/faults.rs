@@ -123,6 +123,8 @@ pub struct Faults {
     pub list: Vec<Fault>,
     /// Whether each clock starts at a reading of its own.
     pub clocks_differ: bool,
+    /// What is never mended: one replica stays apart, and the others must do without it.
+    pub lasting: Option<Cut>,
 }
 
 impl fmt::Display for Fault {
@@ -178,11 +180,23 @@ impl Plight {
 
     pub(super) fn cuts(&self, from: NodeId, to: NodeId) -> bool {
         let size = self.cluster.size;
-        self.active().any(|kind| matches!(kind, FaultKind::Cut(cut) if cut.cuts(from, to, size)))
+        let lasting = self.faults.lasting.filter(|_| self.healed);
+        lasting.is_some_and(|cut| cut.cuts(from, to, size))
+            || self
+                .active()
+                .any(|kind| matches!(kind, FaultKind::Cut(cut) if cut.cuts(from, to, size)))
     }
 
     pub(super) fn cuts_client(&self, site: usize, node: NodeId) -> bool {
         self.active().any(|kind| kind == FaultKind::Cut(Cut::Client(site, node)))
+    }
+
+    /// The replica that stays apart when all else is mended.
+    pub(super) fn apart(&self) -> Option<NodeId> {
+        match self.faults.lasting? {
+            Cut::Mute(node) | Cut::Deaf(node) | Cut::Alone(node) => Some(node),
+            _ => None,
+        }
     }
 
     /// What a clock reads when its process starts.
@@ -335,9 +349,10 @@ impl<P: Subject> World<P> {
         }
     }
 
-    /// Whether a replica can never take part again.
-    pub fn is_gone(&self, node: NodeId) -> bool {
-        self.nodes[usize::from(node.0)].is_gone()
+    /// The replicas that must come to the same state once all is mended.
+    pub(super) fn reachable(&self) -> impl Iterator<Item = &super::node::Node<P>> {
+        let apart = self.plight.apart();
+        self.nodes.iter().filter(move |node| !node.is_gone() && Some(node.me) != apart)
     }
 }
 

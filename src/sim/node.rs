@@ -21,6 +21,8 @@ use crate::replica::traffic::Tally;
 pub(super) struct State {
     pub(super) store: Store,
     pub(super) applied: Applied,
+    /// Batches executed.
+    pub(super) batches: u64,
 }
 
 /// A record of the log.

@@ -221,10 +221,10 @@ impl<P: Subject> World<P> {
 
     /// Whether all replicas that can take part have the same state.
     pub(super) fn has_converged(&self) -> bool {
-        let mut states = self.nodes.iter().filter(|node| !node.is_gone());
         let state =
             |node: &super::node::Node<P>| (node.state.store.applied(), node.state.store.digest());
-        let Some(first) = states.next().map(state) else { return true };
-        states.all(|node| state(node) == first)
+        let mut states = self.reachable().map(state);
+        let Some(first) = states.next() else { return true };
+        states.all(|state| state == first)
     }
 }

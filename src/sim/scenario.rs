@@ -79,7 +79,9 @@ impl<P: Subject> Scenario<P> {
         let storm_ns = rng.random_range(600..3000) * MS;
         let classes: Vec<FaultClass> =
             allowed.iter().copied().filter(|_| rng.random_range(0..100) < 55).collect();
-        let operations = rng.random_range(5..100);
+        // Few operations leave the moments bare in which nothing new covers up what was missed.
+        let operations = one_of(rng, &[3, 10, 40, 100, 200]);
+        let operations = rng.random_range(1..=operations);
         let mut schedule: Vec<Scheduled> = (0..operations)
             .map(|_| Scheduled {
                 at_ns: rng.random_range(0..storm_ns),
@@ -195,8 +197,9 @@ fn draw_faults(
             drawing.draw(*class);
         }
     }
+    let lasting = drawing.lasting(classes);
     let list = drawing.list;
-    Faults { list, clocks_differ: classes.contains(&FaultClass::Clocks) }
+    Faults { list, clocks_differ: classes.contains(&FaultClass::Clocks), lasting }
 }
 
 impl Drawing<'_> {
@@ -209,6 +212,15 @@ impl Drawing<'_> {
         let others = self.size.max(2) - 1;
         let b = (a.0 + self.rng.random_range(1..=others)) % self.size;
         (a, NodeId(b))
+    }
+
+    /// One replica stays apart, if so many may be missing.
+    fn lasting(&mut self, classes: &[FaultClass]) -> Option<Cut> {
+        if self.losable == 0 || !classes.contains(&FaultClass::Cuts) || self.rng.random() {
+            return None;
+        }
+        let node = self.node();
+        Some(one_of(self.rng, &[Cut::Mute(node), Cut::Deaf(node), Cut::Alone(node)]))
     }
 
     fn draw(&mut self, class: FaultClass) {
@@ -302,6 +314,9 @@ impl<P: Subject> fmt::Display for Scenario<P> {
             self.load.keys,
             self.storm_ns / MS
         )?;
+        if let Some(cut) = self.faults.lasting {
+            writeln!(f, "never mended: {cut:?}")?;
+        }
         for fault in &self.faults.list {
             writeln!(f, "fault {fault}")?;
         }

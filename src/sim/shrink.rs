@@ -76,7 +76,8 @@ impl<P: Subject> Shrunk<P> {
 
     /// Tries a calmer network, one by one.
     fn simplify(&mut self) {
-        let calmer: [fn(&mut Scenario<P>); 4] = [
+        let calmer: [fn(&mut Scenario<P>); 5] = [
+            |scenario| scenario.faults.lasting = None,
             |scenario| scenario.network.loss = 0.0,
             |scenario| {
                 scenario.network.manner =

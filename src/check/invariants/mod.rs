@@ -13,7 +13,7 @@
 use std::fmt;
 
 use crate::command::NodeId;
-use crate::protocol::{Cluster, Protocol};
+use crate::protocol::{Batch, Cluster, Protocol};
 
 pub mod executions;
 pub mod paxos;
@@ -61,6 +61,13 @@ pub trait Invariants<P: Protocol>: Clone {
     /// A message leaves a process whose log has `durable` durable records.
     fn on_sent(&mut self, node: NodeId, message: &P::Message, durable: usize) -> Held;
 
+    /// A process executes a batch; `position` counts those that its state holds already.
+    fn on_executed(&mut self, node: NodeId, position: u64, batch: &Batch) -> Held;
+
     /// A process has taken a step.
     fn on_step(&mut self, node: NodeId, core: &P) -> Held;
+
+    /// What a process still owes once all messages arrive and nobody crashes any more; none if
+    /// nothing. Every process comes to that in the end.
+    fn owes(&self, node: NodeId, core: &P) -> Option<String>;
 }

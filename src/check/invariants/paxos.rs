@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Held, Invariants, hold};
 use crate::command::NodeId;
-use crate::protocol::Cluster;
 use crate::protocol::ballot::Round;
 use crate::protocol::paxos::message::{MsgSet, Parcel, ParcelId, PaxosMessage, PaxosRecord};
 use crate::protocol::paxos::{ParcelSet, Paxos};
 use crate::protocol::quorum::{NodeSet, majority};
+use crate::protocol::{Batch, Cluster};
 
 /// An operation that a process stored: what its acknowledgement stands on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -91,6 +91,12 @@ pub struct PaxosInvariants {
     fast: BTreeMap<u64, NodeId>,
     /// The first instance that nobody has delivered.
     ordered_below: u64,
+    /// What every process must execute, in this order, as far as it gets.
+    order: Vec<Batch>,
+    /// The parcels in it.
+    ordered: BTreeSet<ParcelId>,
+    /// The latest incarnation of each origin in it.
+    latest: BTreeMap<NodeId, u32>,
     /// What each parcel that left its origin carries.
     parcels: BTreeMap<ParcelId, Parcel>,
     /// The latest incarnation of each process that anybody may have heard of.
@@ -134,11 +140,32 @@ impl PaxosInvariants {
     }
 
     /// Total order broadcast, *total order* (§3.4): instances are delivered in their order.
-    fn total_order(&mut self, node: NodeId, instance: u64) -> Held {
+    fn total_order(&mut self, node: NodeId, instance: u64, value: &MsgSet) -> Held {
         let next = self.ordered_below;
-        self.ordered_below = next.max(instance + 1);
+        if instance == next {
+            self.ordered_below += 1;
+            value.iter().for_each(|parcel| self.extend_order(parcel));
+        }
         hold(instance <= next, "total order", || {
             format!("{node} delivers instance {instance}, but nobody has delivered {next}")
+        })
+    }
+
+    /// A parcel comes into the order where it is delivered first, unless its origin had started again
+    /// by then.
+    fn extend_order(&mut self, parcel: &Parcel) {
+        let latest = self.latest.entry(parcel.id.origin).or_default();
+        *latest = (*latest).max(parcel.id.incarnation);
+        if parcel.id.incarnation == *latest && self.ordered.insert(parcel.id) {
+            self.order.push(parcel.commands.clone());
+        }
+    }
+
+    /// Total order broadcast, *validity* (§3.4): each parcel is delivered once, where the order has it.
+    fn delivered_once(&self, node: NodeId, position: u64, batch: &Batch) -> Held {
+        let expected = self.order.get(position as usize);
+        hold(expected == Some(batch), "validity", || {
+            format!("{node} delivers {batch:?} as number {position} instead of {expected:?}")
         })
     }
 
@@ -245,6 +272,9 @@ impl Invariants<Paxos> for PaxosInvariants {
             decided: BTreeMap::new(),
             fast: BTreeMap::new(),
             ordered_below: 0,
+            order: Vec::new(),
+            ordered: BTreeSet::new(),
+            latest: BTreeMap::new(),
             parcels: BTreeMap::new(),
             born: BTreeMap::new(),
         }
@@ -266,7 +296,7 @@ impl Invariants<Paxos> for PaxosInvariants {
                 self.validity(*instance, &value)?;
                 self.quorum_intersection(*instance, &value)?;
                 self.agreement(*instance, &value)?;
-                self.total_order(node, *instance)
+                self.total_order(node, *instance, &value)
             }
         }
     }
@@ -305,6 +335,20 @@ impl Invariants<Paxos> for PaxosInvariants {
             PaxosMessage::Forward(parcel) => self.one_parcel_per_name(parcel),
             _ => Ok(()),
         }
+    }
+
+    fn on_executed(&mut self, node: NodeId, position: u64, batch: &Batch) -> Held {
+        self.delivered_once(node, position, batch)
+    }
+
+    /// Total order broadcast, *termination* and *agreement* (§3.4): what a process has broadcast and
+    /// what anybody has delivered, it delivers.
+    fn owes(&self, node: NodeId, core: &Paxos) -> Option<String> {
+        let own = core.undelivered_own();
+        let behind = self.ordered_below - core.next_batch().min(self.ordered_below);
+        (own + behind > 0).then(|| {
+            format!("{node} has not delivered {own} parcels of its own and {behind} instances")
+        })
     }
 
     fn on_step(&mut self, node: NodeId, core: &Paxos) -> Held {

@@ -352,6 +352,16 @@ impl Paxos {
         self.deliveries.delivered()
     }
 
+    /// The first instance that this process has not delivered.
+    pub fn next_batch(&self) -> u64 {
+        self.deliveries.next_batch()
+    }
+
+    /// How many parcels of its own this process has broadcast and not delivered.
+    pub fn undelivered_own(&self) -> u64 {
+        self.own.iter().flatten().count() as u64
+    }
+
     fn on_started(&mut self, now: Time, out: &mut Effects<Self>) {
         let edge = out.persist(PaxosRecord::Incarnation(self.incarnation));
         self.born = if mutant!(ForwardBeforeBirth) { WriteId(0) } else { edge };
