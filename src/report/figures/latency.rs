@@ -88,7 +88,8 @@ fn paint_names(canvas: &mut Canvas<'_>, panel: &Panel, sites: &[&str]) {
     let rows = if sites.iter().any(|site| set.width_of(site) > room) { 2 } else { 1 };
     for (i, site) in sites.iter().enumerate() {
         let at = (panel.x_at(i as f64 + 0.5), panel.bottom() + 14.0 + 13.0 * (i % rows) as f64);
-        canvas.text(at, &set.fitted(site, room * rows as f64), set);
+        let to_edge = at.0.min(WIDTH - at.0) - 2.0;
+        canvas.text(at, &set.fitted(site, (room * rows as f64).min(2.0 * to_edge)), set);
     }
 }
 
