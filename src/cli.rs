@@ -13,6 +13,7 @@ use clap_complete::Shell;
 
 use crate::experiment::file::Override;
 use crate::mutants::Mutant;
+use crate::results::Backend;
 use crate::sim::faults::FaultClass;
 use crate::worker::Failure;
 
@@ -113,6 +114,7 @@ Examples:
   paxbench run configs/quickstart.yaml
   paxbench run configs/quickstart.yaml --set phases.repeat=1 --set modes.0.leader=tokyo
   paxbench run configs/quickstart.yaml --set workload.arrival.open=500/s --out /tmp/results
+  paxbench run configs/quickstart.yaml --backend sim
   paxbench run configs/soak.yaml --dry-run";
 
 const EXPLORE_EXAMPLES: &str = "\
@@ -153,6 +155,9 @@ pub struct RunArgs {
     /// What to run.
     #[command(flatten)]
     pub experiment: ExperimentArgs,
+    /// What runs it.
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: Backend,
     /// Where results go: into NAME/TIMESTAMP in this directory.
     #[arg(long, value_name = "DIR", default_value = "results", value_hint = ValueHint::DirPath)]
     pub out: PathBuf,
@@ -176,6 +181,9 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ReportArgs {
     /// Directories of runs, each with its `summary.json`.
+    ///
+    /// Where one experiment was both measured and simulated, the reports compare the two: with the
+    /// first directory given here that fits, else with the newest beside the run's own.
     #[arg(value_name = "DIR", required = true, value_hint = ValueHint::DirPath)]
     pub directories: Vec<PathBuf>,
 }
@@ -379,14 +387,16 @@ mod tests {
         assert_eq!(run.experiment.overrides.len(), 2);
         assert_eq!(run.out, PathBuf::from("results"));
         assert!(!run.dry_run && !run.yes);
+        assert_eq!(run.backend, Backend::Quic);
     }
 
     #[test]
     fn bad_usage_ends_with_its_own_exit_code() {
-        let lines: [&[&str]; 5] = [
+        let lines: [&[&str]; 6] = [
             &["paxbench"],
             &["paxbench", "run"],
             &["paxbench", "run", "q.yaml", "--set", "phases.repeat"],
+            &["paxbench", "run", "q.yaml", "--backend", "tcp"],
             &["paxbench", "report"],
             &["paxbench", "completions", "no-shell"],
         ];

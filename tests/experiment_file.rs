@@ -69,7 +69,7 @@ fn every_complaint_names_a_place_and_a_remedy() {
 #[test]
 fn every_file_of_configs_is_valid_and_has_a_plan() {
     let files = yaml_files("configs");
-    for name in ["quickstart", "throughput", "soak"] {
+    for name in ["quickstart", "throughput", "soak", "planet"] {
         assert!(files.iter().any(|file| file.ends_with(format!("{name}.yaml"))), "{name}");
     }
     for file in files {
@@ -82,7 +82,7 @@ fn every_file_of_configs_is_valid_and_has_a_plan() {
 #[test]
 fn every_network_of_configs_serves_an_experiment_at_all_its_sites() {
     let files = yaml_files("configs/networks");
-    assert!(files.len() >= 4);
+    assert!(files.len() >= 5);
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let sites = text.lines().find(|line| line.starts_with("sites: ")).unwrap();
@@ -113,6 +113,22 @@ fn the_quickstart_means_what_its_comments_say() {
     let bounds: Vec<_> = (0..5).map(|site| experiment.bound_ms(mode, site).unwrap()).collect();
     assert_eq!(bounds, [71.0, 131.0, 144.0, 223.0, 142.0]);
     assert_eq!(Plan::of(&experiment).runs.len(), 3);
+}
+
+#[test]
+fn the_planet_is_led_from_where_its_thirteen_sites_wait_least_on_average() {
+    let experiment = Experiment::read(Path::new("configs/planet.yaml"), &[]).unwrap();
+    let mean_ms = |leader: usize| {
+        let options = PaxosOptions { leader: leader as u8, ..PaxosOptions::default() };
+        let mode = Mode { label: String::new(), protocol: ProtocolChoice::Paxos(options) };
+        let bounds = (0..13).map(|site| experiment.bound_ms(&mode, site).unwrap());
+        bounds.sum::<f64>() / 13.0
+    };
+    let best = (0..13).min_by(|a, b| mean_ms(*a).total_cmp(&mean_ms(*b))).unwrap();
+    let ProtocolChoice::Paxos(options) = experiment.modes[0].protocol;
+    assert_eq!((usize::from(options.leader), experiment.network.sites.len()), (best, 13));
+    assert_eq!(experiment.network.sites[best], "south-carolina");
+    assert_eq!(format!("{:.1}", mean_ms(best)), "223.2", "as its comment says");
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use paxbench::results::{
-    HistogramName, IntervalLog, LatencyMs, Manifest, ReplicaFileName, Results, RunDirectory,
-    Summary, SummaryRow, TimelineRow, Unit, new_histogram,
+    Backend, HistogramName, IntervalLog, LatencyMs, Manifest, ReplicaFileName, Results,
+    RunDirectory, Summary, SummaryRow, TimelineRow, Unit, new_histogram,
 };
 use report_sample::{Sample, counters};
 
@@ -125,7 +125,7 @@ fn a_run_that_was_not_finished_is_refused() {
 fn finishing_without_a_summary_is_refused_and_keeps_the_partial_name() {
     let base = tempfile::tempdir().unwrap();
     let directory = RunDirectory::create(base.path(), "cut").unwrap();
-    directory.write_manifest(&Manifest::collect(base.path())).unwrap();
+    directory.write_manifest(&Manifest::collect(base.path(), Backend::Quic)).unwrap();
     let partial = directory.path().to_owned();
     let error = directory.finish().unwrap_err().to_string();
     assert!(error.contains("summary.json") && !error.contains('\n'), "{error}");
@@ -206,7 +206,7 @@ fn a_second_log_of_the_same_name_is_refused() {
 
 #[test]
 fn a_manifest_says_what_is_known_of_program_and_machine() {
-    let manifest = Manifest::collect(&std::env::temp_dir());
+    let manifest = Manifest::collect(&std::env::temp_dir(), Backend::Quic);
     assert_eq!(manifest.environment.version, env!("CARGO_PKG_VERSION"));
     assert!(manifest.environment.toolchain.is_some_and(|t| t.starts_with("rustc ")));
     assert!(!manifest.command_line.is_empty());

@@ -24,7 +24,7 @@ fn gallery(name: &str) -> PathBuf {
 }
 
 fn report(name: &str, sample: &Sample) -> ReportPaths {
-    write_report(&sample.write(&gallery(name))).unwrap()
+    write_report(&sample.write(&gallery(name)), &[]).unwrap()
 }
 
 fn read(path: &Path) -> String {
@@ -154,7 +154,7 @@ fn an_unfinished_run_gets_no_report() {
     let base = gallery("unfinished");
     let directory = paxbench::results::RunDirectory::create(&base, "sample").unwrap();
     Sample { repeats: 1, ..Sample::default() }.fill(&directory);
-    let error = write_report(directory.path()).unwrap_err().to_string();
+    let error = write_report(directory.path(), &[]).unwrap_err().to_string();
     assert!(error.contains("never finished"), "{error}");
     assert!(!directory.path().join("report.html").exists());
 }
@@ -162,13 +162,13 @@ fn an_unfinished_run_gets_no_report() {
 #[test]
 fn redrawing_gives_the_same_files() {
     let directory = Sample { repeats: 1, ..Sample::default() }.write(&gallery("again"));
-    let first = write_report(&directory).unwrap();
+    let first = write_report(&directory, &[]).unwrap();
     let files = |paths: &ReportPaths| {
         let all = paths.svg.iter().chain(&paths.png).chain([&paths.html]);
         all.map(|path| fs::read(path).unwrap()).collect::<Vec<_>>()
     };
     let before = files(&first);
-    assert!(before == files(&write_report(&directory).unwrap()));
+    assert!(before == files(&write_report(&directory, &[]).unwrap()));
 }
 
 #[test]

@@ -261,3 +261,17 @@ fn a_worker_that_cannot_start_says_why_in_one_line() {
     refused(REPLICA, oslo[0], 2, &["cluster.yaml"]);
     refused(LOAD, oslo[1], 2, &["cluster.yaml"]);
 }
+
+#[test]
+fn an_experiment_without_round_trip_times_cannot_be_simulated() {
+    let lab = Lab::new();
+    for dry in [&["--dry-run"][..], &[]] {
+        let changes = ["--set", "network.shaping=none", "--backend", "sim", "--out", "out"];
+        let arguments: Vec<&str> =
+            ["run", "e2e.yaml"].iter().chain(&changes).chain(dry).copied().collect();
+        let why = "e2e.yaml: the simulator needs round-trip times; set network.shaping: endpoint \
+                   and network.rtt";
+        lab.paxbench(&arguments).wait().failed(2, &[why]);
+        assert!(!lab.out().exists(), "nothing was run");
+    }
+}

@@ -19,7 +19,7 @@ use paxbench::net::{Existing, generate};
 use paxbench::protocol::paxos::Paxos;
 use paxbench::replica::DRIVER_NAME;
 use paxbench::report;
-use paxbench::results::{Linearizable, Results};
+use paxbench::results::{Backend, Linearizable, Results};
 use paxbench::sim::console;
 use paxbench::sim::faults::FaultClass;
 
@@ -105,15 +105,23 @@ fn validate(args: &ExperimentArgs) -> Result<ExitCode, Failure> {
 
 fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let experiment = read(&args.experiment)?;
+    if let Some(why) = run::unfit(&experiment, args.backend) {
+        let line = format!("{}: {why}", args.experiment.file.display());
+        return Err(Failure(vec![line], ExitCode::BadUsage));
+    }
     if args.dry_run {
         say(describe(&experiment))?;
         return Ok(ExitCode::Done);
     }
-    if !args.yes && !agreed(&experiment) {
+    if !args.yes && args.backend == Backend::Quic && !agreed(&experiment) {
         return Err(Failure::could_not_run("not run: it was not agreed to"));
     }
-    let finished = run::run(&experiment, &args.out).map_err(Failure::could_not_run)?;
-    let paths = report::write_report(&finished.directory).map_err(Failure::could_not_run)?;
+    let finished = run::run(&experiment, &args.out, args.backend);
+    let finished = finished.map_err(Failure::could_not_run)?;
+    let paths = report::write_report(&finished.directory, &[]).map_err(Failure::could_not_run)?;
+    if args.backend == Backend::Sim {
+        say("Predicted in virtual time; nothing was measured.\n")?;
+    }
     say(format!("{}\n", report::table::summary_table(&finished.summary)))?;
     let missed = thresholds::missed(&experiment.thresholds, &finished.summary);
     for line in &missed {
@@ -167,7 +175,7 @@ fn check(directory: &Path) -> Result<ExitCode, Failure> {
 
 fn redraw(directories: &[PathBuf]) -> Result<ExitCode, Failure> {
     for directory in directories {
-        let paths = report::write_report(directory).map_err(Failure::could_not_run)?;
+        let paths = report::write_report(directory, directories).map_err(Failure::could_not_run)?;
         say(format!("{}\n", paths.html.display()))?;
     }
     Ok(ExitCode::Done)

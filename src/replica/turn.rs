@@ -308,7 +308,7 @@ where
 
     /// What was counted since the mark.
     pub(super) fn counters(&self, name: &str) -> ReplicaCounters {
-        let usage = Usage::now().unwrap_or_default();
+        let usage = Usage::now();
         let mut core: std::collections::BTreeMap<String, u64> =
             self.core.counters().into_iter().map(|(key, n)| (key.to_owned(), n)).collect();
         core.insert("log_records".to_owned(), self.writes);
@@ -324,11 +324,11 @@ where
             syncs: 0,
             decisions: self.decided,
             executed: self.store.applied(),
-            cpu_user_s: usage.cpu_user_s - self.marked.cpu_user_s,
-            cpu_system_s: usage.cpu_system_s - self.marked.cpu_system_s,
-            rss_bytes_start: self.rss_bytes_start,
-            rss_bytes_end: usage.rss_bytes,
-            rss_bytes_max: usage.rss_bytes_max,
+            cpu_user_s: usage.map(|usage| usage.cpu_user_s - self.marked.cpu_user_s),
+            cpu_system_s: usage.map(|usage| usage.cpu_system_s - self.marked.cpu_system_s),
+            rss_bytes_start: usage.map(|_| self.rss_bytes_start),
+            rss_bytes_end: usage.map(|usage| usage.rss_bytes),
+            rss_bytes_max: usage.map(|usage| usage.rss_bytes_max),
             final_applied: None,
             final_digest: None,
             core,

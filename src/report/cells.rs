@@ -2,12 +2,17 @@
 //! merged.
 
 use crate::results::{
-    LatencyHistogram, LatencyMs, Result, Results, RunSummary, SiteSummary, Unit, new_histogram,
+    Backend, LatencyHistogram, LatencyMs, Result, Results, RunSummary, SiteSummary, Unit,
+    new_histogram,
 };
 
 /// One mode at one sweep point.
 #[derive(Debug)]
 pub struct Cell<'a> {
+    /// What ran it.
+    pub backend: Backend,
+    /// What the directory of its run is called.
+    pub directory: String,
     /// What figures call the mode.
     pub label: &'a str,
     /// Which sweep point, from 0.
@@ -62,6 +67,8 @@ impl<'a> Cell<'a> {
             match cells.iter_mut().find(same) {
                 Some(cell) => cell.runs.push(run),
                 None => cells.push(Cell {
+                    backend: results.manifest.backend,
+                    directory: directory_name(results),
                     label: &run.label,
                     point_index: run.point_index,
                     point: run.point_words(),
@@ -76,6 +83,14 @@ impl<'a> Cell<'a> {
             cell.sites = sites_of(results, &cell.runs)?;
         }
         Ok(cells)
+    }
+
+    /// How figures say that nothing in them was measured; empty where all was.
+    pub fn caution(&self) -> &'static str {
+        match self.backend {
+            Backend::Quic => "",
+            Backend::Sim => "Predicted in virtual time. ",
+        }
     }
 
     /// Everything that speaks against the cell's runs; empty if nothing does.
@@ -109,6 +124,11 @@ impl<'a> Cell<'a> {
         }
         LatencyMs::of(&all, *unit)
     }
+}
+
+fn directory_name(results: &Results) -> String {
+    let absolute = std::fs::canonicalize(&results.path).unwrap_or_else(|_| results.path.clone());
+    absolute.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn sites_of<'a>(results: &'a Results, runs: &[&'a RunSummary]) -> Result<Vec<CellSite<'a>>> {

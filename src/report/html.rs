@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::cells::{Cell, CellSite};
 use super::figures::{Figure, grouped};
 use crate::results::{
-    LatencyMs, Linearizable, LinkRtt, Manifest, Results, RttMs, RunSummary, ShaperLateness, Verdict,
+    Backend, LatencyMs, Linearizable, LinkRtt, Manifest, Results, RttMs, RunSummary,
+    ShaperLateness, Verdict,
 };
 
 /// The page of a run. The error is one line.
@@ -26,6 +27,7 @@ pub(super) fn page(
     let values = Page {
         name: name_of(results),
         facts: facts(&results.manifest),
+        predicted: results.manifest.backend == Backend::Sim,
         debug: results.manifest.environment.profile != "release",
         notes: &results.manifest.notes,
         banner: Banner::of(results, cells),
@@ -47,6 +49,8 @@ struct Page<'a> {
     facts: Vec<Fact>,
     /// Whether this was no release build.
     debug: bool,
+    /// Whether nothing here was measured.
+    predicted: bool,
     notes: &'a [String],
     banner: Banner,
     modes: Vec<Mode>,
@@ -84,11 +88,18 @@ fn facts(manifest: &Manifest) -> Vec<Fact> {
     });
     vec![
         ("Started", manifest.started.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()),
-        ("Backend", manifest.backend.clone()),
+        ("Backend", backend(manifest.backend).to_owned()),
         ("Version", format!("{}{commit}, {} build", machine.version, machine.profile)),
         ("Machine", format!("{count} × {cpu}{}", memory.unwrap_or_default())),
         ("Kernel", machine.kernel.clone()),
     ]
+}
+
+fn backend(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Quic => "quic: measured in real time",
+        Backend::Sim => "sim: predicted in virtual time",
+    }
 }
 
 /// The verdict over all runs.

@@ -4,6 +4,7 @@
 //! `paxbench report` can redraw what an earlier version measured.
 
 mod cells;
+mod counterpart;
 mod figures;
 mod html;
 pub mod table;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::results::{Result, Results, ResultsError, write_atomically};
 use cells::Cell;
-use figures::Figure;
+use figures::{Figure, Halves};
 
 /// Where a report was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,12 +29,20 @@ pub struct ReportPaths {
 /// Draws the figures of a finished run and writes its page: `figures/*.svg`, `figures/*.png` and
 /// `report.html` in its directory. What was there is replaced; nothing else is touched.
 ///
+/// Where the other backend has run the same experiment, byte for byte, what was measured is shown
+/// beside what was predicted. That run is the first such directory in `others`, else the newest
+/// beside `directory`.
+///
 /// An error names the file and is one line.
-pub fn write_report(directory: &Path) -> Result<ReportPaths> {
+pub fn write_report(directory: &Path, others: &[PathBuf]) -> Result<ReportPaths> {
     let results = Results::read(directory)?;
     let cells = Cell::all(&results)?;
     let timeline = results.timeline()?;
-    let figures = figures::all(&results, &cells, &timeline)?;
+    let other = counterpart::of(&results, others);
+    // What cannot be read there does not concern this run; a report of that one says what it is.
+    let other_cells = other.as_ref().and_then(|other| Cell::all(other).ok()).unwrap_or_default();
+    let halves = Halves::all(&cells, &other_cells);
+    let figures = figures::all(&results, &cells, &halves, &timeline)?;
 
     let (mut svg, mut png) = (Vec::new(), Vec::new());
     for figure in &figures {

@@ -30,16 +30,17 @@ pub struct ReplicaCounters {
     pub decisions: u64,
     /// Commands it executed.
     pub executed: u64,
-    /// CPU time in user mode, in seconds.
-    pub cpu_user_s: f64,
+    /// CPU time in user mode, in seconds; like the four below none where there is no process to
+    /// measure (the simulator) or nothing to measure it with.
+    pub cpu_user_s: Option<f64>,
     /// CPU time in the kernel, in seconds.
-    pub cpu_system_s: f64,
+    pub cpu_system_s: Option<f64>,
     /// Resident memory when the measured phase began, in bytes.
-    pub rss_bytes_start: u64,
+    pub rss_bytes_start: Option<u64>,
     /// Resident memory when the measured phase ended, in bytes.
-    pub rss_bytes_end: u64,
+    pub rss_bytes_end: Option<u64>,
     /// The largest resident memory of the process, in bytes.
-    pub rss_bytes_max: u64,
+    pub rss_bytes_max: Option<u64>,
     /// Commands that had taken effect on its state after the run; none if it was gone by then.
     #[serde(default)]
     pub final_applied: Option<u64>,

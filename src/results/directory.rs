@@ -24,7 +24,7 @@ const REPLICAS: &str = "replicas";
 /// A directory that is being filled: `BASE/NAME/TIMESTAMP.partial`.
 ///
 /// Left alone without [`RunDirectory::finish`], it stays `.partial`, for a look at what went wrong.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RunDirectory {
     partial: PathBuf,
     complete: PathBuf,

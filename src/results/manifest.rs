@@ -2,9 +2,31 @@
 
 use std::path::Path;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::{Environment, Result};
+
+/// What runs an experiment.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// Processes of this machine that talk QUIC, in real time: everything is measured.
+    #[default]
+    Quic,
+    /// The same protocols and clients simulated in virtual time: everything is predicted.
+    Sim,
+}
+
+impl Backend {
+    /// The word that stands in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Backend::Quic => "quic",
+            Backend::Sim => "sim",
+        }
+    }
+}
 
 /// `manifest.json`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -18,9 +40,9 @@ pub struct Manifest {
     pub command_line: Vec<String>,
     /// What the random choices started from: the experiment's seed, then those made from it.
     pub seeds: Vec<u64>,
-    /// Which kind of run it was: `quic` or `sim`.
-    pub backend: String,
-    /// Round-trip times between sites, asked for and measured.
+    /// Which kind of run it was.
+    pub backend: Backend,
+    /// Round-trip times between sites, asked for and, where there was something to measure, measured.
     pub rtt: Vec<LinkRtt>,
     /// How late the shaper of each process sent what it delayed.
     pub shaper: Vec<ShaperLateness>,
@@ -83,14 +105,14 @@ pub struct ShaperLateness {
 
 impl Manifest {
     /// The manifest of a run that starts now: this program on this machine, its command line, the
-    /// disk of `directory`. Network, shaper, seeds, backend and notes are still to be filled in.
-    pub fn collect(directory: &Path) -> Manifest {
+    /// disk of `directory`. Network, shaper, seeds and notes are still to be filled in.
+    pub fn collect(directory: &Path, backend: Backend) -> Manifest {
         Manifest {
             schema: 1,
             environment: Environment::collect(directory),
             command_line: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
             seeds: Vec::new(),
-            backend: String::new(),
+            backend,
             rtt: Vec::new(),
             shaper: Vec::new(),
             started: jiff::Timestamp::now(),

@@ -28,7 +28,7 @@ pub(crate) use directory::write_atomically;
 pub use directory::{Results, RunDirectory};
 pub use environment::{CpuFacts, DiskFacts, Environment};
 pub use histograms::{HistogramName, IntervalLog, LatencyHistogram, Unit, new_histogram};
-pub use manifest::{LinkRtt, Manifest, RttMs, ShaperLateness};
+pub use manifest::{Backend, LinkRtt, Manifest, RttMs, ShaperLateness};
 pub use summary::{
     Cost, LatencyMs, Linearizable, RunSummary, SiteSummary, Summary, SummaryRow, Verdict,
 };

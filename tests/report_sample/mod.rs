@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use paxbench::results::{
-    Cost, HistogramName, IntervalLog, LatencyHistogram, Linearizable, LinkRtt, Manifest,
+    Backend, Cost, HistogramName, IntervalLog, LatencyHistogram, Linearizable, LinkRtt, Manifest,
     ReplicaCounters, ReplicaFileName, RttMs, RunDirectory, RunSummary, ShaperLateness, SiteSummary,
     Summary, TimelineRow, Traffic, Unit, Verdict, new_histogram,
 };
@@ -15,6 +15,9 @@ use paxbench::results::{
 /// What to make up.
 pub struct Sample {
     pub labels: Vec<&'static str>,
+    pub backend: Backend,
+    /// The text of `experiment.yaml`.
+    pub experiment: &'static str,
     pub sites: Vec<&'static str>,
     pub points: Vec<u32>,
     pub repeats: usize,
@@ -22,7 +25,9 @@ pub struct Sample {
     pub verdict: Verdict,
     /// Nothing completes at any site from 4 s to 4.8 s, and at the last site until 7 s.
     pub crash: bool,
-    /// By how much the usual excess over the bound is multiplied.
+    /// What each operation takes beyond the bound, in ms.
+    pub overhead_ms: f64,
+    /// By how much the usual excess over both is multiplied.
     pub slow: f64,
     /// Seconds of load before the measured phase, in the timeline only.
     pub warmup_s: i64,
@@ -43,12 +48,15 @@ impl Default for Sample {
     fn default() -> Sample {
         Sample {
             labels: vec!["epaxos", "paxos"],
+            backend: Backend::Quic,
+            experiment: "name: sample\nseed: 7\nmodes: [epaxos, paxos]\n",
             sites: vec!["virginia", "california", "oregon", "tokyo", "ireland"],
             points: vec![200],
             repeats: 2,
             measure_s: 10,
             verdict: valid(),
             crash: false,
+            overhead_ms: 0.3,
             slow: 1.0,
             warmup_s: 0,
             errors: 0,
@@ -109,7 +117,7 @@ impl Sample {
         }
         directory.write_summary(&Summary::new(runs)).unwrap();
         directory.write_timeline(&timeline).unwrap();
-        directory.write_experiment("name: sample\nseed: 7\nmodes: [epaxos, paxos]\n").unwrap();
+        directory.write_experiment(self.experiment).unwrap();
         directory.write_manifest(&self.manifest(directory.path())).unwrap();
     }
 
@@ -118,6 +126,7 @@ impl Sample {
             1 => serde_json::json!({}),
             _ => serde_json::json!({ "workload.arrival.open": format!("{rate}/s") }),
         };
+        let measured = self.backend == Backend::Quic;
         RunSummary {
             mode: label.split(' ').next().unwrap().to_owned(),
             label: label.to_owned(),
@@ -128,9 +137,9 @@ impl Sample {
             sites: Vec::new(),
             throughput_per_s: 0.0,
             cost: Cost {
-                cpu_us_per_op: Some(61.04),
-                cpu_replicas_us_per_op: Some(43.6),
-                cpu_clients_us_per_op: Some(17.44),
+                cpu_us_per_op: measured.then_some(61.04),
+                cpu_replicas_us_per_op: measured.then_some(43.6),
+                cpu_clients_us_per_op: measured.then_some(17.44),
                 messages_per_op: 6.1,
                 bytes_per_op: 540.0,
                 syncs_per_op: 0.0,
@@ -150,7 +159,7 @@ impl Sample {
             for _ in 0..if dead { 0 } else { rate / 10 } {
                 let slow_path = if noise.next() < 0.02 { bound_ms * 0.8 } else { 0.0 };
                 let ms = bound_ms
-                    + 0.3
+                    + self.overhead_ms
                     + slow_path
                     + self.slow * noise.gap() * (0.4 + f64::from(rate) / 500.0);
                 let op = OPS[usize::from(noise.next() < 0.5)];
@@ -174,8 +183,7 @@ impl Sample {
     }
 
     fn manifest(&self, directory: &Path) -> Manifest {
-        let mut manifest = Manifest::collect(directory);
-        "quic".clone_into(&mut manifest.backend);
+        let mut manifest = Manifest::collect(directory, self.backend);
         manifest.seeds = vec![7];
         manifest.notes = vec!["Made up for a test; nothing was measured.".to_owned()];
         manifest.finished = Some(manifest.started);
@@ -183,7 +191,7 @@ impl Sample {
             for (j, to) in self.sites.iter().enumerate().skip(i + 1) {
                 let asked = 40.0 + 17.0 * (i + j) as f64;
                 let measured = |more: f64| {
-                    Some(RttMs {
+                    (self.backend == Backend::Quic).then_some(RttMs {
                         count: 200,
                         min: asked,
                         p50: asked + more,
@@ -198,6 +206,9 @@ impl Sample {
                     before: measured(0.11),
                     after: measured(0.13),
                 });
+            }
+            if self.backend == Backend::Sim {
+                continue;
             }
             manifest.shaper.push(ShaperLateness {
                 run: None,
@@ -219,8 +230,8 @@ pub fn counters(node: &str) -> ReplicaCounters {
         sent: traffic.clone(),
         received: traffic,
         frames_sent: 7,
-        cpu_user_s: 1.25,
-        rss_bytes_max: 30 << 20,
+        cpu_user_s: Some(1.25),
+        rss_bytes_max: Some(30 << 20),
         core: BTreeMap::from([("fast".to_owned(), 9)]),
         ..ReplicaCounters::default()
     }

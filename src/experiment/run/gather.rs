@@ -1,13 +1,14 @@
 //! What a run has left, as entries of the summary, the timeline, the manifest and files.
 
-use super::session::{Outcome, RoundTrips, Setting};
+use super::setting::{Outcome, RoundTrips, Setting};
 use super::verdict::{self, Checked};
 use super::{Collected, RunError};
 use crate::cluster::ProtocolChoice;
+use crate::experiment::file::Experiment;
 use crate::load::report::SiteReport;
 use crate::results::{
-    Cost, HistogramName, Linearizable, LinkRtt, ReplicaFileName, RttMs, RunSummary, ShaperLateness,
-    SiteSummary, TimelineRow, Unit, Verdict, new_histogram,
+    Cost, HistogramName, Linearizable, LinkRtt, Manifest, ReplicaFileName, RttMs, RunSummary,
+    ShaperLateness, SiteSummary, TimelineRow, Unit, Verdict, new_histogram,
 };
 
 /// Adds a run to what was collected, and writes its files.
@@ -35,7 +36,7 @@ pub(super) fn gather(
         verdict,
     };
     collected.timeline.extend(timeline(setting, &outcome.reports));
-    certify_network(setting, &outcome, collected);
+    certify_network(setting, &outcome, &mut collected.manifest);
     collected.manifest.notes.extend(outcome.notes);
     collected.runs.push(summary);
     Ok(())
@@ -51,10 +52,6 @@ fn options(setting: &Setting<'_>) -> serde_json::Value {
     match &setting.mode().protocol {
         ProtocolChoice::Paxos(options) => serde_json::to_value(options).unwrap_or_default(),
     }
-}
-
-fn run_name(setting: &Setting<'_>) -> String {
-    format!("{}, repeat {}", setting.label(), setting.run.repeat)
 }
 
 /// One entry for each operation of a site, and one for all together.
@@ -105,15 +102,16 @@ fn write_replicas(setting: &Setting<'_>, outcome: &Outcome) -> Result<(), RunErr
 }
 
 /// Checks the run's history on a thread of its own, so that a person can interrupt it.
-pub(super) async fn check(setting: &Setting<'_>, reports: &[SiteReport]) -> Checked {
+pub(super) async fn check(
+    setting: &Setting<'_>,
+    reports: &[SiteReport],
+) -> Result<Checked, RunError> {
     let limits = setting.experiment.check;
-    if !limits.history {
-        return Checked { linearizable: Linearizable::Unchecked, why: None };
-    }
-    let directory = setting.directory.path().join("history");
     let sites = setting.experiment.network.sites.iter();
-    let files: Vec<_> =
-        sites.map(|site| directory.join(setting.history_file(site).to_string())).collect();
+    let files = sites.map(|site| setting.history_path(site)).collect::<Result<Vec<_>, _>>()?;
+    let Some(files) = files.into_iter().collect::<Option<Vec<_>>>() else {
+        return Ok(Checked { linearizable: Linearizable::Unchecked, why: None });
+    };
     let counted = |report: &SiteReport| {
         let measured: u64 = report.operations.iter().map(|operation| operation.count).sum();
         (report.site.clone(), measured + report.warmup_completed)
@@ -121,10 +119,10 @@ pub(super) async fn check(setting: &Setting<'_>, reports: &[SiteReport]) -> Chec
     let counts: Vec<_> = reports.iter().map(counted).collect();
     let checking =
         tokio::task::spawn_blocking(move || verdict::check_files(&files, &counts, &limits));
-    checking.await.unwrap_or_else(|e| Checked {
+    Ok(checking.await.unwrap_or_else(|e| Checked {
         linearizable: Linearizable::Unknown,
         why: Some(format!("the checker failed: {e}")),
-    })
+    }))
 }
 
 fn judge(
@@ -133,7 +131,7 @@ fn judge(
     checked: Checked,
     notes: &mut Vec<String>,
 ) -> Verdict {
-    notes.extend(checked.why.map(|why| format!("{}: {why}", run_name(setting))));
+    notes.extend(checked.why.map(|why| format!("{}: {why}", setting.run_name())));
     Verdict {
         linearizable: checked.linearizable,
         converged: outcome.converged,
@@ -142,25 +140,24 @@ fn judge(
     }
 }
 
-/// What one operation cost in the measured phase: replicas and clients apart.
+/// What one operation cost in the measured phase: replicas and clients apart. CPU time of which a
+/// part is not known is not known.
 fn cost(outcome: &Outcome) -> Cost {
     let completed: u64 = outcome.reports.iter().map(|report| report.completed_in_window).sum();
     if completed == 0 {
         return Cost::default();
     }
     let per_op = |total: f64| total / completed as f64;
-    let used = outcome.replicas.iter().map(|r| r.cpu_user_s + r.cpu_system_s).sum::<f64>();
-    let replicas = per_op(used * 1e6);
-    let clients: Option<f64> = outcome
-        .reports
-        .iter()
-        .map(|report| Some(report.resources?.cpu_user_s + report.resources?.cpu_system_s))
-        .sum();
-    let clients = clients.map(|seconds| per_op(seconds * 1e6));
+    let us_per_op = |seconds: f64| per_op(seconds * 1e6);
+    let used = outcome.replicas.iter().map(|r| Some(r.cpu_user_s? + r.cpu_system_s?));
+    let replicas = used.sum::<Option<f64>>().map(us_per_op);
+    let used = outcome.reports.iter().map(|report| report.resources);
+    let used = used.map(|used| used.map(|used| used.cpu_user_s + used.cpu_system_s));
+    let clients = used.sum::<Option<f64>>().map(us_per_op);
     let sent = || outcome.replicas.iter().flat_map(|replica| replica.sent.values());
     Cost {
-        cpu_us_per_op: clients.map(|clients| clients + replicas),
-        cpu_replicas_us_per_op: Some(replicas),
+        cpu_us_per_op: replicas.zip(clients).map(|(replicas, clients)| replicas + clients),
+        cpu_replicas_us_per_op: replicas,
         cpu_clients_us_per_op: clients,
         messages_per_op: per_op(sent().map(|traffic| traffic.messages).sum::<u64>() as f64),
         bytes_per_op: per_op(sent().map(|traffic| traffic.bytes).sum::<u64>() as f64),
@@ -189,12 +186,12 @@ fn timeline<'a>(
 }
 
 /// Enters what was measured of the network into the manifest.
-fn certify_network(setting: &Setting<'_>, outcome: &Outcome, collected: &mut Collected) {
-    let run = Some(run_name(setting));
+fn certify_network(setting: &Setting<'_>, outcome: &Outcome, manifest: &mut Manifest) {
+    let run = Some(setting.run_name());
     let matrix = setting.experiment.network.rtt.as_ref();
     for before in &outcome.before {
         let after = outcome.after.iter().find(|a| a.from == before.from && a.to == before.to);
-        collected.manifest.rtt.push(LinkRtt {
+        manifest.rtt.push(LinkRtt {
             run: run.clone(),
             from: before.from.clone(),
             to: before.to.clone(),
@@ -204,7 +201,7 @@ fn certify_network(setting: &Setting<'_>, outcome: &Outcome, collected: &mut Col
         });
     }
     for (process, report) in &outcome.shapers {
-        collected.manifest.shaper.push(ShaperLateness {
+        manifest.shaper.push(ShaperLateness {
             run: run.clone(),
             process: process.clone(),
             count: report.count,
@@ -215,6 +212,22 @@ fn certify_network(setting: &Setting<'_>, outcome: &Outcome, collected: &mut Col
     }
 }
 
+/// What the experiment asks of the network, for a manifest of runs in which nothing was measured.
+pub(super) fn asked_of_network(experiment: &Experiment) -> Vec<LinkRtt> {
+    let Some(matrix) = &experiment.network.rtt else { return Vec::new() };
+    let pairs = matrix.sites.iter().enumerate();
+    let pairs = pairs.flat_map(|(i, a)| matrix.sites[i + 1..].iter().map(move |b| (a, b)));
+    let link = |(from, to): (&String, &String)| LinkRtt {
+        run: None,
+        from: from.clone(),
+        to: to.clone(),
+        asked_ms: matrix.between(from, to),
+        before: None,
+        after: None,
+    };
+    pairs.map(link).collect()
+}
+
 fn rtt_ms(trips: &RoundTrips) -> Option<RttMs> {
     Some(RttMs {
         count: trips.ms.len() as u64,
@@ -222,4 +235,78 @@ fn rtt_ms(trips: &RoundTrips) -> Option<RttMs> {
         p50: verdict::median(&trips.ms)?,
         p99: verdict::quantile(&trips.ms, 0.99)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::load::client::ClientCounters;
+    use crate::load::recorder::{Phases, Recorder};
+    use crate::load::report::Resources;
+    use crate::results::{ReplicaCounters, Traffic};
+
+    fn report(resources: Option<Resources>) -> SiteReport {
+        let phases = Phases { start_ns: 0, measure_ns: 0, end_ns: 1_000_000_000 };
+        let record = Recorder::new(phases).finish();
+        let report = SiteReport::of("a", Duration::from_secs(1), record, ClientCounters::default());
+        SiteReport { completed_in_window: 10, resources, ..report }
+    }
+
+    fn replica(cpu_s: Option<f64>) -> ReplicaCounters {
+        let accepts = Traffic { messages: 20, bytes: 400 };
+        ReplicaCounters {
+            sent: [("accept".to_owned(), accepts)].into(),
+            cpu_user_s: cpu_s,
+            cpu_system_s: cpu_s,
+            ..ReplicaCounters::default()
+        }
+    }
+
+    /// Two sites with ten operations each.
+    fn outcome(clients_s: Option<f64>, replicas_s: [Option<f64>; 2]) -> Outcome {
+        let used = |cpu_s| Resources { cpu_user_s: cpu_s, cpu_system_s: 0.0, rss_bytes: 1 };
+        Outcome {
+            began: SystemTime::UNIX_EPOCH,
+            reports: vec![report(clients_s.map(used)), report(clients_s.map(used))],
+            replicas: replicas_s.map(replica).into(),
+            shapers: Vec::new(),
+            before: Vec::new(),
+            after: Vec::new(),
+            converged: Some(true),
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn cpu_time_that_nobody_measured_is_not_zero_and_messages_count_all_the_same() {
+        let cost = cost(&outcome(None, [None, None]));
+        let cpu = [cost.cpu_us_per_op, cost.cpu_replicas_us_per_op, cost.cpu_clients_us_per_op];
+        assert_eq!(cpu, [None; 3]);
+        assert_eq!((cost.messages_per_op, cost.bytes_per_op), (2.0, 40.0));
+    }
+
+    #[test]
+    fn cpu_time_is_known_where_every_part_of_it_is() {
+        let all = cost(&outcome(Some(1e-5), [Some(2e-5), Some(3e-5)]));
+        let cpu = [all.cpu_us_per_op, all.cpu_replicas_us_per_op, all.cpu_clients_us_per_op];
+        assert_eq!(cpu.map(|us| us.map(f64::round)), [Some(6.0), Some(5.0), Some(1.0)]);
+        let partly = cost(&outcome(Some(1e-5), [Some(2e-5), None]));
+        assert_eq!((partly.cpu_us_per_op, partly.cpu_replicas_us_per_op), (None, None));
+        assert!(partly.cpu_clients_us_per_op.is_some());
+    }
+
+    #[test]
+    fn what_was_asked_of_a_network_stands_in_the_manifest_once_for_each_pair() {
+        let text = "name: n\nmodes: [paxos]\nnetwork:\n  sites: [a, b, c]\n  rtt:\n    source: s\n    \
+                    sites: [a, b, c]\n    rtt_ms: { a: { b: 1, c: 2 }, b: { c: 3 } }\n";
+        let experiment = Experiment::parse("test", text, Path::new("."), &[]).unwrap();
+        let links = asked_of_network(&experiment);
+        let asked: Vec<_> =
+            links.iter().map(|l| (l.from.as_str(), l.to.as_str(), l.asked_ms)).collect();
+        assert_eq!(asked, [("a", "b", Some(1.0)), ("a", "c", Some(2.0)), ("b", "c", Some(3.0))]);
+        assert!(links.iter().all(|link| (link.before, link.after) == (None, None)));
+    }
 }

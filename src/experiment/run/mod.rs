@@ -1,10 +1,13 @@
-//! Runs an experiment on this machine: replicas and load generators as processes, one run after the
-//! other, and everything that is known of them in the results directory.
+//! Runs an experiment, one run after the other, and leaves everything that is known of the runs in the
+//! results directory. Each [`Backend`] takes a setting and hands back an outcome: `session` starts
+//! replicas and load generators as processes of this machine, `simulated` plays them in virtual time.
 //!
 //! | file | job |
 //! | --- | --- |
+//! | `setting` | what a backend is given and what it hands back |
 //! | `processes` | identities, ports, cluster file; starts the workers and ends them |
-//! | `session` | one run: connect, measure the network, apply load, collect |
+//! | `session` | one run of them: connect, measure the network, apply load, collect |
+//! | `simulated` | one run in virtual time |
 //! | `gather` | what was collected, as entries of the summary |
 //! | `verdict` | linearizability, convergence, and what voids a run |
 //! | `progress` | what a person sees meanwhile |
@@ -13,19 +16,23 @@ mod gather;
 mod processes;
 mod progress;
 mod session;
+mod setting;
+mod simulated;
 pub mod verdict;
 
 use std::path::{Path, PathBuf};
 
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
 
 use self::progress::Progress;
-use self::session::{Session, Setting};
-use super::file::Experiment;
+use self::session::Session;
+use self::setting::{Outcome, Setting};
+use super::file::{Experiment, Shaping};
 use super::plan::Plan;
-use crate::results::{Manifest, ResultsError, RunDirectory, RunSummary, Summary};
+use crate::results::{Backend, Manifest, ResultsError, RunDirectory, RunSummary, Summary};
 
 /// Why an experiment could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -57,18 +64,27 @@ pub enum RunError {
 pub struct Finished {
     /// Its directory.
     pub directory: PathBuf,
-    /// What it measured.
+    /// What it measured, or predicts.
     pub summary: Summary,
 }
 
-/// Runs all runs of `experiment` and leaves their results in `out`.
-pub fn run(experiment: &Experiment, out: &Path) -> Result<Finished, RunError> {
+/// Why `backend` cannot run `experiment`, if it cannot: one line that says what to change.
+pub fn unfit(experiment: &Experiment, backend: Backend) -> Option<String> {
+    let lacks_times = experiment.network.shaping == Shaping::None;
+    (backend == Backend::Sim && lacks_times).then(|| {
+        "the simulator needs round-trip times; set network.shaping: endpoint and network.rtt"
+            .to_owned()
+    })
+}
+
+/// Runs all runs of `experiment`, for which `backend` must be fit, and leaves their results in `out`.
+pub fn run(experiment: &Experiment, out: &Path, backend: Backend) -> Result<Finished, RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| RunError::Worker(format!("tokio: {e}")))?;
     let mut interrupts = Interrupts::listen(&runtime)?;
     let directory = RunDirectory::create(out, &experiment.name)?;
     directory.write_experiment(&experiment.to_yaml())?;
-    let mut collected = Collected::new(&directory, experiment);
+    let mut collected = Collected::new(&directory, experiment, backend);
     let interrupted = || RunError::Interrupted(directory.path().to_owned());
     let outcome = LocalSet::new().block_on(&runtime, async {
         tokio::select! {
@@ -76,11 +92,14 @@ pub fn run(experiment: &Experiment, out: &Path) -> Result<Finished, RunError> {
             () = interrupts.any() => Err(interrupted()),
         }
     });
-    // A checker that was interrupted is not waited for.
+    // A simulation or a checker that was interrupted is not waited for.
     runtime.shutdown_background();
     outcome?;
     let summary = Summary::new(collected.runs);
     let mut manifest = collected.manifest;
+    if manifest.rtt.is_empty() {
+        manifest.rtt = gather::asked_of_network(experiment);
+    }
     manifest.finished = Some(jiff::Timestamp::now());
     directory.write_manifest(&manifest)?;
     directory.write_timeline(&collected.timeline)?;
@@ -120,10 +139,9 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    fn new(directory: &RunDirectory, experiment: &Experiment) -> Self {
-        let mut manifest = Manifest::collect(directory.path());
+    fn new(directory: &RunDirectory, experiment: &Experiment, backend: Backend) -> Self {
+        let mut manifest = Manifest::collect(directory.path(), backend);
         manifest.seeds.push(experiment.seed);
-        "quic".clone_into(&mut manifest.backend);
         Collected { manifest, runs: Vec::new(), timeline: Vec::new() }
     }
 }
@@ -134,18 +152,63 @@ async fn run_all(
     collected: &mut Collected,
 ) -> Result<(), RunError> {
     let plan = Plan::of(experiment);
-    let identities = processes::identities(experiment)?;
-    let progress = Progress::new(experiment, plan.runs.len());
+    let backend = collected.manifest.backend;
+    let progress = Progress::new(experiment, backend, plan.runs.len());
+    let driver = Driver::of(experiment, backend)?;
     for (index, run) in plan.runs.iter().enumerate() {
-        let setting = Setting { experiment, run, directory, identities: &identities };
+        let setting = Setting { experiment, run, directory };
         progress.start(index, setting.label(), run.repeat);
-        let outcome = Session::start(&setting, &progress).await?.conduct(&progress).await?;
+        let outcome = driver.conduct(&setting, &progress).await?;
         progress.say("checking");
-        let checked = gather::check(&setting, &outcome.reports).await;
+        let checked = gather::check(&setting, &outcome.reports).await?;
         gather::gather(&setting, outcome, checked, collected)?;
         if let Some(last) = collected.runs.last() {
             progress.finished(last);
         }
     }
     Ok(())
+}
+
+/// A backend with what it keeps for all runs.
+enum Driver {
+    /// The identities of all processes.
+    Quic(TempDir),
+    Sim,
+}
+
+impl Driver {
+    fn of(experiment: &Experiment, backend: Backend) -> Result<Driver, RunError> {
+        match backend {
+            Backend::Quic => Ok(Driver::Quic(processes::identities(experiment)?)),
+            Backend::Sim => Ok(Driver::Sim),
+        }
+    }
+
+    async fn conduct(
+        &self,
+        setting: &Setting<'_>,
+        progress: &Progress,
+    ) -> Result<Outcome, RunError> {
+        match self {
+            Driver::Quic(identities) => {
+                let session = Session::start(setting, identities.path(), progress).await?;
+                session.conduct(progress).await
+            }
+            Driver::Sim => {
+                progress.say("simulating");
+                simulate(setting).await
+            }
+        }
+    }
+}
+
+/// Simulates on a thread of its own, so that a person can interrupt it.
+async fn simulate(setting: &Setting<'_>) -> Result<Outcome, RunError> {
+    let Setting { experiment, run, directory } = *setting;
+    let (experiment, run, directory) = (experiment.clone(), run.clone(), directory.clone());
+    let simulating = tokio::task::spawn_blocking(move || {
+        simulated::conduct(&Setting { experiment: &experiment, run: &run, directory: &directory })
+    });
+    let failed = |e| Err(RunError::Worker(format!("the simulator failed: {e}")));
+    simulating.await.unwrap_or_else(failed)
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::RunError;
-use super::session::Setting;
+use super::setting::Setting;
 use crate::cluster::{ClusterFile, Member};
 use crate::experiment::file::Experiment;
 use crate::net::{Existing, NetError, generate};
@@ -52,8 +52,11 @@ fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, RunError> {
     Ok(addresses.map_err(failed)?)
 }
 
-/// The cluster file of one run.
-pub(super) fn cluster_file(setting: &Setting<'_>) -> Result<ClusterFile, RunError> {
+/// The cluster file of one run, whose identities stand in a directory.
+pub(super) fn cluster_file(
+    setting: &Setting<'_>,
+    identities: &Path,
+) -> Result<ClusterFile, RunError> {
     let experiment = setting.experiment;
     let sites = &experiment.network.sites;
     let addresses = free_addresses(2 * sites.len())?;
@@ -65,7 +68,7 @@ pub(super) fn cluster_file(setting: &Setting<'_>) -> Result<ClusterFile, RunErro
     let (for_replicas, for_loads) = addresses.split_at(sites.len());
     Ok(ClusterFile {
         name: experiment.name.clone(),
-        certs: setting.identities.path().to_owned(),
+        certs: identities.to_owned(),
         replicas: sites.iter().zip(for_replicas).map(|(s, a)| member(s.clone(), s, a)).collect(),
         loads: sites.iter().zip(for_loads).map(|(s, a)| member(load_name(s), s, a)).collect(),
         transport: experiment.transport.clone(),

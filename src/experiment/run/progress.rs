@@ -6,7 +6,10 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::experiment::file::Experiment;
-use crate::results::RunSummary;
+use crate::results::{Backend, RunSummary};
+
+/// How often the time that a simulation took is shown.
+const TICK: Duration = Duration::from_secs(1);
 
 /// A bar on standard error; lines only, where that is no terminal.
 pub(super) struct Progress {
@@ -15,10 +18,17 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(experiment: &Experiment, runs: usize) -> Self {
+    /// In real time it is known how long the load takes; in virtual time only how long it took.
+    pub(super) fn new(experiment: &Experiment, backend: Backend, runs: usize) -> Self {
         let each = experiment.phases.warmup + experiment.phases.measure;
         let bar = ProgressBar::new(each.as_millis() as u64);
-        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}");
+        let style = ProgressStyle::with_template(match backend {
+            Backend::Quic => "{prefix} [{bar:30}] {msg}",
+            Backend::Sim => "{prefix} [{elapsed}] {msg}",
+        });
+        if backend == Backend::Sim {
+            bar.enable_steady_tick(TICK);
+        }
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -32,6 +42,7 @@ impl Progress {
             say_line(&prefix);
         }
         self.bar.set_position(0);
+        self.bar.reset_elapsed();
         self.bar.set_prefix(prefix);
         self.say("starting");
     }

@@ -1,6 +1,6 @@
 //! One run: its processes, from the first connection to the last answer.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use quinn::Connection;
@@ -12,16 +12,15 @@ use tokio::task::JoinSet;
 use super::RunError;
 use super::processes::{Worker, cluster_file};
 use super::progress::Progress;
+use super::setting::{Outcome, RoundTrips, Setting};
 use crate::cluster::{ClusterFile, Member, TransportOptions};
-use crate::experiment::file::{Experiment, Mode};
-use crate::experiment::plan::Run;
 use crate::load::report::SiteReport;
 use crate::load::run::{Progress as LoadProgress, monotonic_ns};
 use crate::load::serve::{LoadAnswer, LoadAsk};
 use crate::net::{Endpoint, Identity, NetError, Purpose, ShaperReport, request};
 use crate::replica::DRIVER_NAME;
 use crate::replica::control::{Answer, Ask, Status};
-use crate::results::{HistoryFileName, ReplicaCounters, RunDirectory};
+use crate::results::ReplicaCounters;
 use crate::worker;
 
 /// How long workers may take to start and to connect.
@@ -38,39 +37,6 @@ const LOOK_PERIOD: Duration = Duration::from_millis(100);
 const START_AHEAD: Duration = Duration::from_millis(500);
 /// Pings to each peer, before and after the load.
 const PINGS: usize = 25;
-
-/// What is run.
-#[derive(Clone, Copy)]
-pub(super) struct Setting<'a> {
-    pub(super) experiment: &'a Experiment,
-    pub(super) run: &'a Run,
-    pub(super) directory: &'a RunDirectory,
-    pub(super) identities: &'a TempDir,
-}
-
-impl<'a> Setting<'a> {
-    pub(super) fn mode(&self) -> &'a Mode {
-        &self.experiment.modes[self.run.mode]
-    }
-
-    pub(super) fn label(&self) -> &'a str {
-        &self.mode().label
-    }
-
-    pub(super) fn history_file(&self, site: &str) -> HistoryFileName {
-        HistoryFileName {
-            label: self.label().to_owned(),
-            point_index: 0,
-            repeat: self.run.repeat as usize,
-            site: site.to_owned(),
-        }
-    }
-
-    fn log_file(&self, name: &str) -> Result<PathBuf, RunError> {
-        let stem = self.history_file(name).stem();
-        Ok(self.directory.subdirectory("logs")?.join(format!("{stem}.log")))
-    }
-}
 
 /// A worker and the connection to it.
 struct Controlled {
@@ -98,28 +64,6 @@ impl Controlled {
     }
 }
 
-/// The round trips from one replica to another, in ms.
-pub(super) struct RoundTrips {
-    pub(super) from: String,
-    pub(super) to: String,
-    pub(super) ms: Vec<f64>,
-}
-
-/// What a run has left.
-pub(super) struct Outcome {
-    pub(super) began: SystemTime,
-    pub(super) reports: Vec<SiteReport>,
-    /// Of the replicas that are still there.
-    pub(super) replicas: Vec<ReplicaCounters>,
-    pub(super) shapers: Vec<(String, ShaperReport)>,
-    pub(super) before: Vec<RoundTrips>,
-    pub(super) after: Vec<RoundTrips>,
-    /// Whether the replicas that are still there have the same state; none if that is not known, or
-    /// if they are too few to reach it.
-    pub(super) converged: Option<bool>,
-    pub(super) notes: Vec<String>,
-}
-
 /// The processes of one run.
 pub(super) struct Session<'a> {
     setting: Setting<'a>,
@@ -134,20 +78,21 @@ impl<'a> Session<'a> {
     /// Starts all workers, and returns when everybody is connected with everybody.
     pub(super) async fn start(
         setting: &Setting<'a>,
+        identities: &Path,
         progress: &Progress,
     ) -> Result<Session<'a>, RunError> {
-        let cluster = cluster_file(setting)?;
+        let cluster = cluster_file(setting, identities)?;
         let work = tempfile::Builder::new().prefix("paxbench-").tempdir();
         let work = work.map_err(|e| RunError::Worker(format!("temporary directory: {e}")))?;
         let config = work.path().join("cluster.yaml");
         let text = serde_yaml::to_string(&cluster).map_err(|e| RunError::Worker(e.to_string()))?;
         std::fs::write(&config, text)
             .map_err(|e| RunError::Worker(format!("{}: {e}", config.display())))?;
-        let identity = Identity::load(setting.identities.path(), DRIVER_NAME)?;
+        let identity = Identity::load(identities, DRIVER_NAME)?;
         let any = (std::net::Ipv4Addr::LOCALHOST, 0).into();
         let endpoint = Endpoint::bind(&identity, any, &TransportOptions::default(), None)?;
         let start = |member: &Member, binary: &str, arguments: &[&str]| {
-            let log = setting.log_file(&member.name)?;
+            let log = setting.log_path(&member.name)?;
             Worker::start(binary, arguments, &member.name, &config, log)
         };
         progress.say("starting replicas");
@@ -269,14 +214,12 @@ impl<'a> Session<'a> {
         &self,
         start_ns: u64,
     ) -> Result<JoinSet<Result<SiteReport, RunError>>, RunError> {
-        let recorded = self.setting.experiment.check.history;
-        let directory = self.setting.directory.subdirectory("history")?;
         let sites = &self.setting.experiment.network.sites;
         let mut asks = JoinSet::new();
         for (load, site) in self.loads.iter().zip(sites) {
-            let path = directory.join(self.setting.history_file(site).to_string());
-            let path = std::path::absolute(&path).unwrap_or(path);
-            let ask = LoadAsk::Run { start_ns, history: recorded.then_some(path) };
+            let path = self.setting.history_path(site)?;
+            let history = path.map(|path| std::path::absolute(&path).unwrap_or(path));
+            let ask = LoadAsk::Run { start_ns, history };
             let (connection, who) = (load.connection.clone(), load.worker.name.clone());
             asks.spawn_local(async move {
                 match request(&connection, &ask).await {
@@ -356,16 +299,12 @@ impl<'a> Session<'a> {
 
     /// Replicas that have died during the load are part of what is measured: noted, not fatal.
     fn note_deaths(&mut self) {
-        let run = self.run_name();
+        let run = self.setting.run_name();
         self.replicas.retain_mut(|replica| {
             let Some(end) = replica.worker.ended() else { return true };
             self.notes.push(format!("{run}: {end}"));
             false
         });
-    }
-
-    fn run_name(&self) -> String {
-        format!("{}, repeat {}", self.setting.label(), self.setting.run.repeat)
     }
 
     fn live(&mut self) -> &[Controlled] {
@@ -406,7 +345,7 @@ impl<'a> Session<'a> {
             }
         }
         let all_known = silent.is_empty() && !self.live().is_empty();
-        let run = self.run_name();
+        let run = self.setting.run_name();
         let said = |why| format!("{run}: a replica did not say its state: {why}");
         self.notes.extend(silent.into_iter().map(said));
         // Without a majority nobody can bring the others up to date: that they differ says nothing.
@@ -457,7 +396,7 @@ impl<'a> Session<'a> {
             }
         };
         if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
-            let run = self.run_name();
+            let run = self.setting.run_name();
             let workers = self.loads.iter_mut().chain(&mut self.replicas);
             let stuck = workers.filter_map(|controlled| match controlled.worker.ended() {
                 None => Some(controlled.worker.name.clone()),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::session::{Outcome, RoundTrips};
+use super::setting::{Outcome, RoundTrips};
 use crate::check::history::{Completion, History, OperationRecord, read_history};
 use crate::check::{self, Limits};
 use crate::experiment::file::{Check, Experiment};

@@ -124,19 +124,38 @@ impl Panel {
 
     /// Ticks below; with a `name`, their labels and the axis's name too.
     pub fn draw_x(&self, canvas: &mut Canvas<'_>, name: Option<&str>) {
+        self.draw_ticks(canvas);
+        if let Some(name) = name {
+            self.draw_labels(canvas, f64::INFINITY);
+            self.name_x(canvas, name);
+        }
+    }
+
+    /// Ticks below.
+    pub fn draw_ticks(&self, canvas: &mut Canvas<'_>) {
         for tick in self.x.ticks() {
             let x = self.x_at(tick);
             let tick_mark = [(x, self.bottom()), (x, self.bottom() + 4.0)];
             canvas.line(&tick_mark, Stroke::solid(palette::INK, 1.0));
-            if name.is_some() {
-                let at = (x, self.bottom() + 13.0);
-                canvas.text(at, &self.x.label(tick), Type::normal(Align::Center));
+        }
+    }
+
+    /// The labels of the ticks, but for those that stand out of the panel by more than so many px.
+    pub fn draw_labels(&self, canvas: &mut Canvas<'_>, overhang: f64) {
+        let set = Type::normal(Align::Center);
+        for tick in self.x.ticks() {
+            let (x, label) = (self.x_at(tick), self.x.label(tick));
+            let half = set.width_of(&label) / 2.0;
+            if x - half >= self.left - overhang && x + half <= self.right() + overhang {
+                canvas.text((x, self.bottom() + 13.0), &label, set);
             }
         }
-        if let Some(name) = name {
-            let at = (self.left + self.width / 2.0, self.bottom() + 29.0);
-            canvas.text(at, name, Type::normal(Align::Center));
-        }
+    }
+
+    /// The axis's name, below the labels.
+    pub fn name_x(&self, canvas: &mut Canvas<'_>, name: &str) {
+        let at = (self.left + self.width / 2.0, self.bottom() + 29.0);
+        canvas.text(at, name, Type::normal(Align::Center));
     }
 
     /// The lower edge; drawn after the data, so that it lies over their ends.
@@ -217,12 +236,11 @@ impl Legend {
     /// Lays the entries out in rows.
     pub fn new(entries: impl IntoIterator<Item = (Key, String)>) -> Legend {
         let (mut rows, mut used) = (vec![Vec::new()], 0.0);
-        let room = WIDTH - 2.0 * MARGIN;
         for (key, name) in entries {
             let set = Type::normal(Align::Left);
-            let name = set.fitted(&name, room - key.width() - KEY_GAP);
+            let name = set.fitted(&name, ROOM - key.width() - KEY_GAP);
             let width = key.width() + KEY_GAP + set.width_of(&name) + ENTRY_GAP;
-            if used > 0.0 && used + width - ENTRY_GAP > room {
+            if used > 0.0 && used + width - ENTRY_GAP > ROOM {
                 rows.push(Vec::new());
                 used = 0.0;
             }
@@ -296,9 +314,14 @@ pub struct Heading {
     pub subtitle: String,
     /// What speaks against the runs in it, one line each.
     pub warnings: Vec<String>,
+    /// Numbers that the picture shows, for those who cannot see it.
+    pub values: Vec<String>,
 }
 
 const WARNINGS_MAX: usize = 4;
+const SUBTITLE: Type = Type::faint(Align::Left);
+/// What a line may take, in px.
+const ROOM: f64 = WIDTH - 2.0 * MARGIN;
 
 impl Heading {
     /// The warnings that fit; the last one says how many do not.
@@ -312,31 +335,39 @@ impl Heading {
         shown
     }
 
+    /// The subtitle in as many lines as it needs.
+    fn lines(&self) -> Vec<String> {
+        SUBTITLE.wrapped(&self.subtitle, ROOM)
+    }
+
     /// Its height in px.
     pub fn height(&self) -> f64 {
-        MARGIN + 20.0 + 16.0 + 16.0 * self.shown().len() as f64 + 4.0
+        let lines = self.lines().len() + self.shown().len();
+        MARGIN + 20.0 + 16.0 * lines as f64 + 4.0
     }
 
     /// The heading in words, for those who cannot see it.
     pub fn words(&self) -> String {
         let warnings = self.warnings.iter().map(|warning| format!(" Warning: {warning}."));
-        warnings.fold(self.subtitle.clone(), |words, warning| words + &warning)
+        let values = self.values.iter().map(|value| format!(" {value}."));
+        warnings.chain(values).fold(self.subtitle.clone(), |words, more| words + &more)
     }
 
     /// Draws it at the top of the page.
     pub fn draw(&self, canvas: &mut Canvas<'_>) {
-        let room = WIDTH - 2.0 * MARGIN;
         let mut y = MARGIN + 8.0;
         let title = Type::bold(14.0, palette::INK);
-        canvas.text((MARGIN, y), &title.fitted(&self.title, room), title);
-        y += 19.0;
-        let subtitle = Type::faint(Align::Left);
-        canvas.text((MARGIN, y), &subtitle.fitted(&self.subtitle, room), subtitle);
+        canvas.text((MARGIN, y), &title.fitted(&self.title, ROOM), title);
+        y += 3.0;
+        for line in self.lines() {
+            y += 16.0;
+            canvas.text((MARGIN, y), &line, SUBTITLE);
+        }
         let warning = Type::bold(TEXT, palette::WARNING);
         for text in self.shown() {
             y += 16.0;
             canvas.mark((MARGIN + 5.0, y), Mark::Triangle, 9.0, palette::WARNING);
-            canvas.text((MARGIN + 15.0, y), &warning.fitted(&text, room - 15.0), warning);
+            canvas.text((MARGIN + 15.0, y), &warning.fitted(&text, ROOM - 15.0), warning);
         }
     }
 }
@@ -381,7 +412,8 @@ mod tests {
     #[test]
     fn more_warnings_than_fit_are_counted() {
         let warnings = (0..9).map(|i| format!("warning {i}")).collect();
-        let heading = Heading { title: String::new(), subtitle: String::new(), warnings };
+        let (title, subtitle, values) = (String::new(), String::new(), Vec::new());
+        let heading = Heading { title, subtitle, warnings, values };
         let shown = heading.shown();
         assert_eq!((shown.len(), shown[3].as_str()), (4, "and 6 more warnings: see the report"));
     }

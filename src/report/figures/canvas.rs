@@ -128,6 +128,20 @@ impl Type {
         }
         String::new()
     }
+
+    /// The text in lines that fit a width in px, broken between words; a word that fits no line is
+    /// cut.
+    pub fn wrapped(self, text: &str, width: f64) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for word in text.split_whitespace() {
+            let longer = lines.last().map(|line| format!("{line} {word}"));
+            match (longer, lines.last_mut()) {
+                (Some(longer), Some(line)) if self.width_of(&longer) <= width => *line = longer,
+                _ => lines.push(self.fitted(word, width)),
+            }
+        }
+        lines
+    }
 }
 
 fn register_fonts() {
@@ -404,6 +418,16 @@ mod tests {
         assert_eq!(set.fitted("oregon", 100.0), "oregon");
         let cut = set.fitted("a-site-with-a-very-long-name", 60.0);
         assert!(cut.ends_with('…') && set.width_of(&cut) <= 60.0, "{cut}");
+    }
+
+    #[test]
+    fn a_text_is_broken_between_words() {
+        let set = Type::normal(Align::Left);
+        let text = "measured in one run, predicted in another";
+        let lines = set.wrapped(text, 120.0);
+        assert!(lines.len() > 1 && lines.iter().all(|line| set.width_of(line) <= 120.0));
+        assert_eq!(lines.join(" "), text);
+        assert_eq!(set.wrapped(text, 1000.0), [text]);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The share of operations that completed within a time, by site: one panel per mode.
 
 use super::super::cells::{Cell, CellSite};
-use super::axes::{Axis, Heading, Key, Legend, MARGIN, Panel, bound_tick};
+use super::axes::{Axis, Key, Legend, MARGIN, Panel, bound_tick};
 use super::canvas::{Align, Canvas, Stroke, TEXT, Type, WIDTH};
 use super::latency::sites;
 use super::palette::{self, Look, look};
-use super::{Figure, at_point, figure, shown, warnings};
+use super::{Figure, at_point, figure, heading, shown, took_longer};
+use crate::results::{LatencyHistogram, Unit};
 
 const LEFT: f64 = MARGIN + 46.0;
 const GAP: f64 = 26.0;
@@ -20,11 +21,9 @@ const TAIL_MAX: f64 = 3.0;
 pub(super) fn draw(cells: &[&Cell<'_>], suffix: &str) -> Result<Figure, String> {
     let first = cells.first().ok_or("there is no run to draw")?;
     let last_ms = last_ms(cells);
-    let heading = Heading {
-        title: format!("Distribution of latency by site{}", at_point(first)),
-        subtitle: format!("{} {}", shown(cells), beyond(cells, last_ms)),
-        warnings: warnings(cells),
-    };
+    let title = format!("Distribution of latency by site{}", at_point(first));
+    let subtitle = format!("{} {}", shown(cells), beyond(cells, last_ms));
+    let heading = heading(cells, title, &subtitle);
     let sites = sites(cells);
     let key = |(i, site): (usize, &&str)| (Key::Series(look(i)), (*site).to_owned());
     let mut keys: Vec<_> = sites.iter().enumerate().map(key).collect();
@@ -74,10 +73,7 @@ fn beyond(cells: &[&Cell<'_>], last_ms: f64) -> String {
         Some(1.0 - within)
     };
     let most = cells.iter().flat_map(|cell| &cell.sites).filter_map(share).fold(0.0, f64::max);
-    if most < 1e-9 {
-        return "None took longer than shown.".to_owned();
-    }
-    format!("At most {:.2} % of a site's took longer than shown.", (most * 1e4).ceil() / 100.0)
+    took_longer(most)
 }
 
 fn paint(canvas: &mut Canvas<'_>, panel: &Panel, cell: &Cell<'_>, sites: &[&str], outer: bool) {
@@ -102,11 +98,25 @@ fn paint(canvas: &mut Canvas<'_>, panel: &Panel, cell: &Cell<'_>, sites: &[&str]
 }
 
 /// The horizontal lines of a panel whose neighbour has the labels.
-fn draw_grid(canvas: &mut Canvas<'_>, panel: &Panel) {
+pub(super) fn draw_grid(canvas: &mut Canvas<'_>, panel: &Panel) {
     for tick in panel.y.ticks() {
         let y = panel.y_at(tick);
         canvas.line(&[(panel.left, y), (panel.right(), y)], Stroke::solid(palette::GRID, 0.75));
     }
+}
+
+/// The share of operations that completed within a time, by the time in ms.
+pub(super) fn steps(histogram: &LatencyHistogram, unit: Unit) -> Vec<(f64, f64)> {
+    let total = histogram.len() as f64;
+    let (mut done, mut curve) = (0_u64, Vec::new());
+    for step in histogram.iter_recorded() {
+        let ms = unit.to_ms(step.value_iterated_to() as f64);
+        // a step: the share stays until the value, and rises there
+        curve.push((ms, done as f64 / total));
+        done += step.count_at_value();
+        curve.push((ms, done as f64 / total));
+    }
+    curve
 }
 
 fn paint_site(
@@ -117,15 +127,7 @@ fn paint_site(
     index: usize,
 ) {
     if let Some((histogram, unit)) = &site.recorded {
-        let total = histogram.len() as f64;
-        let (mut done, mut curve) = (0_u64, Vec::new());
-        for step in histogram.iter_recorded() {
-            let ms = unit.to_ms(step.value_iterated_to() as f64);
-            // a step: the share stays until the value, and rises there
-            curve.push((ms, done as f64 / total));
-            done += step.count_at_value();
-            curve.push((ms, done as f64 / total));
-        }
+        let mut curve = steps(histogram, *unit);
         curve.retain(|(ms, _)| *ms <= panel.x.to);
         let stroke = Stroke { color: look.color, width: 1.75, alpha: 1.0, dash: look.dash };
         panel.curve(canvas, &curve, stroke);

@@ -1,9 +1,9 @@
 //! Median and 99th percentile at each site, beside the bound.
 
 use super::super::cells::{Cell, CellSite};
-use super::axes::{Axis, Heading, Key, Legend, MARGIN, Panel, bound_bar, grouped, whisker};
+use super::axes::{Axis, Key, Legend, MARGIN, Panel, bound_bar, grouped, whisker};
 use super::canvas::{Align, Canvas, Stroke, Type, WIDTH};
-use super::{Figure, at_point, figure, palette, shown, warnings};
+use super::{Figure, at_point, figure, heading, palette, shown};
 
 const PLOT_HEIGHT: f64 = 250.0;
 /// Whiskers beyond so many times the highest bar are cut, and say where they end.
@@ -17,11 +17,7 @@ const RIM: f64 = 4.0;
 /// Bars of all modes at one sweep point, side by side at each site.
 pub(super) fn draw(cells: &[&Cell<'_>], suffix: &str) -> Result<Figure, String> {
     let first = cells.first().ok_or("there is no run to draw")?;
-    let heading = Heading {
-        title: format!("Latency by site{}", at_point(first)),
-        subtitle: shown(cells),
-        warnings: warnings(cells),
-    };
+    let heading = heading(cells, format!("Latency by site{}", at_point(first)), &shown(cells));
     let swatch = |(i, cell): (usize, &&Cell<'_>)| {
         (Key::Swatch(palette::look(i).color), format!("{}, median", cell.label))
     };
@@ -80,10 +76,21 @@ fn paint(canvas: &mut Canvas<'_>, cells: &[&Cell<'_>], top: f64) {
                 paint_bar(canvas, &panel, here, (from + gap, from + bar - gap), j);
             }
         }
-        let set = Type::normal(Align::Center);
-        canvas.text((middle, panel.bottom() + 14.0), &set.fitted(site, slot - 6.0), set);
     }
+    paint_names(canvas, &panel, &sites);
     panel.draw_floor(canvas);
+}
+
+/// The names of the sites, below their bars; every other one lower where they need more room.
+fn paint_names(canvas: &mut Canvas<'_>, panel: &Panel, sites: &[&str]) {
+    let set = Type::normal(Align::Center);
+    let room = panel.width / sites.len() as f64 - 6.0;
+    let rows = if sites.iter().any(|site| set.width_of(site) > room) { 2 } else { 1 };
+    for (i, site) in sites.iter().enumerate() {
+        let at = (panel.x_at(i as f64 + 0.5), panel.bottom() + 14.0 + 13.0 * (i % rows) as f64);
+        let to_edge = at.0.min(WIDTH - at.0) - 2.0;
+        canvas.text(at, &set.fitted(site, (room * rows as f64).min(2.0 * to_edge)), set);
+    }
 }
 
 fn paint_bar(

@@ -5,11 +5,13 @@ mod canvas;
 mod cdf;
 mod latency;
 mod palette;
+mod prediction;
 mod sweep;
 mod timeline;
 
 pub use axes::grouped;
 pub use canvas::Drawing;
+pub use prediction::Halves;
 
 use super::cells::Cell;
 use crate::results::{Result, Results, ResultsError, TimelineRow};
@@ -27,8 +29,13 @@ pub struct Figure {
     pub drawing: Drawing,
 }
 
-/// Draws all figures of a run.
-pub fn all(results: &Results, cells: &[Cell<'_>], timeline: &[TimelineRow]) -> Result<Vec<Figure>> {
+/// Draws all figures of a run; `halves` has what there is to compare with its counterpart.
+pub fn all(
+    results: &Results,
+    cells: &[Cell<'_>],
+    halves: &[Halves<'_>],
+    timeline: &[TimelineRow],
+) -> Result<Vec<Figure>> {
     let bad = |why: String| ResultsError::new(&results.path.join("figures"), why);
     let mut points: Vec<usize> = cells.iter().map(|cell| cell.point_index).collect();
     points.sort_unstable();
@@ -42,6 +49,9 @@ pub fn all(results: &Results, cells: &[Cell<'_>], timeline: &[TimelineRow]) -> R
         let suffix = if points.len() > 1 { format!("-{point}") } else { String::new() };
         figures.push(latency::draw(&here, &suffix).map_err(bad)?);
         figures.push(cdf::draw(&here, &suffix).map_err(bad)?);
+        for halves in halves.iter().filter(|halves| halves.measured.point_index == *point) {
+            figures.push(prediction::draw(halves, &suffix).map_err(bad)?);
+        }
         for cell in here {
             let tracks = timeline::Tracks::of(results, cell, timeline)?;
             if let Some(tracks) = tracks {
@@ -68,9 +78,24 @@ fn figure(
     Ok(Figure { name, title: heading.title.clone(), drawing })
 }
 
-/// Everything that speaks against the runs of these cells.
-fn warnings(cells: &[&Cell<'_>]) -> Vec<String> {
-    cells.iter().flat_map(|cell| cell.warnings()).collect()
+/// The heading of a figure of these cells: it says what speaks against their runs, and whether they
+/// were measured at all.
+fn heading(cells: &[&Cell<'_>], title: String, subtitle: &str) -> Heading {
+    let caution = cells.first().map_or("", |cell| cell.caution());
+    Heading {
+        title,
+        subtitle: format!("{caution}{subtitle}"),
+        warnings: cells.iter().flat_map(|cell| cell.warnings()).collect(),
+        values: Vec::new(),
+    }
+}
+
+/// How many operations a figure leaves out, in words: the largest share of a site.
+fn took_longer(share: f64) -> String {
+    if share < 1e-9 {
+        return "None took longer than shown.".to_owned();
+    }
+    format!("At most {:.2} % of a site's took longer than shown.", (share * 1e4).ceil() / 100.0)
 }
 
 /// ` · POINT` where there is a sweep.

@@ -29,6 +29,11 @@ pub const PAPER: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
 /// Nothing but warnings has this colour.
 pub const WARNING: RGBColor = RGBColor(0xB0, 0x00, 0x20);
 
+/// What was measured, where it stands beside a prediction.
+pub const MEASURED: RGBColor = COLORS[0];
+/// What was predicted.
+pub const PREDICTED: RGBColor = COLORS[1];
+
 const COLORS: [RGBColor; 7] = [
     RGBColor(0x00, 0x4B, 0x87), // blue, dark
     RGBColor(0xE6, 0x9F, 0x00), // orange

@@ -1,10 +1,10 @@
 //! Latency against throughput as the sweep goes: one line per mode.
 
 use super::super::cells::Cell;
-use super::axes::{Axis, Heading, Key, Legend, MARGIN, Panel, SECOND};
+use super::axes::{Axis, Key, Legend, MARGIN, Panel, SECOND};
 use super::canvas::{Align, Canvas, Dash, Stroke, Type, WIDTH};
 use super::palette::{Look, look};
-use super::{Figure, figure, palette, warnings};
+use super::{Figure, figure, heading, palette};
 
 const LEFT: f64 = MARGIN + 52.0;
 const PLOT_HEIGHT: f64 = 260.0;
@@ -12,11 +12,8 @@ const PLOT_HEIGHT: f64 = 260.0;
 /// The figure of all cells of a sweep.
 pub(super) fn draw(cells: &[Cell<'_>]) -> Result<Figure, String> {
     let all: Vec<&Cell<'_>> = cells.iter().collect();
-    let heading = Heading {
-        title: "Latency against throughput".to_owned(),
-        subtitle: "All sites merged. Numbers: the sweep's points, in their order.".to_owned(),
-        warnings: warnings(&all),
-    };
+    let subtitle = "All sites merged. Numbers: the sweep's points, in their order.";
+    let heading = heading(&all, "Latency against throughput".to_owned(), subtitle);
     let mut labels: Vec<&str> = cells.iter().map(|cell| cell.label).collect();
     labels.dedup();
     let series = |(i, label): (usize, &&str)| {

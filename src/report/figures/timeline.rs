@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::super::cells::Cell;
-use super::axes::{Axis, Heading, Key, Legend, MARGIN, Panel};
+use super::axes::{Axis, Key, Legend, MARGIN, Panel};
 use super::canvas::{Align, Canvas, Dash, Stroke, Type, WIDTH};
 use super::palette::{self, Look, look};
-use super::{Figure, at_point, figure};
+use super::{Figure, at_point, figure, heading};
 use crate::results::{
     LatencyHistogram, LatencyMs, Result, Results, RunSummary, SiteSummary, TimelineRow, Unit,
     file_name_part, new_histogram,
@@ -175,13 +175,11 @@ pub(super) fn draw(
         same if same == format!("{STEP} ms") => String::new(),
         longer => format!(", of latency {longer}"),
     };
-    let heading = Heading {
-        title: format!("{} over time{}", cell.label, at_point(cell)),
-        subtitle: format!(
-            "In steps of {STEP} ms{latency_steps}. A gap in a latency: nothing completed.{others}"
-        ),
-        warnings: cell.warnings(),
-    };
+    let subtitle = format!(
+        "In steps of {STEP} ms{latency_steps}. A gap in a latency: nothing completed.{others}"
+    );
+    let title = format!("{} over time{}", cell.label, at_point(cell));
+    let heading = heading(&[cell], title, &subtitle);
     let legend = Legend::new(keys(cell, &tracks[0]));
     let height = legend.height() + 3.0 * (PANEL_HEIGHT + GAP) + 36.0;
     let name = file_name_part(cell.label, &['-']);
@@ -318,6 +316,8 @@ mod tests {
     fn a_gap_is_zero_throughput_and_no_latency() {
         let rows = [row(0, "a", 2), row(0, "b", 3), row(100, "a", 0), row(300, "a", 4)];
         let cell = Cell {
+            backend: crate::results::Backend::Quic,
+            directory: String::new(),
             label: "paxos",
             point_index: 0,
             point: String::new(),
