@@ -22,7 +22,7 @@ pub const CLIENTS_PER_SITE_MAX: usize = 1 << 16;
 pub const TOKEN_BYTES: usize = 8;
 
 /// Transfers move between 1 and this much.
-pub const TRANSFER_AMOUNT_MAX: u64 = 10;
+pub const TRANSFER_AMOUNT_MAX: u64 = 400;
 
 /// How many registers a client remembers for its compare-and-sets.
 const REMEMBERED_MAX: u64 = 1 << 12;

@@ -193,7 +193,8 @@ fn draw_faults(
     let losable = usize::from(size) - majority(usize::from(size));
     let mut drawing = Drawing { size, sites, storm_ns, losable, rng, list: Vec::new() };
     for class in classes {
-        for _ in 0..drawing.rng.random_range(1..=4) {
+        let faults = one_of(drawing.rng, &[2, 4, 12]);
+        for _ in 0..drawing.rng.random_range(1..=faults) {
             drawing.draw(*class);
         }
     }
@@ -240,7 +241,9 @@ impl Drawing<'_> {
             FaultClass::Clocks => self.clock(),
         };
         let at_ns = self.rng.random_range(0..self.storm_ns);
-        let lasts_ns = self.rng.random_range(MS..self.storm_ns / 2);
+        // From a message's time to several times what it takes to elect another leader.
+        let lasts_ns = one_of(self.rng, &[30, 300, 1500]) * MS;
+        let lasts_ns = self.rng.random_range(MS..lasts_ns);
         self.list.push(Fault { at_ns, lasts_ns, kind });
     }
 
