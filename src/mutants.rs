@@ -7,8 +7,10 @@
 //!
 //! Not here is what changes nothing that a specification speaks of, as another rule covers it:
 //!
-//! - *A repeated write is told a permission computed anew.* It holds a value by then, so the answer
-//!   is no: one more read, nothing else.
+//! - *Permission is given where this instance or the next holds a value, or is what one of several
+//!   acknowledgements says, or is computed anew for a repeated write* (Fig. 20 lines 21 and 33). A
+//!   leader that commits what it found probes, and so reads, the next instance; what is left is the
+//!   one process whose own value was decided, and a computation anew says no.
 //! - *A fast write does not raise the promise to n+1* (Fig. 20 line 32). Regular rounds begin there,
 //!   and one process has the permission: no round in between exists.
 //! - *A DECISION is taken from a process that does not own its round.* None is ever sent.
