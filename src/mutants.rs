@@ -1,8 +1,8 @@
 //! Deliberate bugs, one for each rule that matters, to see that tests would notice.
 //!
 //! A *mutant* is the program with one rule broken. Each stands in the code where its rule does, as a
-//! condition [`mutant!`], and in one table with the rule in words and where it comes from
-//! ([`Mutant`]). Random schedules must tell every mutant from the program: one that survives shows
+//! condition `mutant!`, and in one table with the rule in words and where it comes from
+//! (`Mutant`). Random schedules must tell every mutant from the program: one that survives shows
 //! what the schedules, or what is checked of them, leave out.
 //!
 //! Not here is what changes nothing that a specification speaks of, as another rule covers it:
@@ -21,7 +21,7 @@
 //!   later.
 //!
 //! *In a normal build* `mutant!` is the literal `false`, and nothing of the table exists. With tests
-//! or the feature `mutants` it asks which mutant the thread runs ([`with`]). That is thread-local on
+//! or the feature `mutants` it asks which mutant the thread runs (`with`). That is thread-local on
 //! purpose, although no core may know its thread: a mutant stands for another program text, which is
 //! the same throughout a run, and not for state that the program reads. Two runs of one mutant on one
 //! schedule are as equal as two runs of the program, and tests that run side by side do not meet.
