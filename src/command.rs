@@ -24,6 +24,13 @@ impl fmt::Display for NodeId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientId(pub u64);
 
+impl fmt::Display for ClientId {
+    /// Its low 16 bits: enough to tell the clients of a transcript apart.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{:x}", self.0 & 0xffff)
+    }
+}
+
 /// How far a client's newest command may run ahead of its oldest unanswered one.
 ///
 /// It bounds what a session remembers; replicas refuse a command beyond it
@@ -39,6 +46,12 @@ pub struct CommandId {
     pub client: ClientId,
     /// Position in the session, counted from 0.
     pub sequence: u64,
+}
+
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.client, self.sequence)
+    }
 }
 
 /// A key of the store. Registers (`k7`) hold opaque values; accounts (`a7`) hold balances, move
@@ -167,6 +180,20 @@ impl Operation {
     }
 }
 
+impl fmt::Display for Operation {
+    /// What is done to which keys; no values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Operation::Get { key } => write!(f, "get {key}"),
+            Operation::Put { key, .. } => write!(f, "put {key}"),
+            Operation::Cas { key, .. } => write!(f, "cas {key}"),
+            Operation::Rmw { key, .. } => write!(f, "rmw {key}"),
+            Operation::Delete { key } => write!(f, "delete {key}"),
+            Operation::Transfer { from, to, .. } => write!(f, "transfer {from} {to}"),
+        }
+    }
+}
+
 /// An operation with the id that makes it exactly-once.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Command {
@@ -204,6 +231,12 @@ impl Command {
             _ => true,
         };
         classes_agree && values_fit && self.is_within_window()
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.id, self.operation)
     }
 }
 
@@ -265,6 +298,22 @@ mod tests {
             assert_eq!(key.to_string().parse::<Key>().unwrap(), key);
         }
         assert!("7".parse::<Key>().is_err() && "".parse::<Key>().is_err());
+    }
+
+    #[test]
+    fn commands_are_shown_by_client_sequence_kind_and_keys() {
+        let shown = |client, operation| {
+            let id = CommandId { client: ClientId(client), sequence: 7 };
+            Command { id, answered_below: 0, operation }.to_string()
+        };
+        let (key, value) = (Key::register(3), Value::from_slice(b"v"));
+        assert_eq!(shown(1, get(3)), "c1.7 get k3");
+        assert_eq!(shown(0xabcd_ef01_2345_6789, put(3)), "c6789.7 put k3");
+        let cas = Operation::Cas { key, expected: None, value: value.clone() };
+        assert_eq!(shown(1, cas), "c1.7 cas k3");
+        assert_eq!(shown(1, Operation::Rmw { key, value }), "c1.7 rmw k3");
+        assert_eq!(shown(1, Operation::Delete { key }), "c1.7 delete k3");
+        assert_eq!(shown(1, transfer(0, 1)), "c1.7 transfer a0 a1");
     }
 
     #[test]

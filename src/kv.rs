@@ -146,15 +146,6 @@ impl Store {
         }
     }
 
-    /// Takes over the state of another replica, its sessions with it: from now on this one answers
-    /// a command that was executed there as that one would.
-    pub fn install(&mut self, state: Store) {
-        *self = state;
-        if mutant!(SessionsNotTransferred) {
-            self.sessions.clear();
-        }
-    }
-
     /// A digest of all registers and accounts: equal states have equal digests, whatever the order
     /// of the commands that led there.
     pub fn digest(&self) -> u64 {

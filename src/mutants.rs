@@ -1,14 +1,16 @@
 //! Deliberate bugs, one for each rule that matters, to see that tests would notice.
 //!
 //! A *mutant* is the program with one rule broken. Each stands in the code where its rule does, as a
-//! condition [`mutant!`], and in one table with the rule in words and where it comes from
-//! ([`Mutant`]). Random schedules must tell every mutant from the program: one that survives shows
+//! condition `mutant!`, and in one table with the rule in words and where it comes from
+//! (`Mutant`). Random schedules must tell every mutant from the program: one that survives shows
 //! what the schedules, or what is checked of them, leave out.
 //!
 //! Not here is what changes nothing that a specification speaks of, as another rule covers it:
 //!
-//! - *A repeated write is told a permission computed anew.* It holds a value by then, so the answer
-//!   is no: one more read, nothing else.
+//! - *Permission is given where this instance or the next holds a value, or is what one of several
+//!   acknowledgements says, or is computed anew for a repeated write* (Fig. 20 lines 21 and 33). A
+//!   leader that commits what it found probes, and so reads, the next instance; what is left is the
+//!   one process whose own value was decided, and a computation anew says no.
 //! - *A fast write does not raise the promise to n+1* (Fig. 20 line 32). Regular rounds begin there,
 //!   and one process has the permission: no round in between exists.
 //! - *A DECISION is taken from a process that does not own its round.* None is ever sent.
@@ -19,7 +21,7 @@
 //!   later.
 //!
 //! *In a normal build* `mutant!` is the literal `false`, and the table is empty. With tests
-//! or the feature `mutants` it asks which mutant the thread runs ([`with`]). That is thread-local on
+//! or the feature `mutants` it asks which mutant the thread runs (`with`). That is thread-local on
 //! purpose, although no core may know its thread: a mutant stands for another program text, which is
 //! the same throughout a run, and not for state that the program reads. Two runs of one mutant on one
 //! schedule are as equal as two runs of the program, and tests that run side by side do not meet.

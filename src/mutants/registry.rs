@@ -93,15 +93,6 @@ mutants! {
     FastTagRaised "fast-tag-raised" Paxos
         "A fast value keeps its own round as its tag."
         "Fig. 20 line 32, whose print says n+1";
-    PermissionAlwaysGiven "permission-always-given" Paxos
-        "Permission needs that neither this instance nor the next holds a value."
-        "Fig. 20 line 33";
-    PermissionIgnoresThisInstance "permission-ignores-this-instance" Paxos
-        "Permission needs that this instance held no value."
-        "Fig. 20 line 33";
-    PermissionIgnoresNextInstance "permission-ignores-next-instance" Paxos
-        "Permission needs that the next instance holds no value."
-        "Fig. 20 line 33";
 
     // Messages and what is durable before them.
     ReadNotStored "read-not-stored" Paxos
@@ -169,9 +160,9 @@ mutants! {
     StaleAckCounted "stale-ack-counted" Paxos
         "Only acknowledgements of the round in use count."
         "Fig. 5 lines 7 and 15";
-    PermissionOfLastAck "permission-of-last-ack" Paxos
-        "Permission is what all acknowledgements of the majority say."
-        "Fig. 20 line 21";
+    CommitTakenForPermission "commit-taken-for-permission" Paxos
+        "The next instance is written without a read only by permission."
+        "§6.4; Fig. 20 line 33, Fig. 22";
     PermissionForAnyInstance "permission-for-any-instance" Paxos
         "Permission is for the one instance after the write that returned it."
         "§6.4; Fig. 22";
@@ -357,6 +348,8 @@ impl FromStr for Mutant {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
 
     use super::*;
 
@@ -380,6 +373,24 @@ mod tests {
             assert_eq!(mutant.name(), kebab(&format!("{mutant:?}")));
             assert_eq!(mutant.name().parse(), Ok(*mutant));
             assert!(mutant.rule().ends_with('.') && !mutant.citation().is_empty(), "{mutant}");
+        }
+    }
+
+    /// All code below a folder.
+    fn code(folder: &Path) -> String {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let texts = entries.map(|path| match path.is_dir() {
+            true => code(&path),
+            false => fs::read_to_string(path).unwrap(),
+        });
+        texts.collect()
+    }
+
+    #[test]
+    fn every_mutant_is_planted() {
+        let code = code(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        for mutant in Mutant::all() {
+            assert!(code.contains(&format!("mutant!({mutant:?})")), "{mutant} is nowhere");
         }
     }
 

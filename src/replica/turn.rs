@@ -251,7 +251,7 @@ where
                     self.sent.count(message.kind(), 1, 0);
                 }
                 Effect::InstallState => {
-                    self.store.install(state.take().expect("a state came with this step"));
+                    self.store = state.take().expect("a state came with this step");
                 }
             }
         }

@@ -185,7 +185,7 @@ impl<P: Subject> World<P> {
     }
 
     fn persist(&mut self, node: NodeId, id: WriteId, record: P::Record) -> Held {
-        self.note(At::One(usize::from(node.0)), format_args!("writes {record:?}"));
+        self.note(At::One(usize::from(node.0)), format_args!("writes {record}"));
         if self.checked {
             self.invariants.on_record(node, &record)?;
         }
@@ -225,7 +225,7 @@ impl<P: Subject> World<P> {
     }
 
     fn execute(&mut self, node: NodeId, command: &Command) -> Held {
-        self.note(At::One(usize::from(node.0)), format_args!("executes {command:?}"));
+        self.note(At::One(usize::from(node.0)), format_args!("executes {command}"));
         let checked = self.checked;
         let slot = &mut self.nodes[usize::from(node.0)];
         slot.counts.decided += 1;
@@ -257,7 +257,7 @@ impl<P: Subject> World<P> {
         let store = store.expect("what was encoded is decoded");
         self.note(At::One(usize::from(node.0)), format_args!("takes over the state"));
         let slot = self.node_mut(node);
-        slot.state.store.install(store);
+        slot.state.store = store;
         slot.state.applied = transferred.applied.clone();
         slot.state.batches = transferred.batches;
         slot.installed = true;
@@ -279,7 +279,7 @@ impl<P: Subject> World<P> {
         message.encode(&mut self.scratch);
         let bytes = Bytes::copy_from_slice(&self.scratch);
         self.trace.bytes(&bytes);
-        self.note(At::One(usize::from(node.0)), format_args!("sends {message:?} to {to}"));
+        self.note(At::One(usize::from(node.0)), format_args!("sends {message} to {to}"));
         let length = bytes.len() + state.as_ref().map_or(0, |state| state.bytes.len());
         for other in self.cluster.others(node) {
             if to != Destination::Others && to != Destination::One(other) {

@@ -24,7 +24,7 @@
 //! | [`hunt`] | whether mutants are seen |
 //! | [`shrink`] | the part of a scenario that a failure needs |
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 
 use crate::check::invariants::Invariants;
 use crate::load::seed::ClientRng;
@@ -53,7 +53,9 @@ pub use trace::{Digest, Trace};
 pub use world::{SiteSetup, World, WorldSetup};
 
 /// What the simulator must know of a protocol beside its core.
-pub trait Subject: Protocol<Message: Wire, Options: Clone + Debug> + Debug + 'static {
+pub trait Subject:
+    Protocol<Message: Wire + Display, Record: Display, Options: Clone + Debug> + Debug + 'static
+{
     /// Its name on the command line.
     const MODE: &'static str;
 

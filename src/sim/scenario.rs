@@ -96,7 +96,7 @@ impl<P: Subject> Scenario<P> {
             network: draw_network(size, &classes, rng),
             disk: DiskPlan::Synced { sync_ns: draw_sync_ns(rng) },
             sites,
-            load: draw_load(seed, rng),
+            load: draw_load(seed, schedule.len(), rng),
             schedule,
             faults: draw_faults(size, sites, storm_ns, &classes, rng),
             storm_ns,
@@ -142,7 +142,9 @@ fn draw_network(size: u8, classes: &[FaultClass], rng: &mut ClientRng) -> Networ
 }
 
 /// Few keys, so that commands interfere; all operations, in shares of which some are none.
-fn draw_load(seed: u64, rng: &mut ClientRng) -> LoadPlan {
+fn draw_load(seed: u64, operations: usize, rng: &mut ClientRng) -> LoadPlan {
+    // Many that are retried soon could keep a cluster busy that decides one command a round trip.
+    let patience_ms: &[u64] = if operations > 40 { &[1000] } else { &[100, 300] };
     let mut shares: Vec<u32> = (0..6).map(|_| one_of(rng, &[0, 1, 1, 3])).collect();
     if shares.iter().all(|share| *share == 0) {
         shares[0] = 1;
@@ -165,7 +167,7 @@ fn draw_load(seed: u64, rng: &mut ClientRng) -> LoadPlan {
         value_bytes: one_of(rng, &[8, 16, 40]),
         warmup: Duration::ZERO,
         measure: Duration::ZERO,
-        retry_after: Duration::from_millis(one_of(rng, &[100, 300])),
+        retry_after: Duration::from_millis(one_of(rng, patience_ms)),
         timeout: Duration::from_secs(one_of(rng, &[1, 600, 600, 600])),
         seed,
         record_history: true,

@@ -353,7 +353,7 @@ impl<P: Subject> World<P> {
         }
         let decoded = P::Message::decode_whole(message).expect("what was encoded is decoded");
         let way = At::Way { from: usize::from(from.0), to: usize::from(to.0) };
-        self.note(way, format_args!("{decoded:?}"));
+        self.note(way, format_args!("{decoded}"));
         self.nodes[usize::from(to.0)].counts.received.count(
             crate::protocol::Message::kind(&decoded),
             1,
@@ -432,7 +432,7 @@ impl<P: Subject> World<P> {
             self.executions.on_asked(&command);
         }
         let at = At::One(usize::from(to.0));
-        self.note(at, format_args!("is asked by site {site}: {command:?}"));
+        self.note(at, format_args!("is asked by site {site}: {command}"));
         if self.plight.cuts_client(site, to) {
             return;
         }

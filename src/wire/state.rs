@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use super::{Malformed, Reader, Wire, decode_value, encode_value};
 use crate::command::{ClientId, Key, Outcome};
 use crate::kv::{Session, Slot, Store};
+use crate::mutants::mutant;
 
 /// Appends the whole store: registers, accounts, sessions.
 pub fn encode_store(store: &Store, out: &mut BytesMut) {
@@ -24,7 +25,10 @@ pub fn decode_store(from: &mut Reader<'_>) -> Result<Store, Malformed> {
     let applied = from.u64()?;
     let registers = decode_map(from, 4, Key, decode_value)?;
     let accounts = decode_map(from, 8, Key, decode_balance)?;
-    let sessions = decode_map(from, 20, ClientId, decode_session)?;
+    let mut sessions = decode_map(from, 20, ClientId, decode_session)?;
+    if mutant!(SessionsNotTransferred) {
+        sessions.clear();
+    }
     Ok(Store::from_parts(registers, accounts, sessions, applied))
 }
 

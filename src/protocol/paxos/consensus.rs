@@ -119,7 +119,7 @@ impl Proposal {
         if stale || !count(&mut self.acks, from) {
             return Progress::None;
         }
-        *all = permission && (*all || mutant!(PermissionOfLastAck));
+        *all &= permission;
         let quorum = majority(usize::from(size)) - usize::from(mutant!(WriteQuorumTooSmall));
         if self.acks.len() < quorum {
             return Progress::None;
@@ -145,6 +145,7 @@ impl Proposal {
     /// The value that is being written, if it has come to that.
     pub fn value_written(&self) -> Option<&MsgSet> {
         match &self.phase {
+            Phase::Writing { .. } if mutant!(InitSentAgain) => Some(&self.init),
             Phase::Writing { value, .. } => Some(value),
             _ => None,
         }

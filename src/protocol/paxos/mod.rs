@@ -47,6 +47,7 @@ use crate::mutants::mutant;
 mod broadcast;
 pub mod consensus;
 mod deliveries;
+mod display;
 pub mod election;
 mod leader;
 pub mod message;

@@ -131,7 +131,7 @@ impl Registers {
 
     /// WRITE(k, v).
     pub fn write(&mut self, round: Round, instance: u64, value: &MsgSet) -> WriteAnswer {
-        let permission = self.permission(instance);
+        let permission = self.is_empty(instance) && self.is_empty(instance + 1);
         let promised = self.promised(instance);
         let (fast_rounds, bytes, room) = (Round(u64::from(self.size)), self.bytes, self.room());
         let floor = self.floor;
@@ -216,13 +216,6 @@ impl Registers {
 
     fn room(&self) -> usize {
         REGISTER_BYTES_MAX.saturating_sub(self.bytes)
-    }
-
-    /// Whether a write of this instance gives the permission for the next (Fig. 20 line 33).
-    fn permission(&self, instance: u64) -> bool {
-        let this = self.is_empty(instance) || mutant!(PermissionIgnoresThisInstance);
-        let next = self.is_empty(instance + 1) || mutant!(PermissionIgnoresNextInstance);
-        (this && next) || mutant!(PermissionAlwaysGiven)
     }
 
     fn is_empty(&self, instance: u64) -> bool {

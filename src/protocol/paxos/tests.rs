@@ -1,6 +1,7 @@
 //! The modules together: agreement, order and progress under loss, crashes and duels.
 
 mod harness;
+mod mutants;
 mod scripted;
 
 use self::harness::{CALM, Faults, World};
@@ -295,6 +296,7 @@ fn storm(options: PaxosOptions, size: u8, seed: u64) {
         let (instances, all) = (world.counter(node, "instances"), world.delivered());
         assert_eq!(instances, all, "{options:?}, seed {seed}: p{node} lags for ever");
     }
+    world.assert_terminated();
     for _ in 0..4 {
         world.retry_unanswered();
         world.run_for(1500);

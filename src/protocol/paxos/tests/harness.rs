@@ -251,6 +251,15 @@ impl World {
         self.answered.len() as u64 == self.next_sequence
     }
 
+    /// Total order broadcast, *termination* (§3.4): what a process broadcast and did not crash, it has
+    /// delivered, whether or not a client asks again.
+    pub fn assert_terminated(&self) {
+        for (node, slot) in self.nodes.iter().enumerate().filter(|(_, slot)| slot.up) {
+            let lost = slot.core.own.iter().flatten().next();
+            assert!(lost.is_none(), "p{node} never delivers {lost:?}");
+        }
+    }
+
     /// All processes that are up reached the same state.
     pub fn assert_converged(&self) {
         let up: Vec<_> = self.nodes.iter().filter(|node| node.up).collect();
