@@ -19,6 +19,9 @@
 //! - *Parcels are not sent to a new leader, logs are cut behind processes that lag, decisions are not
 //!   announced, late readers are not told.* Retransmission, the state, and catching up do the same
 //!   later.
+//! - *The election ignores epochs* (Fig. 28). Who recovered then leads at once instead of later.
+//! - *A command that another replica answered is not executed where it comes later.* A total order
+//!   leaves no room for that; protocols that order only what interferes will need it.
 //!
 //! *In a normal build* `mutant!` is the literal `false`, and the table is empty. With tests
 //! or the feature `mutants` it asks which mutant the thread runs (`with`). That is thread-local on

@@ -252,9 +252,6 @@ mutants! {
     NobodySuspected "nobody-suspected" Paxos
         "A process that is silent for too long is suspected."
         "§3.3; Fig. 28";
-    EpochIgnored "epoch-ignored" Paxos
-        "Of the processes that are up, one that recovered less often leads."
-        "Fig. 28";
     MinorityLeads "minority-leads" Paxos
         "A process that does not hear a majority is not elected."
         "§3.3";
@@ -269,9 +266,6 @@ mutants! {
     OutcomeOfAnother "outcome-of-another" Sessions
         "A command that is repeated returns its own outcome."
         "Ongaro §6.3";
-    MissingTakenForAnswered "missing-taken-for-answered" Sessions
-        "A command that another replica answered still takes effect where it comes later."
-        "generalized consensus: replicas differ in the order of what does not interfere";
     WindowSlidOverGap "window-slid-over-gap" Sessions
         "A session forgets sequences from its first one on, and none that it has not executed."
         "Ongaro §6.3";

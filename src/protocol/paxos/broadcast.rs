@@ -20,6 +20,7 @@ use super::register::REGISTERS_MAX;
 use super::{OWN_BYTES_MAX, Own, ParcelSet, Paxos};
 use crate::command::{Command, NodeId};
 use crate::mutants::mutant;
+use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Batch, Effect, Effects, Time};
 
 /// Bytes of decided values in one UPDATE, unless a single value is larger.
@@ -173,13 +174,8 @@ impl Paxos {
     pub(super) fn note_ahead(&mut self, next_batch: u64, whose: NodeId, out: &mut Effects<Self>) {
         let decided_at = &mut self.decided_at[usize::from(whose.0)];
         *decided_at = next_batch.max(*decided_at);
-        let asked = self.ahead_asked && !mutant!(OneInformantOnly);
-        let replaces = asked && next_batch > self.deliveries.next_batch();
-        if next_batch > self.ahead.0 || replaces {
-            self.ahead = (next_batch, whose);
-            self.ahead_asked = false;
-        }
-        if self.ahead.0 > self.deliveries.next_batch() && self.catch_up_from.is_none() {
+        self.ahead = self.ahead.max(next_batch);
+        if self.ahead > self.deliveries.next_batch() && self.catch_up_from.is_none() {
             self.catch_up_from = Some(self.deliveries.next_batch());
             // Long enough for what is on its way, even if a lost packet holds it up.
             let pause = Duration::from_millis(self.options.retransmit_ms);
@@ -191,13 +187,31 @@ impl Paxos {
     pub(super) fn on_catch_up_timer(&mut self, out: &mut Effects<Self>) {
         let next_batch = self.deliveries.next_batch();
         let stuck = self.catch_up_from.take() == Some(next_batch);
-        if stuck && self.ahead.0 > next_batch && !mutant!(LagNeverTold) {
+        if !stuck {
+            self.asked_in_vain = NodeSet::default();
+        } else if let Some(informant) = self.informant()
+            && !mutant!(LagNeverTold)
+        {
             self.counters.catch_ups += 1;
-            out.send(self.ahead.1, PaxosMessage::Lagging { next_batch });
-            // It may be gone: then another is learned from the heartbeats.
-            self.ahead_asked = true;
+            out.send(informant, PaxosMessage::Lagging { next_batch });
+            self.asked_in_vain.insert(informant);
         }
         self.note_ahead(0, self.me, out);
+    }
+
+    /// Whom to ask for what is missing: who has delivered most of those that were not asked in vain,
+    /// as they may be gone, or hear nobody. Once all were, it begins anew.
+    fn informant(&mut self) -> Option<NodeId> {
+        let decided_at = |node: &NodeId| self.decided_at[usize::from(node.0)];
+        let next_batch = self.deliveries.next_batch();
+        let ahead = || self.cluster.others(self.me).filter(|node| decided_at(node) > next_batch);
+        let asked = self.asked_in_vain;
+        let others = ahead().filter(|node| !asked.contains(*node) || mutant!(OneInformantOnly));
+        if let Some(other) = others.max_by_key(decided_at) {
+            return Some(other);
+        }
+        self.asked_in_vain = NodeSet::default();
+        ahead().max_by_key(decided_at)
     }
 
     /// Another process lags: it gets what the log holds, or the state.
@@ -266,10 +280,10 @@ impl Paxos {
             }
         }
         let next_batch = self.deliveries.next_batch();
-        if next_batch > before && next_batch < self.ahead.0 {
+        if next_batch > before && next_batch < self.ahead {
             out.send(from, PaxosMessage::Lagging { next_batch });
         }
-        if next_batch > before && next_batch >= self.ahead.0 && self.reads_each_instance() {
+        if next_batch > before && next_batch >= self.ahead && self.reads_each_instance() {
             self.probe(now, out);
         }
         self.note_ahead(below, from, out);

@@ -114,8 +114,7 @@ impl Election {
             let peer = &self.peers[*node];
             !peer.suspected && (peer.hears_majority || mutant!(MinorityLeads))
         });
-        let epoch = |node: usize| if mutant!(EpochIgnored) { 0 } else { self.peers[node].epoch };
-        if let Some(first) = eligible.min_by_key(|node| (epoch(*node), rank(*node))) {
+        if let Some(first) = eligible.min_by_key(|node| (self.peers[*node].epoch, rank(*node))) {
             self.leader = NodeId(first as u8);
         }
     }

@@ -40,6 +40,7 @@ use self::leader::Leading;
 use self::message::{Decided, MsgSet, Parcel, PaxosMessage, PaxosRecord, PaxosTimer};
 use self::register::Registers;
 use super::ballot::Round;
+use super::quorum::NodeSet;
 use super::{Batch, Cluster, Effect, Effects, Input, Protocol, Time, WriteId};
 use crate::command::{Command, NodeId};
 use crate::mutants::mutant;
@@ -173,10 +174,10 @@ pub struct Paxos {
     highest: Round,
     /// Decisions not announced yet.
     announce: Vec<Decided>,
-    /// The highest next_batch heard of, and from whom.
-    ahead: (u64, NodeId),
-    /// Whether that process was asked already: then any other that is ahead takes its place.
-    ahead_asked: bool,
+    /// The highest next_batch heard of.
+    ahead: u64,
+    /// Who was asked for what is missing here and did not help.
+    asked_in_vain: NodeSet,
     /// next_batch when the catch-up timer was armed.
     catch_up_from: Option<u64>,
     /// Below which instance every process is known to know the decisions.
@@ -211,8 +212,8 @@ impl Protocol for Paxos {
         let size = usize::from(cluster.size);
         Paxos {
             leader: election.leader(),
-            ahead: (deliveries.next_batch(), me),
-            ahead_asked: false,
+            ahead: deliveries.next_batch(),
+            asked_in_vain: NodeSet::default(),
             me,
             cluster,
             options,

@@ -354,7 +354,7 @@ impl Paxos {
         if leading.stuck_at.replace(next_batch) != Some(next_batch) || mutant!(GapNeverFilled) {
             return;
         }
-        let gaps = self.deliveries.gaps(leading.next.max(self.ahead.0));
+        let gaps = self.deliveries.gaps(leading.next.max(self.ahead));
         let idle: Vec<u64> = gaps.filter(|gap| leading.proposal(*gap).is_none()).collect();
         if idle.is_empty() {
             return;

@@ -4,9 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{VARIANTS, storm, stormy};
 use crate::mutants::Mutant::{
-    EpochIgnored, GapNeverFilled, GapsLeftOpen, LowestWriteChosen, MinorityLeads, NoProbe,
-    NobodySuspected, NothingDeliveredAfterInstall, OneInformantOnly, OwnAckBeforeDurable,
-    StaleAckCounted,
+    GapNeverFilled, GapsLeftOpen, LowestWriteChosen, MinorityLeads, NoProbe, NobodySuspected,
+    NothingDeliveredAfterInstall, OneInformantOnly, OwnAckBeforeDurable, StaleAckCounted,
 };
 use crate::mutants::{Mutant, Room, with};
 
@@ -15,8 +14,7 @@ const SEEDS: u64 = 60;
 
 /// What storms do not show, as they leave nobody down or cut off for good, nobody who crashes again
 /// and again, and clients ask for ever; or as it takes more of them than these.
-const BEYOND_STORMS: [Mutant; 11] = [
-    EpochIgnored,
+const BEYOND_STORMS: [Mutant; 10] = [
     GapNeverFilled,
     GapsLeftOpen,
     LowestWriteChosen,

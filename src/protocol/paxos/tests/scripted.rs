@@ -194,6 +194,24 @@ fn a_process_that_misses_the_last_instance_asks_another_when_its_informant_is_go
     assert_eq!(asked_for_updates(&script.fire(PaxosTimer::CatchUp)), [Destination::One(NodeId(1))]);
 }
 
+/// The explorer found it (seed 16407 of its time): a leader that lagged asked a process that heard
+/// nobody, again and again, because that one always claimed to have delivered most.
+#[test]
+fn a_process_that_lags_asks_the_others_too_when_who_claims_most_does_not_answer() {
+    let mut script = Script::started(2, Variant::Regular);
+    script.heartbeat(0, 1, 9);
+    script.heartbeat(1, 1, 5);
+    let asked: Vec<_> = (0..4)
+        .flat_map(|_| {
+            let sent = script.fire(PaxosTimer::CatchUp);
+            script.heartbeat(0, 1, 9);
+            asked_for_updates(&sent)
+        })
+        .collect();
+    let [first, second] = [0, 1].map(|node| Destination::One(NodeId(node)));
+    assert_eq!(asked, [first, second, first, second]);
+}
+
 #[test]
 fn messages_that_name_unknown_processes_or_are_not_their_senders_to_send_are_ignored() {
     for me in [0, 2] {
