@@ -159,6 +159,8 @@ pub(super) struct Plight {
     cluster: Cluster,
     faults: Faults,
     active: Vec<usize>,
+    /// Cuts that a script made.
+    by_hand: Vec<Cut>,
     /// The network as it is without faults.
     calm: Option<NetworkPlan>,
     healed: bool,
@@ -166,7 +168,14 @@ pub(super) struct Plight {
 
 impl Plight {
     pub(super) fn new(cluster: Cluster, faults: Faults) -> Self {
-        Plight { cluster, faults, active: Vec::new(), calm: None, healed: false }
+        Plight {
+            cluster,
+            faults,
+            active: Vec::new(),
+            by_hand: Vec::new(),
+            calm: None,
+            healed: false,
+        }
     }
 
     /// When each fault begins, in ns.
@@ -181,7 +190,8 @@ impl Plight {
     pub(super) fn cuts(&self, from: NodeId, to: NodeId) -> bool {
         let size = self.cluster.size;
         let lasting = self.faults.lasting.filter(|_| self.healed);
-        lasting.is_some_and(|cut| cut.cuts(from, to, size))
+        let standing = self.by_hand.iter().copied().chain(lasting);
+        standing.into_iter().any(|cut| cut.cuts(from, to, size))
             || self
                 .active()
                 .any(|kind| matches!(kind, FaultKind::Cut(cut) if cut.cuts(from, to, size)))
@@ -189,6 +199,14 @@ impl Plight {
 
     pub(super) fn cuts_client(&self, site: usize, node: NodeId) -> bool {
         self.active().any(|kind| kind == FaultKind::Cut(Cut::Client(site, node)))
+    }
+
+    pub(super) fn cut_by_hand(&mut self, cut: Cut) {
+        self.by_hand.push(cut);
+    }
+
+    pub(super) fn mend_by_hand(&mut self) {
+        self.by_hand.clear();
     }
 
     /// The replica that stays apart when all else is mended.
@@ -230,7 +248,7 @@ impl<P: Subject> World<P> {
         Ok(())
     }
 
-    fn begin_fault(&mut self, fault: Fault) -> Held {
+    pub(super) fn begin_fault(&mut self, fault: Fault) -> Held {
         let (now_ns, down_ns) = (self.now_ns, Some(fault.lasts_ns));
         match fault.kind {
             FaultKind::Cut(_) => {}

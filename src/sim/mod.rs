@@ -18,6 +18,7 @@
 //! | `network`, `clock`, `trace` | as they say |
 //! | [`predict`] | one run of an experiment, for its latencies |
 //! | [`faults`] | what may befall a run, and how it ends |
+//! | [`script`] | a run by hand |
 //! | [`scenario`] | what a seed stands for |
 //! | [`explore`] | many seeds; what a failure is |
 //! | [`console`] | what a person sees of an exploration |
@@ -42,6 +43,7 @@ mod node;
 mod paxos;
 pub mod predict;
 pub mod scenario;
+pub mod script;
 pub mod shrink;
 mod site;
 mod trace;

@@ -1,0 +1,220 @@
+//! A run by hand: who asks when, who crashes, which links are cut. For tests that want one certain
+//! run, and for the transcripts that people review.
+//!
+//! Everything takes a constant time, disks none; each site's clients use the replica of its number and
+//! do not retry. What is random are the delays that a core leaves open, from the seed.
+
+use std::time::Duration;
+
+use super::Subject;
+use super::drive::Ending;
+use super::faults::{Cut, Fault, FaultKind, Faults};
+use super::network::{Manner, NetworkPlan};
+use super::node::DiskPlan;
+use super::site::Operations;
+use super::trace::Trace;
+use super::world::{SiteSetup, World, WorldSetup};
+use crate::check::history::OperationRecord;
+use crate::check::invariants::Held;
+use crate::command::NodeId;
+use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
+
+const MS: u64 = 1_000_000;
+
+/// A patience that no run lasts for.
+const NEVER: Duration = Duration::from_secs(1_000_000);
+
+/// A run under way. It panics as soon as an invariant does not hold.
+pub struct Script<P: Subject> {
+    world: World<P>,
+    operations: Operations,
+}
+
+/// An operation of a script.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// Its place among all operations of the run.
+    index: usize,
+}
+
+impl<P: Subject> Script<P> {
+    /// `size` replicas, every message taking `one_way_ms`, with one site at each; nothing was asked.
+    pub fn new(size: u8, options: P::Options, one_way_ms: u64, seed: u64) -> Self {
+        Script::noted(size, options, one_way_ms, seed, Trace::Off)
+    }
+
+    /// As [`Script::new`], with a transcript.
+    pub fn traced(size: u8, options: P::Options, one_way_ms: u64, seed: u64) -> Self {
+        Script::noted(size, options, one_way_ms, seed, Trace::Text(String::new()))
+    }
+
+    fn noted(size: u8, options: P::Options, one_way_ms: u64, seed: u64, trace: Trace) -> Self {
+        let places = usize::from(size);
+        let apart_ns = |a: usize, b: usize| if a == b { 0 } else { one_way_ms * MS };
+        let row = |a: usize| (0..places).map(|b| apart_ns(a, b)).collect();
+        let operations = Operations::default();
+        let site = |place: usize| {
+            let name = format!("s{place}");
+            SiteSetup {
+                place,
+                replicas: vec![NodeId(place as u8)],
+                schedule: Box::new(std::iter::empty()),
+                history: Some(operations.sink(&name)),
+                recorder: None,
+                name,
+            }
+        };
+        let world = World::new(WorldSetup {
+            seed,
+            places: (0..places).collect(),
+            options,
+            network: NetworkPlan {
+                one_way_ns: (0..places).map(row).collect(),
+                jitter_ns: 0,
+                loss: 0.0,
+                reorder: 0.0,
+                bandwidth_bps: None,
+                manner: Manner::Datagrams { duplicates: 0.0, stragglers: 0.0 },
+            },
+            disk: DiskPlan::Synced { sync_ns: 0..0 },
+            load: load(seed),
+            sites: (0..places).map(site).collect(),
+            faults: Faults::default(),
+            trace,
+            checked: true,
+        });
+        let world = world.expect("the load can be carried out");
+        Script { world, operations }
+    }
+
+    /// A client of this replica asks for its next operation, now: an rmw on the one key that all
+    /// share, so that all interfere.
+    pub fn ask(&mut self, node: u8) -> Asked {
+        let index = self.operations.history().operations.len();
+        let asked = self.world.with_clients(usize::from(node), |clients, now_ns, outputs| {
+            clients.arrive(now_ns, now_ns, outputs);
+        });
+        keeps(asked);
+        Asked { index }
+    }
+
+    /// Time passes.
+    pub fn run_for(&mut self, ms: u64) {
+        let end_ns = self.world.now_ns + ms * MS;
+        keeps(self.world.run_until(end_ns, |_| false));
+    }
+
+    /// When it is.
+    pub fn now_ms(&self) -> u64 {
+        self.world.now_ns / MS
+    }
+
+    /// When an operation was answered; none if it was not.
+    pub fn answered_ms(&self, asked: Asked) -> Option<u64> {
+        Some(self.operation(asked).response_ns? / MS)
+    }
+
+    fn operation(&self, asked: Asked) -> OperationRecord {
+        self.operations.history().operations[asked.index].clone()
+    }
+
+    /// Whether every operation was answered.
+    pub fn all_answered(&self) -> bool {
+        let history = self.operations.history();
+        history.operations.iter().all(|operation| operation.response_ns.is_some())
+    }
+
+    /// Ends a replica. It keeps what was durable.
+    pub fn crash(&mut self, node: u8) {
+        let ending = Ending { survives: 0.0, down_ns: None };
+        keeps(self.world.crash(NodeId(node), ending));
+    }
+
+    /// Starts it again; what its clients wait for is sent again.
+    pub fn restart(&mut self, node: u8) {
+        self.world.start(NodeId(node));
+    }
+
+    /// Holds up all that happens at a replica, its timers included.
+    pub fn pause(&mut self, node: u8, ms: u64) {
+        let kind = FaultKind::Pause(NodeId(node));
+        self.befall(kind, ms);
+    }
+
+    /// Cuts links until [`Script::mend`].
+    pub fn cut(&mut self, cut: Cut) {
+        self.world.plight.cut_by_hand(cut);
+    }
+
+    /// All links carry messages again.
+    pub fn mend(&mut self) {
+        self.world.plight.mend_by_hand();
+    }
+
+    fn befall(&mut self, kind: FaultKind, ms: u64) {
+        let fault = Fault { at_ns: self.world.now_ns, lasts_ns: ms * MS, kind };
+        keeps(self.world.begin_fault(fault));
+    }
+
+    /// What the core of a replica that is up counts.
+    pub fn counter(&self, node: u8, name: &str) -> u64 {
+        self.world.counter(NodeId(node), name).expect("it is up and counts that")
+    }
+
+    /// The core of a replica that is up.
+    pub fn core(&self, node: u8) -> &P {
+        self.world.core(NodeId(node)).expect("it is up")
+    }
+
+    /// How many messages of a kind were sent, since they were last forgotten.
+    pub fn sent(&self, kind: &str) -> u64 {
+        let sent = self.world.nodes.iter().flat_map(|node| node.counts.sent.by_name());
+        sent.filter(|(name, _)| name == kind).map(|(_, traffic)| traffic.messages).sum()
+    }
+
+    /// Forgets what was sent so far.
+    pub fn forget_sent(&mut self) {
+        for node in &mut self.world.nodes {
+            node.counts = super::node::Counts::default();
+        }
+    }
+
+    /// Whether all replicas that are up have the same state.
+    pub fn has_converged(&self) -> bool {
+        let up = self.world.nodes.iter().filter(|node| node.is_up());
+        let mut states = up.map(|node| (node.state.store.applied(), node.state.store.digest()));
+        let first = states.next();
+        states.all(|state| Some(state) == first)
+    }
+
+    /// What happened, without the lines that contain one of `omitted`.
+    pub fn transcript(&self, omitted: &[&str]) -> String {
+        let Trace::Text(text) = &self.world.trace else { return String::new() };
+        let shown = |line: &&str| !omitted.iter().any(|word| line.contains(word));
+        text.lines().filter(shown).flat_map(|line| [line, "\n"]).collect()
+    }
+}
+
+/// Rmw commands on one key that are never retried.
+fn load(seed: u64) -> LoadPlan {
+    LoadPlan {
+        clients_per_site: 1,
+        // Operations are asked for by hand.
+        arrival: Arrival::Constant { rate_per_s: 1.0 },
+        operations: OperationMix { rmw: 1.0, ..OperationMix::default() },
+        keys: KeyChoice::Uniform { keys: 1 },
+        value_bytes: 8,
+        warmup: Duration::ZERO,
+        measure: Duration::ZERO,
+        retry_after: NEVER,
+        timeout: NEVER,
+        seed,
+        record_history: true,
+    }
+}
+
+fn keeps(held: Held) {
+    if let Err(violation) = held {
+        panic!("{violation}");
+    }
+}
