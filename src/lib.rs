@@ -45,6 +45,7 @@ pub mod protocol;
 pub mod replica;
 pub mod report;
 pub mod results;
+pub mod sim;
 pub mod usage;
 pub mod wire;
 pub mod worker;

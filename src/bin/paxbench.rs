@@ -2,18 +2,23 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Parser;
-use paxbench::cli::{self, Action, ExitCode, ExperimentArgs, Paxbench, RunArgs};
+use paxbench::cli::{
+    self, Action, ExitCode, ExperimentArgs, ModeName, ModelArgs, Paxbench, RunArgs,
+};
 use paxbench::cluster::ClusterFile;
 use paxbench::experiment::file::{BadExperiment, Experiment};
 use paxbench::experiment::plan::{Plan, describe};
 use paxbench::experiment::run::{self, verdict};
 use paxbench::experiment::thresholds;
 use paxbench::net::{Existing, generate};
+use paxbench::protocol::paxos::Paxos;
 use paxbench::replica::DRIVER_NAME;
 use paxbench::report;
 use paxbench::results::{Linearizable, Results};
+use paxbench::sim::exhaustive::{self, Limits, Modelled};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -44,6 +49,9 @@ fn main() -> std::process::ExitCode {
         Action::Run(args) => run(&args),
         Action::Validate(args) => validate(&args),
         Action::Check(args) => check(&args.directory),
+        Action::Model(args) => match args.mode {
+            ModeName::Paxos => model::<Paxos>(&args),
+        },
         Action::Report(args) => redraw(&args.directories),
         Action::Certs(args) => certs(&args.out, &args.cluster),
         Action::Completions(args) => write(|out| {
@@ -149,6 +157,21 @@ fn check(directory: &Path) -> Result<ExitCode, Failure> {
             (Linearizable::Valid, Some(true)) => ExitCode::Done,
             _ => ExitCode::CouldNotRun,
         });
+    }
+    Ok(worst)
+}
+
+/// Explores configurations one after the other: each takes as much memory as it may.
+fn model<P: Modelled>(args: &ModelArgs) -> Result<ExitCode, Failure> {
+    let chosen = exhaustive::report::chosen::<P>(args.configuration.as_deref())
+        .map_err(|why| Failure(vec![why], ExitCode::BadUsage))?;
+    say(exhaustive::report::head())?;
+    let mut worst = ExitCode::Done;
+    for configuration in &chosen {
+        let started = Instant::now();
+        let outcome = exhaustive::exhaust(configuration, Limits { states_max: args.states_max });
+        say(exhaustive::report::row(&configuration.name, &outcome, started.elapsed()))?;
+        worst = worst.max(exhaustive::report::exit_code(&outcome.verdict));
     }
     Ok(worst)
 }

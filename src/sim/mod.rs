@@ -1,0 +1,3 @@
+//! Clusters in one process and in virtual time.
+
+pub mod exhaustive;
