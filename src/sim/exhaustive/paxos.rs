@@ -33,6 +33,7 @@ impl Modelled for Paxos {
         };
         let mut all: Vec<_> =
             [Variant::Regular, Variant::Fall, Variant::Multi].into_iter().flat_map(each).collect();
+        all.push(repetition());
         all.push(state_transfer());
         all
     }
@@ -126,6 +127,13 @@ fn stable(variant: Variant) -> Configuration<Paxos> {
         completes: true,
         ..base("stable", variant, "nobody is suspected, and clients of two processes ask")
     }
+}
+
+fn repetition() -> Configuration<Paxos> {
+    let about = "nobody is suspected, and the network delivers any two messages twice";
+    let mut repetition = Configuration { about, repetitions: 2, ..stable(Variant::Multi) };
+    repetition.name = repetition.name.replace("stable", "repetition");
+    repetition
 }
 
 fn takeover(variant: Variant) -> Configuration<Paxos> {

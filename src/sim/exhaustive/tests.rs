@@ -4,7 +4,7 @@ mod broken;
 
 use self::broken::{
     Broken, COUNTS_TWICE, FORGETS, FORGETS_PROMISES, How, IGNORES_ALL, KEEPS_DECISIONS, PANICS,
-    SENDS_AT_ONCE,
+    REFUSES_STATE, SENDS_AT_ONCE,
 };
 use super::*;
 use crate::protocol::paxos::Paxos;
@@ -38,7 +38,7 @@ fn the_models_are_exhausted_and_have_as_many_states_as_ever() {
 type Size = (&'static str, usize, u64, usize);
 
 /// All but `duel-multi`, which takes too long for a test.
-const PINNED: [Size; 15] = [
+const PINNED: [Size; 16] = [
     ("stable-regular", 80_530, 198_350, 19),
     ("takeover-regular", 33_985, 89_178, 31),
     ("duel-regular", 1_273, 2_052, 27),
@@ -53,6 +53,7 @@ const PINNED: [Size; 15] = [
     ("takeover-multi", 114_703, 327_164, 20),
     ("leader-crashes-multi", 254_593, 801_275, 22),
     ("follower-crashes-multi", 245_329, 788_340, 21),
+    ("repetition-multi", 21_287, 88_664, 13),
     ("state-transfer-multi", 1_119, 2_705, 13),
 ];
 
@@ -113,6 +114,13 @@ fn a_decision_that_nobody_hears_of_is_noticed() {
 fn a_message_that_is_not_ignored_though_its_receiver_said_so_is_noticed() {
     let (invariant, path) = broken::<IGNORES_ALL>("stable-multi");
     assert_eq!((invariant, path.len()), ("what is ignored is ignored", 0), "{path:#?}");
+}
+
+#[test]
+fn a_process_that_is_sent_the_state_takes_it_in() {
+    let (invariant, path) = broken::<{ REFUSES_STATE }>("state-transfer-multi");
+    assert_eq!(invariant, "assertion");
+    assert!(path.last().is_some_and(|last| last.contains("state")), "{path:#?}");
 }
 
 #[test]

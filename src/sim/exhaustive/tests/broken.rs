@@ -28,6 +28,9 @@ pub const KEEPS_DECISIONS: How = 5;
 /// Says that it ignores everything.
 pub const IGNORES_ALL: How = 6;
 
+/// Gives up when it is to install a state.
+pub const REFUSES_STATE: How = 7;
+
 /// A process with a fault.
 #[derive(Clone)]
 pub struct Broken<const HOW: How> {
@@ -78,7 +81,10 @@ impl<const HOW: How> Protocol for Broken<HOW> {
                 Effect::Disarm(timer) => out.push(Effect::Disarm(timer)),
                 Effect::Execute(batch) => out.push(Effect::Execute(batch)),
                 Effect::SendState { to, message } => out.push(Effect::SendState { to, message }),
-                Effect::InstallState => out.push(Effect::InstallState),
+                Effect::InstallState => {
+                    assert_ne!(HOW, REFUSES_STATE, "a state");
+                    out.push(Effect::InstallState);
+                }
             }
         }
     }
