@@ -14,11 +14,11 @@ use crate::cli::ExitCode;
 pub fn chosen<P: Modelled>(name: Option<&str>) -> Result<Vec<Configuration<P>>, String> {
     let mut all = P::configurations();
     let Some(name) = name else { return Ok(all) };
-    let names: String =
+    let names: Vec<_> =
         all.iter().map(|one| format!("\n  {:<26}{}", one.name, one.about)).collect();
     all.retain(|one| one.name == name);
     if all.is_empty() {
-        return Err(format!("no configuration `{name}`: there are{names}"));
+        return Err(format!("no configuration `{name}`: there are{}", names.concat()));
     }
     Ok(all)
 }
