@@ -61,7 +61,7 @@ pub fn complain(why: &str) {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done and verified
-  1  could not run
+  1  could not run, or not to the end
   2  bad usage or a bad file
   3  a consistency violation was found
   4  the run is void: the load generator could not keep its schedule, or the network was not
@@ -92,6 +92,9 @@ pub enum Action {
     /// Check a finished run again, from its recorded histories.
     #[command(after_help = "Example:\n  paxbench check results/quickstart/20261120T204300Z")]
     Check(CheckArgs),
+    /// Explore every interleaving of small configurations of a protocol.
+    #[command(after_help = MODEL_EXAMPLES)]
+    Model(ModelArgs),
     /// Draw the tables and figures of finished runs again, from their stored data.
     #[command(after_help = "Example:\n  paxbench report results/quickstart/20261120T204300Z")]
     Report(ReportArgs),
@@ -128,6 +131,11 @@ const VALIDATE_EXAMPLES: &str = "\
 Examples:
   paxbench validate configs/quickstart.yaml
   paxbench validate configs/quickstart.yaml --set 'workload.arrival={closed: 1}'";
+
+const MODEL_EXAMPLES: &str = "\
+Examples:
+  paxbench model --mode paxos
+  paxbench model --mode paxos --configuration takeover-multi --states-max 1000000";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -175,6 +183,20 @@ pub struct CheckArgs {
     /// A run's directory, with `summary.json` and `history/`.
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
+}
+
+/// Arguments of `paxbench model`.
+#[derive(Clone, Debug, Args)]
+pub struct ModelArgs {
+    /// The protocol.
+    #[arg(long, value_name = "MODE")]
+    pub mode: ModeName,
+    /// Only the configuration of this name.
+    #[arg(long, value_name = "NAME")]
+    pub configuration: Option<String>,
+    /// Give up a configuration that has more states than this. A million takes up to 3 GB.
+    #[arg(long, value_name = "N", default_value_t = 5_000_000)]
+    pub states_max: usize,
 }
 
 /// Arguments of `paxbench report`.
@@ -285,6 +307,8 @@ pub enum ManPage {
     Validate,
     /// `paxbench check`.
     Check,
+    /// `paxbench model`.
+    Model,
     /// `paxbench report`.
     Report,
     /// `paxbench explore`.
@@ -392,12 +416,14 @@ mod tests {
 
     #[test]
     fn bad_usage_ends_with_its_own_exit_code() {
-        let lines: [&[&str]; 6] = [
+        let lines: [&[&str]; 8] = [
             &["paxbench"],
             &["paxbench", "run"],
             &["paxbench", "run", "q.yaml", "--set", "phases.repeat"],
             &["paxbench", "run", "q.yaml", "--backend", "tcp"],
             &["paxbench", "report"],
+            &["paxbench", "model"],
+            &["paxbench", "model", "--mode", "raft"],
             &["paxbench", "completions", "no-shell"],
         ];
         for line in lines {

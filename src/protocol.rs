@@ -49,7 +49,7 @@ pub struct WriteId(pub u64);
 pub type Batch = Arc<[Command]>;
 
 /// What a core is told about its cluster.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Cluster {
     /// How many replicas there are.
     pub size: u8,
@@ -129,7 +129,7 @@ pub enum Input<P: Protocol> {
 }
 
 /// What a core asks of its driver.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Effect<P: Protocol> {
     /// Append a record to the log.
     Persist {
@@ -167,7 +167,7 @@ pub enum Effect<P: Protocol> {
 }
 
 /// Whom a message goes to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Destination {
     /// One replica.
     One(NodeId),
@@ -185,7 +185,7 @@ impl fmt::Display for Destination {
 }
 
 /// The effects of one or more steps, in order: a buffer that drivers reuse.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Effects<P: Protocol> {
     queue: Vec<Effect<P>>,
     last_write: WriteId,

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use paxbench::cli::{
-    self, Action, ExitCode, ExperimentArgs, ExploreArgs, ModeName, Mutants, Paxbench, RunArgs,
+    self, Action, ExitCode, ExperimentArgs, ExploreArgs, ModeName, ModelArgs, Mutants, Paxbench,
+    RunArgs,
 };
 use paxbench::cluster::ClusterFile;
 use paxbench::experiment::file::{BadExperiment, Experiment};
@@ -21,6 +23,7 @@ use paxbench::replica::DRIVER_NAME;
 use paxbench::report;
 use paxbench::results::{Backend, Linearizable, Results};
 use paxbench::sim::console;
+use paxbench::sim::exhaustive::{self, Limits, Modelled};
 use paxbench::sim::faults::FaultClass;
 
 #[global_allocator]
@@ -55,6 +58,9 @@ fn main() -> std::process::ExitCode {
         Action::Run(args) => run(&args),
         Action::Validate(args) => validate(&args),
         Action::Check(args) => check(&args.directory),
+        Action::Model(args) => match args.mode {
+            ModeName::Paxos => model::<Paxos>(&args),
+        },
         Action::Report(args) => redraw(&args.directories),
         Action::Explore(args) => explore(&args),
         Action::Certs(args) => certs(&args.out, &args.cluster),
@@ -169,6 +175,21 @@ fn check(directory: &Path) -> Result<ExitCode, Failure> {
             (Linearizable::Valid, Some(true)) => ExitCode::Done,
             _ => ExitCode::CouldNotRun,
         });
+    }
+    Ok(worst)
+}
+
+/// Explores configurations one after the other: each takes as much memory as it may.
+fn model<P: Modelled>(args: &ModelArgs) -> Result<ExitCode, Failure> {
+    let chosen = exhaustive::report::chosen::<P>(args.configuration.as_deref())
+        .map_err(|why| Failure(vec![why], ExitCode::BadUsage))?;
+    say(exhaustive::report::head())?;
+    let mut worst = ExitCode::Done;
+    for configuration in &chosen {
+        let started = Instant::now();
+        let outcome = exhaustive::exhaust(configuration, Limits { states_max: args.states_max });
+        say(exhaustive::report::row(&configuration.name, &outcome, started.elapsed()))?;
+        worst = worst.max(exhaustive::report::exit_code(&outcome.verdict));
     }
     Ok(worst)
 }

@@ -23,6 +23,7 @@
 //! | [`explore`] | many seeds; what a failure is |
 //! | [`console`] | what a person sees of an exploration |
 //! | [`hunt`] | whether mutants are seen |
+//! | [`exhaustive`] | every interleaving of a small configuration |
 //! | [`shrink`] | the part of a scenario that a failure needs |
 
 use std::fmt::{Debug, Display};
@@ -35,6 +36,7 @@ use crate::wire::Wire;
 mod clock;
 pub mod console;
 mod drive;
+pub mod exhaustive;
 pub mod explore;
 pub mod faults;
 pub mod hunt;

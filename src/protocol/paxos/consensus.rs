@@ -21,7 +21,7 @@ use crate::protocol::ballot::Round;
 use crate::protocol::quorum::{NodeSet, majority};
 
 /// Where a proposal stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Phase {
     /// Waits for ackREADs; knows the value of the highest write among them.
     Reading { found: Option<(Round, MsgSet)> },
@@ -32,7 +32,7 @@ enum Phase {
 }
 
 /// One process' attempt to decide one instance.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Proposal {
     /// The round in use.
     pub round: Round,
@@ -149,6 +149,16 @@ impl Proposal {
             Phase::Writing { value, .. } => Some(value),
             _ => None,
         }
+    }
+
+    /// What it wants decided, and what it has found or writes.
+    pub fn values(&self) -> impl Iterator<Item = &MsgSet> {
+        let other = match &self.phase {
+            Phase::Reading { found } => found.as_ref().map(|(_, value)| value),
+            Phase::Writing { value, .. } => Some(value),
+            Phase::Aborted => None,
+        };
+        std::iter::once(&self.init).chain(other)
     }
 
     /// Whether this process has answered the current request.

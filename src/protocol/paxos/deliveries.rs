@@ -14,7 +14,7 @@ use crate::mutants::mutant;
 pub const LOG_BYTES_MAX: usize = 128 << 20;
 
 /// The paper's TO_delivered, AwaitingToBeDelivered and nextBatch.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Deliveries {
     /// The instance of `log[0]`.
     base: u64,
@@ -128,6 +128,11 @@ impl Deliveries {
             self.log_bytes -= msg_set_bytes(&value);
             self.base += 1;
         }
+    }
+
+    /// The values that are decided but not next.
+    pub fn awaiting(&self) -> impl Iterator<Item = &MsgSet> {
+        self.awaiting.values()
     }
 
     /// Takes over from a state transfer: all below `next_batch` is delivered.

@@ -22,7 +22,7 @@ use crate::protocol::quorum::majority;
 const TIMEOUT_GROWTH_MAX: u32 = 16;
 
 /// What is known of one process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 struct Peer {
     epoch: u32,
     heard: Time,
@@ -32,7 +32,7 @@ struct Peer {
 }
 
 /// The failure detector's output and the leader that follows from it.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Election {
     me: NodeId,
     preferred: NodeId,

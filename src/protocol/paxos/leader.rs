@@ -20,7 +20,7 @@ pub const PROPOSAL_BYTES_MAX: usize = 1 << 20;
 pub const PROPOSALS_BYTES_MAX: usize = 8 << 20;
 
 /// What a process keeps while it takes itself for the leader.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Leading {
     /// Parcels to propose, the paper's TO_undelivered.
     pub undelivered: VecDeque<Parcel>,
@@ -40,7 +40,7 @@ pub struct Leading {
 }
 
 /// The read of all instances from one on, which lets later writes go without one.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum ReadOnwards {
     /// Not read, or no longer valid.
     None,
@@ -51,7 +51,7 @@ pub enum ReadOnwards {
 }
 
 /// A running read onwards.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Reading {
     /// Its round.
     pub round: Round,
@@ -100,6 +100,11 @@ impl Reading {
     /// Whether this process has answered.
     pub fn has_answer_of(&self, node: NodeId) -> bool {
         self.acks.contains(node)
+    }
+
+    /// What was found.
+    fn found(&self) -> impl Iterator<Item = &MsgSet> {
+        self.found.values().map(|(_, value)| value)
     }
 
     /// What must be written from instance `first` on: what was found, and nothing in the gaps.
@@ -172,9 +177,24 @@ impl Leading {
         self.proposals.get_mut(&instance)
     }
 
+    /// The running proposal of an instance, to look at.
+    pub fn running(&self, instance: u64) -> Option<&Proposal> {
+        self.proposals.get(&instance)
+    }
+
     /// The running proposals, by instance.
     pub fn proposals(&mut self) -> impl Iterator<Item = (u64, &mut Proposal)> {
         self.proposals.iter_mut().map(|(instance, proposal)| (*instance, proposal))
+    }
+
+    /// The values of the running proposals and of the running read.
+    pub fn values(&self) -> impl Iterator<Item = &MsgSet> {
+        let reading = match &self.read {
+            ReadOnwards::Running(reading) => Some(reading.found()),
+            ReadOnwards::None | ReadOnwards::Done(_) => None,
+        };
+        let proposed = self.proposals.values().flat_map(Proposal::values);
+        proposed.chain(reading.into_iter().flatten())
     }
 
     /// An instance is decided: ends its proposal, and queues again what that did not get in.

@@ -59,7 +59,7 @@ pub fn msg_set_bytes(value: &MsgSet) -> usize {
 ///
 /// Only its writer may say so of a round: another process that learned the decision elsewhere does
 /// not know what that round wrote.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Decided {
     /// The round in which the sender's writes committed.
     pub round: Round,
@@ -70,7 +70,7 @@ pub struct Decided {
 }
 
 /// One instance's register as an acknowledgement of a read reports it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Written {
     /// The instance.
     pub instance: u64,
@@ -81,7 +81,7 @@ pub struct Written {
 }
 
 /// The messages, in the order in which a command meets them.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum PaxosMessage {
     /// Weak leader election: "I am up" (Fig. 28).
     Heartbeat {
@@ -218,7 +218,7 @@ impl Message for PaxosMessage {
 }
 
 /// What must survive a crash (Figs 12 and 13).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum PaxosRecord {
     /// The process starts for the so-manieth time. Before it sends anything.
     Incarnation(u32),
@@ -259,7 +259,7 @@ pub enum PaxosRecord {
 }
 
 /// What a process waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum PaxosTimer {
     /// Time for a heartbeat, and to look who is silent.
     Heartbeat,

@@ -30,6 +30,7 @@
 //! the READ left, and the next one is above all that the register promised.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,7 @@ mod display;
 pub mod election;
 mod leader;
 pub mod message;
+mod modelled;
 mod parcels;
 pub mod register;
 mod rounds;
@@ -62,7 +64,7 @@ use self::parcels::Early;
 pub use self::parcels::{EARLY_PARCELS_MAX, ParcelSet};
 
 /// What the experiment file may choose for `paxos`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PaxosOptions {
     /// When the leader may write without reading first.
@@ -84,7 +86,7 @@ pub struct PaxosOptions {
 }
 
 /// When the leader may write to the register of an instance without reading it first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Variant {
     /// Never: a read and a write round for each instance (Figure 6).
@@ -118,7 +120,7 @@ impl Default for PaxosOptions {
 pub const OWN_BYTES_MAX: usize = 64 << 20;
 
 /// A parcel of this process that it has not delivered yet.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Own {
     parcel: Parcel,
     sent: Time,
@@ -143,8 +145,13 @@ struct Counters {
     requests_dropped: u64,
 }
 
+/// What a process counts is not part of its state: two that differ in nothing else do the same from now on.
+impl Hash for Counters {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
 /// One process.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Paxos {
     me: NodeId,
     cluster: Cluster,
@@ -255,9 +262,11 @@ impl Protocol for Paxos {
             Input::Timer(timer) => self.on_timer(now, timer, out),
             Input::Durable(write) => self.on_durable(now, write, out),
             Input::TurnEnded => {
-                // What waits for a write that was durable already.
+                // What waits for a write that was durable already; and again for what the turn's end
+                // has this process say to itself: a nack of its own write would else be heard late.
                 self.on_durable(now, self.durable, out);
                 self.on_turn_ended(now, out);
+                self.on_durable(now, self.durable, out);
             }
         }
     }

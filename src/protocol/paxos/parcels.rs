@@ -14,7 +14,7 @@ pub const EARLY_BYTES_MAX: usize = 16 << 20;
 
 /// Parcels of other processes that take this one for the leader before it does. The oldest go first:
 /// their origins send them again.
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub struct Early {
     parcels: VecDeque<Parcel>,
     bytes: usize,
@@ -45,7 +45,7 @@ impl Early {
 /// *Bounded:* numbers are dense, so all but the out-of-order ones collapse into `floor`. A later
 /// incarnation replaces an earlier one, whose stragglers count as held: their origin has forgotten
 /// them, and their clients retry. All processes deliver in the same order, so all agree on that.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct ParcelSet {
     /// The origin's latest incarnation seen here.
     pub incarnation: u32,

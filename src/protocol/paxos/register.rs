@@ -33,7 +33,7 @@ pub const REGISTERS_MAX: u64 = 1 << 14;
 pub const REGISTER_BYTES_MAX: usize = 24 << 20;
 
 /// One instance's register at this process.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 struct Slot {
     /// The highest round read here alone.
     read: Round,
@@ -48,7 +48,7 @@ struct Slot {
 }
 
 /// This process' part of the registers of all instances that it has not delivered.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Registers {
     /// How many processes there are: rounds up to it are fast.
     size: u8,
@@ -212,6 +212,11 @@ impl Registers {
     pub fn written_at(&self, instance: u64) -> Option<Written> {
         let slot = self.get(instance)?;
         Some(Written { instance, write: slot.write, value: slot.value.clone()? })
+    }
+
+    /// The values that it holds.
+    pub fn values(&self) -> impl Iterator<Item = &MsgSet> {
+        self.slots.iter().filter_map(|slot| slot.value.as_ref())
     }
 
     fn room(&self) -> usize {

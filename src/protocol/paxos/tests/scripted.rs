@@ -212,6 +212,19 @@ fn a_process_that_lags_asks_the_others_too_when_who_claims_most_does_not_answer(
     assert_eq!(asked, [first, second, first, second]);
 }
 
+/// The exhaustive model found it: a leader that refuses its own WRITE, because another has read in a
+/// higher round meanwhile, noticed it only with the next input, which could be a heartbeat away.
+#[test]
+fn a_leader_hears_its_own_nack_in_the_same_turn() {
+    let mut script = Script::started(0, Variant::Multi);
+    script.ask(1);
+    script.synced();
+    script.hear(1, PaxosMessage::Read { round: Round(5), instance: 0, onwards: true });
+    script.synced();
+    script.hear(2, ack_read(Round(4), 0, 0, &[]));
+    assert_eq!(script.core.counters.aborts, 1);
+}
+
 #[test]
 fn messages_that_name_unknown_processes_or_are_not_their_senders_to_send_are_ignored() {
     for me in [0, 2] {
