@@ -45,14 +45,14 @@ const PINNED: [Size; 16] = [
     ("leader-crashes-regular", 1_307, 2_585, 29),
     ("follower-crashes-regular", 3_809, 6_519, 30),
     ("stable-fall", 2_374, 5_210, 13),
-    ("takeover-fall", 28_665, 71_457, 20),
+    ("takeover-fall", 26_851, 67_823, 20),
     ("duel-fall", 310, 466, 22),
     ("leader-crashes-fall", 939, 1_964, 22),
     ("follower-crashes-fall", 2_355, 4_268, 24),
     ("stable-multi", 1_462, 3_558, 13),
-    ("takeover-multi", 114_703, 327_164, 20),
-    ("leader-crashes-multi", 254_593, 801_275, 22),
-    ("follower-crashes-multi", 245_329, 788_340, 21),
+    ("takeover-multi", 111_268, 318_725, 20),
+    ("leader-crashes-multi", 245_954, 783_365, 22),
+    ("follower-crashes-multi", 234_506, 760_895, 21),
     ("repetition-multi", 21_287, 88_664, 13),
     ("state-transfer-multi", 1_119, 2_705, 13),
 ];
@@ -128,10 +128,10 @@ fn a_way_to_a_violation_reads_as_what_happened() {
     let (_, path) = broken::<COUNTS_TWICE>("takeover-multi");
     let expected = [
         "p1: suspects p0, and leads",
-        "p1 → p0: read k=5 instance=0",
+        "p1 → p0: read(k5, i0 onwards)",
         "p0: client 0 asks",
-        "p0 → p2: write k=4 instance=0 [0]",
-        "p2 → p0: ack_write k=4 instance=0 with permission",
+        "p0 → p2: write(k4, i0, {p0.1.0 [c0.0 put k0]})",
+        "p2 → p0: ack_write(k4, i0, permission)",
     ];
     assert_eq!(path, expected);
 }
