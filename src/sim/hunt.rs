@@ -38,19 +38,15 @@ pub fn hunt<P: Subject>(mutant: Mutant, seeds_max: u64) -> Hunted {
 pub fn hunt_all<P: Subject>(mutants: &[Mutant], seeds_max: u64, threads: usize) -> Vec<Hunted> {
     let next = AtomicUsize::new(0);
     let hunted = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                while let Some((index, mutant)) = {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    mutants.get(index).map(|mutant| (index, *mutant))
-                } {
-                    let fared = hunt::<P>(mutant, seeds_max);
-                    hunted.lock().expect("no thread panics with it").push((index, fared));
-                }
-            });
+    let some = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(mutant) = mutants.get(index) else { return };
+            let fared = hunt::<P>(*mutant, seeds_max);
+            hunted.lock().expect("no thread panics with it").push((index, fared));
         }
-    });
+    };
+    std::thread::scope(|scope| (0..threads.max(1)).for_each(|_| drop(scope.spawn(some))));
     let mut hunted = hunted.into_inner().expect("no thread panics with it");
     hunted.sort_by_key(|(index, _)| *index);
     hunted.into_iter().map(|(_, fared)| fared).collect()

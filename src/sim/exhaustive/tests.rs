@@ -93,7 +93,7 @@ fn a_process_that_forgets_its_promises_is_noticed() {
 
 #[test]
 fn an_answer_that_counts_twice_is_noticed() {
-    let (invariant, path) = broken::<COUNTS_TWICE>("takeover-multi");
+    let (invariant, path) = broken::<COUNTS_TWICE>("leader-crashes-multi");
     assert_eq!((invariant, path.len()), ("quorum intersection", 5), "{path:#?}");
 }
 
@@ -125,7 +125,7 @@ fn a_process_that_is_sent_the_state_takes_it_in() {
 
 #[test]
 fn a_way_to_a_violation_reads_as_what_happened() {
-    let (_, path) = broken::<COUNTS_TWICE>("takeover-multi");
+    let (_, path) = broken::<COUNTS_TWICE>("leader-crashes-multi");
     let expected = [
         "p1: suspects p0, and leads",
         "p1 → p0: read(k5, i0 onwards)",
