@@ -4,17 +4,19 @@
 //! it. This page is the map; each room opens with an essay of its own.
 //!
 //! ```text
-//!   bin/paxbench            bin/paxbench-replica       bin/paxbench-load
-//!        │                        │                          │
-//!   experiment ── report     replica                       load        check
-//!        │           │            │                          │           │
-//!        └─ cli      └── results ─┴──────────── net ─────────┴── wire ───┤
-//!                                                │                │      │
-//!                                             cluster          protocol  │
-//!                                                                 │      │
-//!                                                                kv ── command
-//!                                                                 │
-//!                                                              mutants
+//!   bin/paxbench                      bin/paxbench-replica       bin/paxbench-load
+//!        │                                  │                          │
+//!   experiment ── report                    │                          │
+//!        │           │                      │                          │
+//!        ├───────────┼──── sim ─────────────┤                          │
+//!        │           │      │               │                          │
+//!        └─ cli      │      ├──── check   replica                      load
+//!                    │      │       │       │                          │
+//!                    └── results ───┴───────┴─────────── net ──────────┴── wire
+//!                                                         │                  │
+//!                                                      cluster           protocol
+//!                                                                            │
+//!                                                                 kv ── command ── mutants
 //! ```
 //!
 //! Arrows run downwards only. `protocol` knows none of its drivers, and `report` reads files only.
@@ -29,7 +31,9 @@
 //! | [`net`] | QUIC endpoints, identities (mutual TLS), the WAN shaper |
 //! | [`replica`] | drives one core over the network; sessions, counters, the driver's control |
 //! | [`load`] | arrival schedules, workloads, clients, recording |
-//! | [`check`] | histories and linearizability |
+//! | [`check`] | histories and linearizability; invariants |
+//! | [`sim`] | drives the same cores in virtual time: one run, many seeds, every interleaving |
+//! | [`mutants`] | deliberate bugs that the checks must find |
 //! | [`results`] | the files of a run's directory |
 //! | [`experiment`] | the experiment file, the plan, running it on this machine |
 //! | [`report`] | tables, figures, the HTML page |

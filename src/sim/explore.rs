@@ -129,7 +129,7 @@ fn conduct<P: Subject>(
     world: &mut World<P>,
     operations: &Operations,
 ) -> Held {
-    world.begin()?;
+    world.begin();
     world.run_until(scenario.storm_ns, |_| false)?;
     world.heal();
     world.run_until(scenario.storm_ns + LIVE_WITHIN_NS, |world| {
@@ -169,10 +169,8 @@ fn liveness<P: Subject>(world: &World<P>) -> Held {
 }
 
 fn durability<P: Subject>(world: &World<P>) -> Held {
-    world
-        .reachable()
-        .map(|node| world.executions.at_the_end(node.me, &node.state.applied))
-        .collect()
+    let keeps = |node: &Node<P>| world.executions.at_the_end(node.me, &node.state.applied);
+    world.reachable().try_for_each(keeps)
 }
 
 /// The clients' history has one order in which every answer is right.

@@ -38,12 +38,14 @@ pub fn hunt<P: Subject>(mutant: Mutant, seeds_max: u64) -> Hunted {
 pub fn hunt_all<P: Subject>(mutants: &[Mutant], seeds_max: u64, threads: usize) -> Vec<Hunted> {
     let next = AtomicUsize::new(0);
     let hunted = Mutex::new(Vec::new());
+    let note = |index: usize, fared: Hunted| {
+        hunted.lock().expect("no thread panics with it").push((index, fared));
+    };
     let some = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(mutant) = mutants.get(index) else { return };
-            let fared = hunt::<P>(*mutant, seeds_max);
-            hunted.lock().expect("no thread panics with it").push((index, fared));
+            note(index, hunt::<P>(*mutant, seeds_max));
         }
     };
     std::thread::scope(|scope| (0..threads.max(1)).for_each(|_| drop(scope.spawn(some))));

@@ -42,13 +42,13 @@ pub enum Manner {
     Datagrams {
         /// The share of messages that arrive twice, 0 to 1.
         duplicates: f64,
-        /// The share of messages that take up to [`STRAGGLERS_TAKE`] times as long, 0 to 1.
+        /// The share of messages that take up to 20 times as long, 0 to 1.
         stragglers: f64,
     },
 }
 
 /// How many times the usual delay a straggler takes, at most.
-pub const STRAGGLERS_TAKE: u64 = 20;
+const STRAGGLERS_TAKE: u64 = 20;
 
 /// When the copies of a message arrive, in ns.
 pub(super) type Arrivals = SmallVec<[u64; 2]>;

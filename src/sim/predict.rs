@@ -16,6 +16,7 @@ use super::world::{SiteSetup, World, WorldSetup};
 use crate::check::invariants::Violation;
 use crate::command::NodeId;
 use crate::load::arrival::Schedule;
+use crate::load::client::Clients;
 use crate::load::history::HistorySink;
 use crate::load::plan::LoadPlan;
 use crate::load::recorder::{Phases, Recorder};
@@ -92,7 +93,7 @@ pub fn predict<P: Subject>(plan: Plan<P>) -> Result<Predicted, PredictError> {
     let phases = phases(&load);
     let mut world = build(plan, phases)?;
     world.run_until(phases.start_ns, |_| false)?;
-    world.begin()?;
+    world.begin();
     world.run_until(phases.measure_ns, |_| false)?;
     world.mark();
     world.run_until(phases.end_ns, |_| false)?;
@@ -186,7 +187,7 @@ impl<P: Subject> World<P> {
             self.run_until(give_up_ns, idle)?;
         }
         for site in 0..self.sites.len() {
-            self.with_clients(site, |clients, now_ns, outputs| clients.finish(now_ns, outputs))?;
+            self.with_clients(site, Clients::finish);
         }
         Ok(())
     }

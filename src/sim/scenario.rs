@@ -118,11 +118,9 @@ fn draw_network(size: u8, classes: &[FaultClass], rng: &mut ClientRng) -> Networ
     let far_ns = one_of(rng, &[MS, 10 * MS, 20 * MS]);
     let places = usize::from(size);
     let mut one_way_ns = vec![vec![0; places]; places];
-    for a in 0..places {
-        for b in 0..a {
-            let ns = rng.random_range(MS / 10..=far_ns);
-            (one_way_ns[a][b], one_way_ns[b][a]) = (ns, ns);
-        }
+    for (a, b) in (0..places).flat_map(|a| (0..a).map(move |b| (a, b))) {
+        let ns = rng.random_range(MS / 10..=far_ns);
+        (one_way_ns[a][b], one_way_ns[b][a]) = (ns, ns);
     }
     let has = |class| classes.contains(&class);
     let share =

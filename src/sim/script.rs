@@ -91,10 +91,9 @@ impl<P: Subject> Script<P> {
     /// share, so that all interfere.
     pub fn ask(&mut self, node: u8) -> Asked {
         let index = self.operations.history().operations.len();
-        let asked = self.world.with_clients(usize::from(node), |clients, now_ns, outputs| {
+        self.world.with_clients(usize::from(node), |clients, now_ns, outputs| {
             clients.arrive(now_ns, now_ns, outputs);
         });
-        keeps(asked);
         Asked { index }
     }
 

@@ -100,7 +100,7 @@ impl HistorySink for Sink {
                 process: event.process,
                 site: self.site,
                 key: event.key,
-                call: event.call.clone(),
+                call: event.call,
                 invoke_ns: event.time_ns,
                 response_ns: None,
                 completion: Completion::Unknown,

@@ -252,12 +252,11 @@ impl<P: Subject> World<P> {
     }
 
     /// Starts the closed loops, and the schedules.
-    pub fn begin(&mut self) -> Held {
+    pub fn begin(&mut self) {
         for index in 0..self.sites.len() {
-            self.with_clients(index, |clients, now_ns, outputs| clients.start(now_ns, outputs))?;
+            self.with_clients(index, Clients::start);
             self.schedule_arrivals(index);
         }
-        Ok(())
     }
 
     pub(super) fn schedule(&mut self, due_ns: u64, event: Event<P>) {
@@ -293,33 +292,26 @@ impl<P: Subject> World<P> {
 
     fn handle(&mut self, event: Event<P>) -> Held {
         match event {
-            Event::Message { to, from, message, state } => {
-                self.receive(to, from, &message, state);
-                Ok(())
-            }
+            Event::Turn { node, life } => return self.turn(node, life),
+            Event::Synced { node, life, up_to } => return self.synced(node, life, up_to),
+            Event::Fault { index, begins } => return self.befall(index, begins),
+            Event::Message { to, from, message, state } => self.receive(to, from, &message, state),
             Event::Commands { to, site, commands } => {
                 self.arrive(to, Arrival::Commands { site, commands });
-                Ok(())
             }
             Event::Reply { site, from, reply } => self.reply(site, from, &reply),
-            Event::Turn { node, life } => self.turn(node, life),
             Event::Timer { node, life, timer, armed } => {
                 let slot = &self.nodes[usize::from(node.0)];
                 if slot.life == life && slot.timers.iter().any(|(_, number, _)| *number == armed) {
                     self.arrive(node, Arrival::Timer { timer, armed });
                 }
-                Ok(())
             }
-            Event::Synced { node, life, up_to } => self.synced(node, life, up_to),
             Event::Link { site, node, up } => self.link(site, node, up),
             Event::Schedule { site, at_ns } => self.arrivals(site, at_ns),
             Event::Tick { site } => self.tick(site),
-            Event::Restart { node } => {
-                self.start(node);
-                Ok(())
-            }
-            Event::Fault { index, begins } => self.befall(index, begins),
+            Event::Restart { node } => self.start(node),
         }
+        Ok(())
     }
 
     /// Puts something before a replica's next turn.
@@ -362,18 +354,18 @@ impl<P: Subject> World<P> {
         self.arrive(to, Arrival::Message { from, message: decoded, state });
     }
 
-    fn reply(&mut self, site: usize, from: NodeId, reply: &Reply) -> Held {
+    fn reply(&mut self, site: usize, from: NodeId, reply: &Reply) {
         if self.checked {
             self.executions.on_answered(reply.id);
         }
         self.with_clients(site, |clients, now_ns, outputs| {
             clients.reply(now_ns, from, reply, outputs);
-        })
+        });
     }
 
-    fn link(&mut self, site: usize, node: NodeId, up: bool) -> Held {
+    fn link(&mut self, site: usize, node: NodeId, up: bool) {
         if up && !self.nodes[usize::from(node.0)].is_up() {
-            return Ok(());
+            return;
         }
         self.with_clients(site, |clients, now_ns, outputs| {
             if up {
@@ -381,7 +373,7 @@ impl<P: Subject> World<P> {
             } else {
                 clients.disconnected(now_ns, node, outputs);
             }
-        })
+        });
     }
 
     fn schedule_arrivals(&mut self, site: usize) {
@@ -391,23 +383,22 @@ impl<P: Subject> World<P> {
         }
     }
 
-    fn arrivals(&mut self, site: usize, at_ns: u64) -> Held {
+    fn arrivals(&mut self, site: usize, at_ns: u64) {
         while self.sites[site].schedule.next_if(|next| *next <= at_ns).is_some() {
             if let Some(recorder) = &mut self.sites[site].outputs.recorder {
                 recorder.handled(self.now_ns, at_ns);
             }
             self.with_clients(site, |clients, now_ns, outputs| {
                 clients.arrive(now_ns, at_ns, outputs);
-            })?;
+            });
         }
         self.schedule_arrivals(site);
-        Ok(())
     }
 
-    fn tick(&mut self, site: usize) -> Held {
+    fn tick(&mut self, site: usize) {
         let period_ns = self.sites[site].tick_period_ns;
         self.schedule(self.now_ns + period_ns, Event::Tick { site });
-        self.with_clients(site, |clients, now_ns, outputs| clients.tick(now_ns, outputs))
+        self.with_clients(site, Clients::tick);
     }
 
     /// Lets a site's clients act, and sends what they say.
@@ -415,7 +406,7 @@ impl<P: Subject> World<P> {
         &mut self,
         index: usize,
         act: impl FnOnce(&mut Clients, u64, &mut Outputs),
-    ) -> Held {
+    ) {
         let now_ns = self.now_ns;
         let site = &mut self.sites[index];
         act(&mut site.clients, now_ns, &mut site.outputs);
@@ -424,7 +415,6 @@ impl<P: Subject> World<P> {
             self.ask(index, to, command);
         }
         self.sites[index].outputs.commands = commands;
-        Ok(())
     }
 
     fn ask(&mut self, site: usize, to: NodeId, command: Command) {

@@ -203,7 +203,9 @@ mod tests {
 
     fn asked(commands: &[Command]) -> Executions {
         let mut executions = Executions::default();
-        commands.iter().for_each(|command| executions.on_asked(command));
+        for command in commands {
+            executions.on_asked(command);
+        }
         executions
     }
 

@@ -319,7 +319,10 @@ impl Invariants<Paxos> for PaxosInvariants {
     fn on_crash<'a>(&mut self, node: NodeId, left: impl Iterator<Item = &'a PaxosRecord>) -> Held {
         let log = &mut self.logs[usize::from(node.0)];
         *log = Log::default();
-        left.map(|record| log.append(record)).collect()
+        for record in left {
+            log.append(record)?;
+        }
+        Ok(())
     }
 
     fn on_sent(&mut self, node: NodeId, message: &PaxosMessage, durable: usize) -> Held {
