@@ -3,11 +3,14 @@
 //!
 //! Bad usage ends a binary with [`ExitCode::BadUsage`], as clap does by itself.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
@@ -125,7 +128,13 @@ Examples:
   paxbench explore --mode paxos --seeds 0..10000
   paxbench explore --mode paxos --seeds 0..1000 --faults crashes,cuts --twice
   paxbench explore --mode paxos --seed 4711 --shrink --trace
-  paxbench explore --mode paxos --mutant all        (built with --features mutants)";
+  paxbench explore --mode paxos --mutant all        (built with --features mutants)
+
+Exit codes:
+  0  no seed failed; with --mutant and no --seed, every mutant was killed
+  1  interrupted, or the checks do not see what they must: a planted bug or a mutant lives
+  2  bad usage
+  3  a seed failed";
 
 const VALIDATE_EXAMPLES: &str = "\
 Examples:
@@ -135,7 +144,13 @@ Examples:
 const MODEL_EXAMPLES: &str = "\
 Examples:
   paxbench model --mode paxos
-  paxbench model --mode paxos --configuration takeover-multi --states-max 1000000";
+  paxbench model --mode paxos --configuration takeover-multi --states-max 1000000
+
+Exit codes:
+  0  all is explored, and all is well
+  1  a configuration has more states than --states-max
+  2  bad usage
+  3  a state violates an invariant; the way to it is printed";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -163,7 +178,7 @@ pub struct RunArgs {
     /// What to run.
     #[command(flatten)]
     pub experiment: ExperimentArgs,
-    /// What runs it.
+    /// Whether the run is measured, or predicted.
     #[arg(long, value_enum, default_value_t)]
     pub backend: Backend,
     /// Where results go: into NAME/TIMESTAMP in this directory.
@@ -191,11 +206,12 @@ pub struct ModelArgs {
     /// The protocol.
     #[arg(long, value_name = "MODE")]
     pub mode: ModeName,
-    /// Only the configuration of this name.
+    /// Only the configuration of this name. A name that does not exist is answered with all names.
     #[arg(long, value_name = "NAME")]
     pub configuration: Option<String>,
     /// Give up a configuration that has more states than this. A million takes up to 3 GB.
     #[arg(long, value_name = "N", default_value_t = 5_000_000)]
+    #[arg(value_parser = parse_positive, allow_negative_numbers = true)]
     pub states_max: usize,
 }
 
@@ -224,34 +240,62 @@ pub struct ExploreArgs {
     /// The protocol.
     #[arg(long, value_name = "MODE")]
     pub mode: ModeName,
-    /// The seeds to run, the last one excluded.
+    /// The seeds to run, B excluded. A seed stands for one run: its cluster, load and faults.
     #[arg(long, value_name = "A..B", value_parser = parse_seeds)]
     pub seeds: Option<Range<u64>>,
     /// One seed to run again.
-    #[arg(long, value_name = "N", conflicts_with = "seeds")]
+    #[arg(long, value_name = "N", conflicts_with = "seeds", value_parser = parse_whole::<u64>)]
+    #[arg(allow_negative_numbers = true)]
     pub seed: Option<u64>,
-    /// Run a deliberate bug instead of the program until a seed kills it, or `all` of them; with
-    /// --seed, run that seed of it. Only in a build with `--features mutants`.
+    /// Run a mutant, which is the program with a deliberate bug, until a seed kills it (20000 seeds, if
+    /// none are given), or `all` of them.
+    ///
+    /// With --seed, run that seed of it. Only in a build with `--features mutants`; a name that does
+    /// not exist is answered with all names.
     #[arg(long, value_name = "NAME", value_parser = parse_mutants)]
     pub mutant: Option<Mutants>,
-    /// What may befall a run; each seed draws from these. All, if not given.
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub faults: Option<Vec<FaultClass>>,
+    /// What may befall a run: each seed draws from these. All, if not given; `none` for calm runs.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = fault_parser())]
+    pub faults: Option<Vec<FaultChoice>>,
     /// Run every seed twice: both runs must do the same, byte for byte.
-    #[arg(long, conflicts_with = "seed")]
+    #[arg(long, conflicts_with_all = ["seed", "mutant"])]
     pub twice: bool,
-    /// Threads; as many as there are processors, if not given.
-    #[arg(long, value_name = "N", conflicts_with = "seed")]
-    pub threads: Option<NonZero<usize>>,
-    /// Failures that are told in full.
-    #[arg(long, value_name = "N", default_value_t = 5, conflicts_with = "seed")]
+    /// How many seeds run at the same time; as many as there are processors, if not given.
+    #[arg(long, value_name = "N", conflicts_with = "seed", value_parser = parse_positive)]
+    #[arg(allow_negative_numbers = true)]
+    pub threads: Option<usize>,
+    /// How many failures are told, the lowest seeds first; all are counted.
+    #[arg(long, value_name = "N", default_value_t = 5, conflicts_with_all = ["seed", "mutant"])]
+    #[arg(value_parser = parse_whole::<usize>, allow_negative_numbers = true)]
     pub keep: usize,
-    /// Print what happens, a line an event and a column a replica.
-    #[arg(long, requires = "seed")]
+    /// Print what happens, a line an event and a column a replica. Of one --seed.
+    // clap does not demand the seed where it is in conflict with what is given.
+    #[arg(long, requires = "seed", conflicts_with = "seeds")]
     pub trace: bool,
-    /// Leave out the faults and operations that the failure does not need.
-    #[arg(long, requires = "seed")]
+    /// Leave out the faults and operations that the failure does not need. Of one --seed.
+    #[arg(long, requires = "seed", conflicts_with = "seeds")]
     pub shrink: bool,
+}
+
+impl ExploreArgs {
+    /// What may befall a run.
+    pub fn fault_classes(&self) -> BTreeSet<FaultClass> {
+        match &self.faults {
+            Some(list) => list.iter().filter_map(|FaultChoice(class)| *class).collect(),
+            None => FaultClass::value_variants().iter().copied().collect(),
+        }
+    }
+}
+
+/// An entry of `--faults`: a class of faults, or `none`, which adds nothing to the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FaultChoice(pub Option<FaultClass>);
+
+fn fault_parser() -> impl TypedValueParser<Value = FaultChoice> {
+    let classes = FaultClass::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let none = PossibleValue::new("none").help("Nothing befalls a run");
+    PossibleValuesParser::new(classes.chain([none]))
+        .map(|name| FaultChoice(FaultClass::from_str(&name, false).ok()))
 }
 
 /// One deliberate bug, or all.
@@ -265,10 +309,21 @@ fn parse_mutants(name: &str) -> Result<Mutants, String> {
     Ok(Mutants(vec![name.parse()?]))
 }
 
+fn parse_whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "want a whole number, 0 or more".to_owned())
+}
+
+fn parse_positive(text: &str) -> Result<usize, String> {
+    let number: Option<NonZero<usize>> = text.parse().ok();
+    number.map(NonZero::get).ok_or_else(|| "want a whole number, 1 or more".to_owned())
+}
+
 fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     let number = |part: &str| part.parse::<u64>().ok();
     let range = text.split_once("..").and_then(|(a, b)| Some(number(a)?..number(b)?));
-    range.filter(|range| !range.is_empty()).ok_or_else(|| "want A..B with A below B".to_owned())
+    range
+        .filter(|range| !range.is_empty())
+        .ok_or_else(|| "want two whole numbers A..B, A below B, such as 0..1000".to_owned())
 }
 
 /// Arguments of `paxbench certs`.

@@ -1,12 +1,11 @@
 //! `paxbench`: runs experiments, checks them and draws them.
 
-use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use paxbench::cli::{
     self, Action, ExitCode, ExperimentArgs, ExploreArgs, ModeName, ModelArgs, Mutants, Paxbench,
     RunArgs,
@@ -24,7 +23,7 @@ use paxbench::report;
 use paxbench::results::{Backend, Linearizable, Results};
 use paxbench::sim::console;
 use paxbench::sim::exhaustive::{self, Limits, Modelled};
-use paxbench::sim::faults::FaultClass;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,6 +33,9 @@ const LONG: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
 /// Seeds within which a mutant must die.
 const MUTANT_SEEDS_MAX: u64 = 20_000;
+
+/// What a shell calls a process that an interrupt ended is 128 more than its number.
+const SIGINT: i32 = 2;
 
 /// What went wrong, in as many lines as there are problems, and the exit code.
 struct Failure(Vec<String>, ExitCode);
@@ -204,34 +206,67 @@ fn redraw(directories: &[PathBuf]) -> Result<ExitCode, Failure> {
 
 fn explore(args: &ExploreArgs) -> Result<ExitCode, Failure> {
     let ModeName::Paxos = args.mode;
-    let faults: BTreeSet<FaultClass> = match &args.faults {
-        Some(list) => list.iter().copied().collect(),
-        None => FaultClass::value_variants().iter().copied().collect(),
-    };
-    let threads = args.threads.map(NonZero::get);
-    let told = match (args.seed, &args.mutant) {
-        (Some(seed), None) => console::again::<Paxos>(seed, &faults, args.shrink, args.trace),
-        (Some(seed), Some(Mutants(mutants))) => mutants::with(mutants[0], || {
-            console::again::<Paxos>(seed, &faults, args.shrink, args.trace)
-        }),
-        (None, Some(Mutants(mutants))) => {
-            let seeds_max = args.seeds.as_ref().map_or(MUTANT_SEEDS_MAX, |seeds| seeds.end);
-            console::hunt::<Paxos>(mutants, seeds_max, threads)
+    let faults = args.fault_classes();
+    let again = |seed| console::again::<Paxos>(seed, &faults, args.shrink, args.trace);
+    let mutants = args.mutant.as_ref().map(|Mutants(mutants)| &mutants[..]);
+    let told = match (args.seed, mutants) {
+        (Some(seed), None) => again(seed),
+        (Some(seed), Some(&[mutant])) => mutants::with(mutant, || again(seed)),
+        (Some(_), Some(_)) => {
+            let why = "--seed runs one mutant: give its name to --mutant".to_owned();
+            return Err(Failure(vec![why], ExitCode::BadUsage));
         }
-        (None, None) => console::run::<Paxos>(&console::Wish {
-            seeds: args.seeds.clone().unwrap_or(0..0),
-            faults,
-            threads,
-            twice: args.twice,
-            keep: args.keep,
-        }),
+        (None, Some(mutants)) => {
+            let seeds = args.seeds.clone().unwrap_or(0..MUTANT_SEEDS_MAX);
+            console::hunt::<Paxos>(mutants, &seeds, &faults, args.threads)
+        }
+        (None, None) => {
+            let wish = console::Wish {
+                seeds: args.seeds.clone().unwrap_or(0..0),
+                faults,
+                threads: args.threads,
+                twice: args.twice,
+                keep: args.keep,
+            };
+            console::run::<Paxos>(&wish, interrupted()?)
+        }
     };
     say(&told.text)?;
     Ok(match told.end {
         console::End::Clean => ExitCode::Done,
         console::End::Failed => ExitCode::Violation,
-        console::End::Deaf => ExitCode::CouldNotRun,
+        console::End::Interrupted | console::End::Deaf => ExitCode::CouldNotRun,
     })
+}
+
+/// Set by the first Ctrl-C or polite kill, so that what was found until then is told. The next one
+/// ends the process at once.
+fn interrupted() -> Result<&'static AtomicBool, Failure> {
+    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+    let failed = |e: std::io::Error| Failure::could_not_run(format!("signals: {e}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(failed)?;
+    let hear = |kind| {
+        let _inside = runtime.enter();
+        signal(kind).map_err(failed)
+    };
+    let (mut interrupt, mut terminate) =
+        (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            for again in [false, true] {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                INTERRUPTED.store(true, Ordering::Relaxed);
+                if again {
+                    std::process::exit(128 + SIGINT);
+                }
+            }
+        });
+    });
+    Ok(&INTERRUPTED)
 }
 
 fn certs(out: &Path, cluster: &Path) -> Result<ExitCode, Failure> {

@@ -1,9 +1,9 @@
 //! The simulated network: when each copy of what is sent arrives, if any does.
 //!
 //! Two manners. As *streams*, what the replicas really use: everything arrives, in the order sent
-//! within a lane; a lost packet is sent again and holds up what follows it in its lane. As
-//! *datagrams*, what the contract with the cores allows ([`crate::protocol`]): anything may be lost,
-//! duplicated, delayed or reordered.
+//! within a lane; a lost packet is sent again and holds up what follows it in its lane; what stays at
+//! its place meets no network. As *datagrams*, what the contract with the cores allows
+//! ([`crate::protocol`]): anything may be lost, duplicated, delayed or reordered.
 
 use rand::RngExt;
 use smallvec::SmallVec;
@@ -56,6 +56,8 @@ pub(super) type Arrivals = SmallVec<[u64; 2]>;
 /// One way between two hosts.
 #[derive(Clone, Debug)]
 struct Way {
+    /// Whether both ends are at one place.
+    is_local: bool,
     one_way_ns: u64,
     rng: ClientRng,
     busy_until_ns: u64,
@@ -80,11 +82,15 @@ impl Network {
             Manner::Streams { lanes } => lanes as usize,
             Manner::Datagrams { .. } => 0,
         };
-        let way = |index: usize| Way {
-            one_way_ns: plan.one_way_ns[places[index / hosts]][places[index % hosts]],
-            rng: generator(seed, index as u64),
-            busy_until_ns: 0,
-            last_ns: vec![0; lanes],
+        let way = |index: usize| {
+            let (from, to) = (places[index / hosts], places[index % hosts]);
+            Way {
+                is_local: from == to,
+                one_way_ns: plan.one_way_ns[from][to],
+                rng: generator(seed, index as u64),
+                busy_until_ns: 0,
+                last_ns: vec![0; lanes],
+            }
         };
         Network { ways: (0..hosts * hosts).map(way).collect(), hosts, plan }
     }
@@ -105,6 +111,10 @@ impl Network {
         let back_ns = self.ways[to * self.hosts + from].one_way_ns;
         let way = &mut self.ways[from * self.hosts + to];
         let plan = &self.plan;
+        // Nor does the shaper touch what stays at its place.
+        if way.is_local && matches!(plan.manner, Manner::Streams { .. }) {
+            return SmallVec::from_slice(&[now_ns + way.one_way_ns]);
+        }
         let left_ns = way.transmit(now_ns, bytes, plan.bandwidth_bps);
         match plan.manner {
             Manner::Streams { lanes } => {
@@ -181,6 +191,21 @@ mod tests {
         let mut network = Network::new(plan(STREAMS), &[0, 1, 0], 7);
         assert_eq!(network.send(5, (0, 1), 0, 100).as_slice(), [10 * MS + 5]);
         assert_eq!(network.send(5, (0, 2), 0, 100).as_slice(), [5]);
+    }
+
+    #[test]
+    fn a_stream_at_its_own_place_meets_neither_jitter_nor_loss_nor_a_narrow_way() {
+        let plan = NetworkPlan {
+            jitter_ns: 8 * MS,
+            loss: 0.5,
+            bandwidth_bps: Some(1000),
+            ..plan(STREAMS)
+        };
+        let mut network = Network::new(plan, &[0, 1, 0], 7);
+        for now_ns in 0..100 {
+            assert_eq!(network.send(now_ns, (0, 2), 0, 100).as_slice(), [now_ns]);
+        }
+        assert!(network.send(5, (0, 1), 0, 100)[0] > 800 * MS);
     }
 
     #[test]
