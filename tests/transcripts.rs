@@ -99,5 +99,7 @@ fn two_leaders() {
     assert!(script.answered_ms(new).is_some() && script.answered_ms(old).is_none());
     script.mend();
     script.run_for(1500);
+    // The old one's command came to it with the state; its client would have to ask again.
+    assert!(script.has_converged() && script.counter(0, "instances") == 3);
     compare("two_leaders", &script);
 }
