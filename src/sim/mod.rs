@@ -50,6 +50,8 @@ pub mod scenario;
 pub mod script;
 pub mod shrink;
 mod site;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod world;
 
