@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use super::caught::{ASSERTIONS, caught};
 use super::explore::{Exploration, Explored, canary, explore, judge};
 use super::faults::FaultClass;
-use super::hunt::{hunt_all, table};
+use super::hunt::{Hunt, table};
 use super::scenario::Scenario;
 use super::shrink::shrink;
 use super::trace::{Digest, Trace};
@@ -78,10 +78,10 @@ const RARE: [Mutant; 5] = [
 ];
 
 fn all_die(mutants: &[Mutant]) {
-    const SEEDS_MAX: u64 = 20_000;
-    let hunted = hunt_all::<Paxos>(mutants, SEEDS_MAX, threads());
+    let hunt = Hunt { seeds: 0..20_000, faults: all_faults(), threads: threads() };
+    let hunted = hunt.all::<Paxos>(mutants);
     let alive = hunted.iter().any(|fared| fared.killed.is_none());
-    assert!(hunted.len() == mutants.len() && !alive, "{}", table(&hunted, SEEDS_MAX));
+    assert!(hunted.len() == mutants.len() && !alive, "{}", table(&hunted, &hunt.seeds));
 }
 
 #[test]
