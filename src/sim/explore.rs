@@ -4,16 +4,13 @@
 //! violated. Then all is mended, and the run must become *live*: every command of every client is
 //! answered, and all replicas that can still take part reach the same state.
 
-use std::any::Any;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use super::Subject;
+use super::caught::caught;
 use super::faults::FaultClass;
 use super::node::{DiskPlan, Node};
 use super::scenario::Scenario;
@@ -86,9 +83,7 @@ pub struct Failure {
 pub fn judge<P: Subject>(scenario: &Scenario<P>, trace: Trace) -> Judged {
     let (world, operations) = build(scenario, trace);
     let mut world = world;
-    let outcome = caught(|| conduct(scenario, &mut world, &operations));
-    let verdict =
-        outcome.unwrap_or_else(|what| Err(Violation { invariant: "assertions of the code", what }));
+    let verdict = caught(|| conduct(scenario, &mut world, &operations));
     Judged { stats: stats(scenario, &world), trace: std::mem::take(&mut world.trace), verdict }
 }
 
@@ -199,33 +194,6 @@ fn stats<P: Subject>(scenario: &Scenario<P>, world: &World<P>) -> Stats {
         faults: scenario.faults.list.len() as u64,
         reached,
     }
-}
-
-thread_local! {
-    /// What a panic in this thread says, while it is caught.
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Runs something that may panic; the error is what the panic said, and where. Nothing is printed.
-fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let noted = PANIC.with_borrow_mut(|panic| {
-                let noted = panic.is_some();
-                *panic = noted.then(|| info.to_string());
-                noted
-            });
-            if !noted {
-                usual(info);
-            }
-        }));
-    });
-    PANIC.set(Some(String::new()));
-    let outcome = catch_unwind(AssertUnwindSafe(run));
-    let said = PANIC.take();
-    outcome.map_err(|_: Box<dyn Any + Send>| said.unwrap_or_default())
 }
 
 /// What an exploration is to do.

@@ -16,6 +16,7 @@
 //! | `drive` | one replica's turn: inputs, effects, durability, crashes |
 //! | `node`, `site` | one replica; one site's clients |
 //! | `network`, `clock`, `trace` | as they say |
+//! | `caught` | a panic as a violation |
 //! | [`predict`] | one run of an experiment, for its latencies |
 //! | [`faults`] | what may befall a run, and how it ends |
 //! | [`script`] | a run by hand |
@@ -33,6 +34,7 @@ use crate::load::seed::ClientRng;
 use crate::protocol::Protocol;
 use crate::wire::Wire;
 
+mod caught;
 mod clock;
 pub mod console;
 mod drive;
@@ -48,6 +50,8 @@ pub mod scenario;
 pub mod script;
 pub mod shrink;
 mod site;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod world;
 

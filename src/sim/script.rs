@@ -2,7 +2,7 @@
 //! run, and for the transcripts that people review.
 //!
 //! Everything takes a constant time, disks none; each site's clients use the replica of its number and
-//! do not retry. What is random are the delays that a core leaves open, from the seed.
+//! ask again only when told to. What is random are the delays that a core leaves open, from the seed.
 
 use std::time::Duration;
 
@@ -95,6 +95,20 @@ impl<P: Subject> Script<P> {
             clients.arrive(now_ns, now_ns, outputs);
         });
         Asked { index }
+    }
+
+    /// The clients of every replica that is up lose their connection and make a new one, now, over
+    /// which they send again what was not answered.
+    pub fn ask_again(&mut self) {
+        for site in 0..self.world.sites.len() {
+            let node = NodeId(site as u8);
+            if self.world.core(node).is_some() {
+                self.world.with_clients(site, |clients, now_ns, outputs| {
+                    clients.disconnected(now_ns, node, outputs);
+                    clients.connected(now_ns, node, outputs);
+                });
+            }
+        }
     }
 
     /// Time passes.

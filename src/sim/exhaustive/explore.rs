@@ -6,7 +6,6 @@
 
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -19,6 +18,7 @@ use super::{Configuration, Limits, Modelled, Outcome, Verdict};
 use crate::check::invariants::{Violation, hold};
 use crate::command::NodeId;
 use crate::protocol::{Protocol, WriteId};
+use crate::sim::caught::caught;
 
 /// One step of the cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -471,13 +471,4 @@ impl<'a, P: Modelled> Explorer<'a, P> {
         let Flight { from, to, message, .. } = &self.flights[number as usize];
         format!("{from} → {to}: {message}")
     }
-}
-
-/// A core or an invariant that gives up has found something wrong, too.
-fn caught<T>(work: impl FnOnce() -> Tried<T>) -> Tried<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
-        let text = payload.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(Violation { invariant: "assertion", what: text.unwrap_or_default() })
-    })
 }

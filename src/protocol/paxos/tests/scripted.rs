@@ -386,3 +386,17 @@ fn a_proposer_that_is_behind_is_told_the_value_of_the_instance_that_it_proposes_
         assert_eq!(script.hear(1, request), [told]);
     }
 }
+
+/// A soak run found it: a follower that had caught up by UPDATE answered each of many late WRITEs with
+/// all that it had delivered since, which filled its link to the leader.
+#[test]
+fn a_late_write_to_a_process_that_has_delivered_is_not_answered_with_the_log() {
+    let mut script = Script::started(2, Variant::Multi);
+    let values: Vec<_> = (0..50).map(|number| value(0, number)).collect();
+    script.hear(0, PaxosMessage::Update { from: 0, values: values.clone() });
+    script.heartbeat(0, 1, 50);
+    for (instance, value) in (10..).zip(values.into_iter().skip(10)) {
+        let late = PaxosMessage::Write { round: Round(4), instance, value, decided: None };
+        assert_eq!(script.hear(0, late), [], "instance {instance}");
+    }
+}
