@@ -1,9 +1,9 @@
 //! The simulated network: when each copy of what is sent arrives, if any does.
 //!
 //! Two manners. As *streams*, what the replicas really use: everything arrives, in the order sent
-//! within a lane; a lost packet is sent again and holds up what follows it in its lane. As
-//! *datagrams*, what the contract with the cores allows ([`crate::protocol`]): anything may be lost,
-//! duplicated, delayed or reordered.
+//! within a lane; a lost packet is sent again and holds up what follows it in its lane; what stays at
+//! its place meets no network. As *datagrams*, what the contract with the cores allows
+//! ([`crate::protocol`]): anything may be lost, duplicated, delayed or reordered.
 
 use rand::RngExt;
 use smallvec::SmallVec;
@@ -12,6 +12,11 @@ use crate::load::seed::{ClientRng, generator};
 
 /// Parts of a round trip after which QUIC takes a packet for lost (RFC 9002 §6.1.2: 9/8).
 const LOSS_DETECTED_AFTER: f64 = 9.0 / 8.0;
+
+/// A message that overtakes is early by up to this part of the time one way, or by this much: as the
+/// shaper does it.
+const OVERTAKE_PART: u64 = 4;
+const OVERTAKE_NS_MIN: u64 = 1_000_000;
 
 /// What the ways between hosts are like.
 #[derive(Clone, PartialEq, Debug)]
@@ -22,7 +27,8 @@ pub struct NetworkPlan {
     pub jitter_ns: u64,
     /// The share of messages lost, 0 to 1.
     pub loss: f64,
-    /// The share of messages that overtake others, 0 to 1; they skip the jitter and the queue.
+    /// The share of messages sent early by up to a quarter of that time or 1 ms, so that they
+    /// overtake, 0 to 1.
     pub reorder: f64,
     /// Each way's rate in bits a second; none for no limit.
     pub bandwidth_bps: Option<u64>,
@@ -42,13 +48,13 @@ pub enum Manner {
     Datagrams {
         /// The share of messages that arrive twice, 0 to 1.
         duplicates: f64,
-        /// The share of messages that take up to [`STRAGGLERS_TAKE`] times as long, 0 to 1.
+        /// The share of messages that take up to 20 times as long, 0 to 1.
         stragglers: f64,
     },
 }
 
 /// How many times the usual delay a straggler takes, at most.
-pub const STRAGGLERS_TAKE: u64 = 20;
+const STRAGGLERS_TAKE: u64 = 20;
 
 /// When the copies of a message arrive, in ns.
 pub(super) type Arrivals = SmallVec<[u64; 2]>;
@@ -56,6 +62,8 @@ pub(super) type Arrivals = SmallVec<[u64; 2]>;
 /// One way between two hosts.
 #[derive(Clone, Debug)]
 struct Way {
+    /// Whether both ends are at one place.
+    is_local: bool,
     one_way_ns: u64,
     rng: ClientRng,
     busy_until_ns: u64,
@@ -80,11 +88,15 @@ impl Network {
             Manner::Streams { lanes } => lanes as usize,
             Manner::Datagrams { .. } => 0,
         };
-        let way = |index: usize| Way {
-            one_way_ns: plan.one_way_ns[places[index / hosts]][places[index % hosts]],
-            rng: generator(seed, index as u64),
-            busy_until_ns: 0,
-            last_ns: vec![0; lanes],
+        let way = |index: usize| {
+            let (from, to) = (places[index / hosts], places[index % hosts]);
+            Way {
+                is_local: from == to,
+                one_way_ns: plan.one_way_ns[from][to],
+                rng: generator(seed, index as u64),
+                busy_until_ns: 0,
+                last_ns: vec![0; lanes],
+            }
         };
         Network { ways: (0..hosts * hosts).map(way).collect(), hosts, plan }
     }
@@ -105,6 +117,10 @@ impl Network {
         let back_ns = self.ways[to * self.hosts + from].one_way_ns;
         let way = &mut self.ways[from * self.hosts + to];
         let plan = &self.plan;
+        // Nor does the shaper touch what stays at its place.
+        if way.is_local && matches!(plan.manner, Manner::Streams { .. }) {
+            return SmallVec::from_slice(&[now_ns + way.one_way_ns]);
+        }
         let left_ns = way.transmit(now_ns, bytes, plan.bandwidth_bps);
         match plan.manner {
             Manner::Streams { lanes } => {
@@ -142,10 +158,12 @@ impl Way {
 
     /// How long a message is on its way.
     fn travel(&mut self, plan: &NetworkPlan) -> u64 {
-        if self.chance(plan.reorder) || plan.jitter_ns == 0 {
-            return self.one_way_ns;
-        }
-        self.one_way_ns + self.rng.random_range(0..=plan.jitter_ns)
+        let most_ns = (self.one_way_ns / OVERTAKE_PART).max(OVERTAKE_NS_MIN);
+        let early_ns =
+            if self.chance(plan.reorder) { self.rng.random_range(0..=most_ns) } else { 0 };
+        let jitter_ns =
+            if plan.jitter_ns == 0 { 0 } else { self.rng.random_range(0..=plan.jitter_ns) };
+        self.one_way_ns.saturating_sub(early_ns) + jitter_ns
     }
 
     /// When the last bit of a message leaves.
@@ -181,6 +199,31 @@ mod tests {
         let mut network = Network::new(plan(STREAMS), &[0, 1, 0], 7);
         assert_eq!(network.send(5, (0, 1), 0, 100).as_slice(), [10 * MS + 5]);
         assert_eq!(network.send(5, (0, 2), 0, 100).as_slice(), [5]);
+    }
+
+    #[test]
+    fn a_stream_at_its_own_place_meets_neither_jitter_nor_loss_nor_a_narrow_way() {
+        let plan = NetworkPlan {
+            jitter_ns: 8 * MS,
+            loss: 0.5,
+            bandwidth_bps: Some(1000),
+            ..plan(STREAMS)
+        };
+        let mut network = Network::new(plan, &[0, 1, 0], 7);
+        for now_ns in 0..100 {
+            assert_eq!(network.send(now_ns, (0, 2), 0, 100).as_slice(), [now_ns]);
+        }
+        assert!(network.send(5, (0, 1), 0, 100)[0] > 800 * MS);
+    }
+
+    #[test]
+    fn who_overtakes_is_early_by_a_quarter_at_most() {
+        let early = NetworkPlan { reorder: 0.5, ..plan(STREAMS) };
+        let mut network = Network::new(early, &[0, 1], 7);
+        let due: Vec<u64> = (0..1000).map(|at| network.send(at * MS, (0, 1), at, 1)[0]).collect();
+        let took = due.iter().zip(0..).map(|(due, at)| due - at * MS).collect::<Vec<_>>();
+        assert!(took.iter().all(|took| (7 * MS + MS / 2..=10 * MS).contains(took)));
+        assert!(took.iter().any(|took| *took < 8 * MS));
     }
 
     #[test]
