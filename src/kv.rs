@@ -38,6 +38,7 @@ impl<'a> Executed<'a> {
     /// What to answer the client; none if it knows.
     pub fn outcome(&self) -> Option<&'a Outcome> {
         match self {
+            Executed::Repeated(_) if mutant!(RepeatedNotAnswered) => None,
             Executed::Applied(outcome) | Executed::Repeated(outcome) => Some(outcome),
             Executed::Forgotten => None,
         }

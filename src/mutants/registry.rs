@@ -90,6 +90,12 @@ mutants! {
     DecisionOfAnyRound "decision-of-any-round" Paxos
         "A decision speaks of what its round wrote, not of what another round left here."
         "§3.2, agreement; Fig. 9 line 35";
+    PermissionDespiteNext "permission-despite-next" Paxos
+        "No permission is given for an instance that holds a value."
+        "Fig. 20 line 33";
+    PermissionGrantedLater "permission-granted-later" Paxos
+        "A write that is held is acknowledged with the permission of the first time."
+        "Fig. 20 line 33; Fig. 11";
     FastTagRaised "fast-tag-raised" Paxos
         "A fast value keeps its own round as its tag."
         "Fig. 20 line 32, whose print says n+1";
@@ -122,6 +128,9 @@ mutants! {
     ForwardBeforeBirth "forward-before-birth" Paxos
         "A parcel leaves once the incarnation in its name is durable."
         "§3.4, validity";
+    AckReadWithoutValue "ack-read-without-value" Paxos
+        "ackREAD says what the register holds."
+        "Fig. 5 line 25; §3.1, read-commit";
     InitSentAgain "init-sent-again" Paxos
         "A WRITE that is sent again carries the value of the first, which a read may have found."
         "Fig. 6 lines 5 and 6; Fig. 11";
@@ -163,6 +172,9 @@ mutants! {
     CommitTakenForPermission "commit-taken-for-permission" Paxos
         "The next instance is written without a read only by permission."
         "§6.4; Fig. 20 line 33, Fig. 22";
+    PermissionOfTheLast "permission-of-the-last" Paxos
+        "All of the majority that a write waits for must give the permission."
+        "§6.4; Fig. 20";
     PermissionForAnyInstance "permission-for-any-instance" Paxos
         "Permission is for the one instance after the write that returned it."
         "§6.4; Fig. 22";
@@ -170,6 +182,9 @@ mutants! {
     // The leader.
     ReadOnwardsQuorumTooSmall "read-onwards-quorum-too-small" Paxos
         "A read onwards waits for a majority."
+        "Fig. 5 line 7";
+    StaleReadOnwardsAckCounted "stale-read-onwards-ack-counted" Paxos
+        "Only acknowledgements of the round in use count, of a read onwards too."
         "Fig. 5 line 7";
     LowestWriteRecovered "lowest-write-recovered" Paxos
         "Of the values that a read onwards finds, the one of the highest write is chosen."
@@ -212,6 +227,9 @@ mutants! {
     DeliveredOutOfOrder "delivered-out-of-order" Paxos
         "An instance is delivered after all before it."
         "Fig. 9 lines 39 to 45";
+    OwnForgottenByNumber "own-forgotten-by-number" Paxos
+        "A parcel of an earlier incarnation that is delivered is not this one's of that number."
+        "§3.4, termination, after a restart";
     OwnParcelsNotSentAgain "own-parcels-not-sent-again" Paxos
         "A parcel is sent to the leader until it is delivered."
         "Fig. 11; §3.4, termination";
@@ -238,6 +256,12 @@ mutants! {
     IncarnationNotRaised "incarnation-not-raised" Paxos
         "A process comes back under a new incarnation."
         "§3.4, validity; Fig. 28";
+    ReplayNotExecuted "replay-not-executed" Paxos
+        "A process comes back with what it had delivered."
+        "Fig. 13";
+    ReplayedBesideState "replayed-beside-state" Paxos
+        "What an installed state holds is not executed again after a restart."
+        "Fig. 13; §3.4, validity";
     PromisesForgotten "promises-forgotten" Paxos
         "A process comes back with the rounds that it promised."
         "Fig. 12 line 35";
@@ -257,6 +281,12 @@ mutants! {
         "§3.3";
 
     // Client sessions.
+    RepeatedNotAnswered "repeated-not-answered" Sessions
+        "A command that is repeated is answered again: the first answer may be lost."
+        "Ongaro §6.3";
+    FirstConnectionKept "first-connection-kept" Sessions
+        "A client is answered over the connection that it last used."
+        "replica/sessions.rs";
     DuplicateApplied "duplicate-applied" Sessions
         "A command takes effect once, however often it is executed."
         "Ongaro §6.3";

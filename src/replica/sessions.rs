@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 
 use crate::command::{ClientId, CommandId, SESSION_WINDOW};
 use crate::kv::{SESSIONS_MAX, Store};
+use crate::mutants::mutant;
 
 /// How far a command may run ahead of what its session has executed here: a replica that lags falls
 /// behind a client's own window, but what the store keeps for the gap must stay bounded.
@@ -44,7 +45,11 @@ impl<C: Copy + Eq> Sessions<C> {
         let below = store.next_expected(client).saturating_add(SEQUENCES_AHEAD_MAX);
         let admitted = room && id.sequence < below;
         if admitted {
-            self.here.insert(client, Here { connection: from, below });
+            let connection = match known {
+                Some(known) if mutant!(FirstConnectionKept) => known.connection,
+                _ => from,
+            };
+            self.here.insert(client, Here { connection, below });
         } else {
             self.refused += 1;
             if self.refused.is_power_of_two() {

@@ -29,10 +29,11 @@ impl Clock {
         Time(self.reads_ns.saturating_add(own as u64))
     }
 
-    /// When, in the simulation's time, it will have advanced by `delay`, unless it jumps.
+    /// When, in the simulation's time, it will have advanced by `delay` and no less, unless it jumps.
     pub(super) fn after(&self, now_ns: u64, delay: Duration) -> u64 {
-        let own = delay.as_nanos() as i128;
-        now_ns.saturating_add((own * MILLION / (MILLION + i128::from(self.drift_ppm))) as u64)
+        let own = delay.as_nanos() * MILLION as u128;
+        let rate = (MILLION + i128::from(self.drift_ppm)) as u128;
+        now_ns.saturating_add(own.div_ceil(rate) as u64)
     }
 
     /// When, in the simulation's time, it reads `reading`; now, if it already does.
@@ -66,5 +67,8 @@ mod tests {
         assert_eq!(clock.read(3_000_000), Time(1_600_015));
         assert_eq!(clock.after(3_000_000, Duration::from_nanos(10)), 3_000_020);
         assert_eq!(clock.when(3_000_000, Time(7)), 3_000_000);
+        let fast = Clock::new(0, 0, 700_000);
+        let due_ns = fast.after(0, Duration::from_nanos(100));
+        assert!(fast.read(due_ns) >= Time(100) && fast.read(due_ns - 1) < Time(100));
     }
 }

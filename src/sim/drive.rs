@@ -69,6 +69,14 @@ impl<P: Subject> World<P> {
             self.schedule(due_ns, Event::Turn { node, life });
             return Ok(());
         }
+        if let Some(up_to) = slot.disk.synced.take() {
+            self.synced(node, life, up_to)?;
+        }
+        let first = self.next_number();
+        let slot = self.node_mut(node);
+        if !slot.is_up() {
+            return Ok(());
+        }
         slot.turn_is_due = false;
         slot.busy_until_ns = now_ns + slot.turn_ns;
         slot.counts.turns += 1;
@@ -82,7 +90,7 @@ impl<P: Subject> World<P> {
         if slot.disk.written() > written
             && let Some(ending) = slot.crashes_at_a_write.take()
         {
-            self.crash(node, ending)?;
+            self.crash_within(node, ending, first)?;
         }
         Ok(())
     }
@@ -93,10 +101,10 @@ impl<P: Subject> World<P> {
             Arrival::Message { from, message, state } => {
                 self.step(node, Input::Message { from, message }, state)
             }
-            Arrival::Commands { site, mut commands } => {
+            Arrival::Commands { connection, mut commands } => {
                 let slot = self.node_mut(node);
                 let (sessions, store) = (&mut slot.sessions, &slot.state.store);
-                commands.retain(|command| sessions.admit(site, command.id, store));
+                commands.retain(|command| sessions.admit(connection, command.id, store));
                 slot.counts.batches += 1;
                 self.step(node, Input::Requests(commands), None)
             }
@@ -235,12 +243,13 @@ impl<P: Subject> World<P> {
             self.executions.on_executed(node, command, &executed, applied)?;
         }
         let Some(outcome) = executed.outcome() else { return Ok(()) };
-        let Some(site) = slot.sessions.connection_of(command.id.client) else { return Ok(()) };
+        let connection = slot.sessions.connection_of(command.id.client);
+        let Some(connection) = connection else { return Ok(()) };
         if checked {
             self.executions.on_replied(command.id, outcome)?;
         }
         let reply = Reply { id: command.id, outcome: outcome.clone() };
-        self.answer(node, site, reply);
+        self.answer(node, connection, reply);
         Ok(())
     }
 
@@ -320,8 +329,14 @@ impl<P: Subject> World<P> {
 
     /// A sync is done.
     pub(super) fn synced(&mut self, node: NodeId, life: u32, up_to: WriteId) -> Held {
+        let now_ns = self.now_ns;
         let slot = self.node_mut(node);
         if slot.life != life || !slot.is_up() {
+            return Ok(());
+        }
+        if slot.busy_until_ns > now_ns {
+            slot.disk.synced = Some(up_to);
+            self.call_turn(node);
             return Ok(());
         }
         slot.disk.syncing = false;
@@ -352,22 +367,30 @@ impl<P: Subject> World<P> {
         Ok(())
     }
 
-    /// A process ends, and with it what was not on the disk. What was under way there may have got
-    /// there in part, and what waited for that may have left.
+    /// A process ends between two turns.
     pub(super) fn crash(&mut self, node: NodeId, ending: Ending) -> Held {
+        let first = self.next_number();
+        self.crash_within(node, ending, first)
+    }
+
+    /// A process ends, and with it what was not on the disk. What was under way there may have got
+    /// there in part. Of what waited for that, and of what was sent since `first` came about, some has
+    /// left and some has not.
+    fn crash_within(&mut self, node: NodeId, ending: Ending, first: u64) -> Held {
         let slot = self.node_mut(node);
         if !slot.is_up() {
             return Ok(());
         }
         let lying = slot.disk.plan == DiskPlan::Lying;
         let from = if lying { 0 } else { slot.disk.durable.0 };
-        let under_way = slot.disk.written().0 - from;
+        let under_way = slot.disk.written().0.saturating_sub(from);
         let kept = (ending.survives * (under_way + 1) as f64) as u64;
         let kept = kept.min(under_way);
         let torn = kept < under_way;
         if !lying && kept > 0 {
             self.make_durable(node, WriteId(from + kept))?;
         }
+        self.hold_back(node, first);
         let at = At::One(usize::from(node.0));
         self.note(at, format_args!("crashes; {kept} of {under_way} writes under way survive"));
         let slot = &mut self.nodes[usize::from(node.0)];

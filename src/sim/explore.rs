@@ -277,7 +277,10 @@ fn one<P: Subject>(exploration: &Exploration, seed: u64) -> Judged {
     let digest = || Trace::Digest(Digest::default());
     let (first, mut second) = (judge(&scenario, digest()), judge(&scenario, digest()));
     if let (Trace::Digest(a), Trace::Digest(b)) = (&first.trace, &second.trace) {
-        let same = hold(a == b, "determinism", || format!("two runs of the seed: {a} and {b}"));
+        let ends = [&first.verdict, &second.verdict];
+        let same = hold(a == b && ends[0] == ends[1], "determinism", || {
+            format!("two runs of the seed: {a} and {b}, {ends:?}")
+        });
         second.verdict = second.verdict.and(same);
     }
     second

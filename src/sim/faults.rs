@@ -209,6 +209,15 @@ impl Plight {
         self.by_hand.clear();
     }
 
+    /// How much too fast a replica's clock runs, in millionths.
+    pub(super) fn drift_ppm(&self, node: NodeId) -> i64 {
+        let drift = |kind| match kind {
+            FaultKind::Drift(whose, ppm) if whose == node => Some(ppm),
+            _ => None,
+        };
+        self.active().filter_map(drift).last().unwrap_or(0)
+    }
+
     /// The replica that stays apart when all else is mended.
     pub(super) fn apart(&self) -> Option<NodeId> {
         match self.faults.lasting? {
@@ -251,6 +260,7 @@ impl<P: Subject> World<P> {
     pub(super) fn begin_fault(&mut self, fault: Fault) -> Held {
         let (now_ns, down_ns) = (self.now_ns, Some(fault.lasts_ns));
         match fault.kind {
+            FaultKind::Cut(Cut::Client(site, node)) => self.announce_connection(site, node, false),
             FaultKind::Cut(_) => {}
             FaultKind::Weather { .. } => self.forecast(),
             FaultKind::Crash { node, at_a_write, survives } => {
@@ -273,14 +283,14 @@ impl<P: Subject> World<P> {
                 return self.crash(node, Ending { survives: 0.0, down_ns: None });
             }
             FaultKind::Jump(node, by) => self.jump(node, by),
-            FaultKind::Drift(node, ppm) => self.node_mut(node).clock.drift(now_ns, ppm),
+            FaultKind::Drift(node, ppm) => self.drift(node, ppm),
         }
         Ok(())
     }
 
     fn end_fault(&mut self, kind: FaultKind) {
-        let now_ns = self.now_ns;
         match kind {
+            FaultKind::Cut(Cut::Client(site, node)) => self.announce_connection(site, node, true),
             FaultKind::Weather { .. } => self.forecast(),
             FaultKind::Crash { node, .. } => self.node_mut(node).crashes_at_a_write = None,
             FaultKind::Slow(node, _) => self.node_mut(node).turn_ns = 0,
@@ -289,7 +299,7 @@ impl<P: Subject> World<P> {
                 self.node_mut(node).disk.full = false;
                 self.start(node);
             }
-            FaultKind::Drift(node, _) => self.node_mut(node).clock.drift(now_ns, 0),
+            FaultKind::Drift(node, _) => self.drift(node, 0),
             FaultKind::Cut(_)
             | FaultKind::Pause(_)
             | FaultKind::CorruptDisk(_)
@@ -332,8 +342,21 @@ impl<P: Subject> World<P> {
     /// A clock jumps ahead: timers may be due at once.
     fn jump(&mut self, node: NodeId, by: Duration) {
         let now_ns = self.now_ns;
+        self.node_mut(node).clock.jump(now_ns, by);
+        self.wake_by_clock(node);
+    }
+
+    /// A clock runs on at another rate.
+    fn drift(&mut self, node: NodeId, ppm: i64) {
+        let now_ns = self.now_ns;
+        self.node_mut(node).clock.drift(now_ns, ppm);
+        self.wake_by_clock(node);
+    }
+
+    /// Timers are due when the clock, as it is now, reads what they were armed for.
+    fn wake_by_clock(&mut self, node: NodeId) {
+        let now_ns = self.now_ns;
         let slot = self.node_mut(node);
-        slot.clock.jump(now_ns, by);
         let (clock, life) = (slot.clock, slot.life);
         for (timer, armed, reading) in slot.timers.clone() {
             let due_ns = clock.when(now_ns, reading);
@@ -376,7 +399,107 @@ impl<P: Subject> World<P> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::node::DiskPlan;
+    use super::super::script::load;
+    use super::super::trace::Trace;
+    use super::super::world::{SiteSetup, WorldSetup};
     use super::*;
+    use crate::protocol::paxos::{Paxos, PaxosOptions};
+
+    const MS: u64 = 1_000_000;
+
+    /// Three replicas, 1 ms apart, whose syncs take 5 ms; one site, which asks for nothing.
+    fn world(seed: u64, list: Vec<Fault>) -> World<Paxos> {
+        let site = SiteSetup {
+            name: "s".to_owned(),
+            place: 0,
+            replicas: (0..3).map(NodeId).collect(),
+            schedule: Box::new(std::iter::empty()),
+            history: None,
+            recorder: None,
+        };
+        let network = NetworkPlan {
+            one_way_ns: vec![vec![MS; 3]; 3],
+            jitter_ns: 0,
+            loss: 0.0,
+            reorder: 0.0,
+            bandwidth_bps: None,
+            manner: Manner::Datagrams { duplicates: 0.0, stragglers: 0.0 },
+        };
+        let options = PaxosOptions { heartbeat_ms: 20, ..PaxosOptions::default() };
+        World::new(WorldSetup {
+            seed,
+            places: vec![0, 1, 2],
+            options,
+            network,
+            disk: DiskPlan::Synced { sync_ns: 5 * MS..5 * MS },
+            load: load(seed),
+            sites: vec![site],
+            faults: Faults { list, ..Faults::default() },
+            trace: Trace::Off,
+            checked: true,
+        })
+        .expect("a load that can be carried out")
+    }
+
+    fn run_to(world: &mut World<Paxos>, ms: u64) {
+        world.run_until(ms * MS, |_| false).expect("all invariants hold");
+    }
+
+    fn sent(world: &World<Paxos>, node: u8) -> u64 {
+        world.nodes[usize::from(node)].counts.sent.total_messages()
+    }
+
+    #[test]
+    fn a_process_that_stands_still_sends_nothing_of_what_becomes_durable_meanwhile() {
+        let pause = Fault { at_ns: MS, lasts_ns: 100 * MS, kind: FaultKind::Pause(NodeId(1)) };
+        let mut world = world(1, vec![pause]);
+        run_to(&mut world, 100);
+        assert!(sent(&world, 0) > 0 && sent(&world, 1) == 0);
+        run_to(&mut world, 102);
+        assert!(sent(&world, 1) > 0);
+    }
+
+    #[test]
+    fn a_timer_waits_for_a_clock_that_has_come_to_run_slower() {
+        let kind = FaultKind::Drift(NodeId(1), -500_000);
+        let mut world = world(1, vec![Fault { at_ns: 6 * MS, lasts_ns: 1000 * MS, kind }]);
+        run_to(&mut world, 33);
+        let heartbeats = [sent(&world, 1), sent(&world, 2)];
+        run_to(&mut world, 35);
+        assert!(heartbeats[0] < heartbeats[1] && sent(&world, 1) > heartbeats[0]);
+    }
+
+    #[test]
+    fn of_what_waits_for_a_record_that_survives_a_crash_any_part_has_left() {
+        let mut arrived = std::collections::BTreeSet::new();
+        for seed in 0..60 {
+            let mut world = world(seed, Vec::new());
+            run_to(&mut world, 1);
+            let ending = Ending { survives: 0.99, down_ns: None };
+            world.crash(NodeId(1), ending).expect("all invariants hold");
+            assert_eq!(world.nodes[1].disk.log.len(), 1);
+            run_to(&mut world, 4);
+            arrived.insert(
+                [0, 2].map(|node: usize| world.nodes[node].counts.received.total_messages()),
+            );
+        }
+        let all = [[0, 0], [0, 1], [1, 0], [1, 1]];
+        assert!(all.iter().all(|some| arrived.contains(some)), "{arrived:?}");
+    }
+
+    #[test]
+    fn a_site_that_is_cut_off_connects_anew() {
+        let kind = FaultKind::Cut(Cut::Client(0, NodeId(1)));
+        let mut world = world(1, vec![Fault { at_ns: MS, lasts_ns: 200 * MS, kind }]);
+        let connection = |world: &World<Paxos>| world.sites[0].connection(NodeId(1));
+        run_to(&mut world, 0);
+        let first = connection(&world);
+        run_to(&mut world, 100);
+        assert!(first.is_some() && connection(&world).is_none());
+        run_to(&mut world, 300);
+        assert!(connection(&world).is_some() && connection(&world) != first);
+    }
 
     #[test]
     fn in_a_ring_each_replica_speaks_with_a_majority_that_is_not_its_neighbours() {

@@ -13,6 +13,11 @@ use crate::load::seed::{ClientRng, generator};
 /// Parts of a round trip after which QUIC takes a packet for lost (RFC 9002 §6.1.2: 9/8).
 const LOSS_DETECTED_AFTER: f64 = 9.0 / 8.0;
 
+/// A message that overtakes is early by up to this part of the time one way, or by this much: as the
+/// shaper does it.
+const OVERTAKE_PART: u64 = 4;
+const OVERTAKE_NS_MIN: u64 = 1_000_000;
+
 /// What the ways between hosts are like.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NetworkPlan {
@@ -22,7 +27,8 @@ pub struct NetworkPlan {
     pub jitter_ns: u64,
     /// The share of messages lost, 0 to 1.
     pub loss: f64,
-    /// The share of messages that overtake others, 0 to 1; they skip the jitter and the queue.
+    /// The share of messages sent early by up to a quarter of that time or 1 ms, so that they
+    /// overtake, 0 to 1.
     pub reorder: f64,
     /// Each way's rate in bits a second; none for no limit.
     pub bandwidth_bps: Option<u64>,
@@ -152,10 +158,12 @@ impl Way {
 
     /// How long a message is on its way.
     fn travel(&mut self, plan: &NetworkPlan) -> u64 {
-        if self.chance(plan.reorder) || plan.jitter_ns == 0 {
-            return self.one_way_ns;
-        }
-        self.one_way_ns + self.rng.random_range(0..=plan.jitter_ns)
+        let most_ns = (self.one_way_ns / OVERTAKE_PART).max(OVERTAKE_NS_MIN);
+        let early_ns =
+            if self.chance(plan.reorder) { self.rng.random_range(0..=most_ns) } else { 0 };
+        let jitter_ns =
+            if plan.jitter_ns == 0 { 0 } else { self.rng.random_range(0..=plan.jitter_ns) };
+        self.one_way_ns.saturating_sub(early_ns) + jitter_ns
     }
 
     /// When the last bit of a message leaves.
@@ -206,6 +214,16 @@ mod tests {
             assert_eq!(network.send(now_ns, (0, 2), 0, 100).as_slice(), [now_ns]);
         }
         assert!(network.send(5, (0, 1), 0, 100)[0] > 800 * MS);
+    }
+
+    #[test]
+    fn who_overtakes_is_early_by_a_quarter_at_most() {
+        let early = NetworkPlan { reorder: 0.5, ..plan(STREAMS) };
+        let mut network = Network::new(early, &[0, 1], 7);
+        let due: Vec<u64> = (0..1000).map(|at| network.send(at * MS, (0, 1), at, 1)[0]).collect();
+        let took = due.iter().zip(0..).map(|(due, at)| due - at * MS).collect::<Vec<_>>();
+        assert!(took.iter().all(|took| (7 * MS + MS / 2..=10 * MS).contains(took)));
+        assert!(took.iter().any(|took| *took < 8 * MS));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Subject;
 use super::clock::Clock;
 use super::drive::{Ending, Transferred};
+use super::site::Connection;
 use crate::check::invariants::executions::Applied;
 use crate::command::{Command, NodeId};
 use crate::kv::Store;
@@ -62,6 +63,8 @@ pub(super) struct Disk<P: Subject> {
     /// What the core was told of that, where it is durable at once.
     pub(super) told: WriteId,
     pub(super) syncing: bool,
+    /// A sync was done while the process stood still: it hears of it at its next turn.
+    pub(super) synced: Option<WriteId>,
     /// A sync takes at least so long, in ns.
     pub(super) slow_ns: u64,
     /// Nothing fits on it any more.
@@ -79,6 +82,7 @@ impl<P: Subject> Disk<P> {
             durable: WriteId(0),
             told: WriteId(0),
             syncing: false,
+            synced: None,
             slow_ns: 0,
             full: false,
             lost: false,
@@ -115,7 +119,7 @@ impl<P: Subject> Disk<P> {
 pub(super) enum Arrival<P: Subject> {
     Started,
     Message { from: NodeId, message: P::Message, state: Option<Arc<Transferred>> },
-    Commands { site: usize, commands: Vec<Command> },
+    Commands { connection: Connection, commands: Vec<Command> },
     Timer { timer: P::Timer, armed: u64 },
     Durable(WriteId),
 }
@@ -130,7 +134,7 @@ pub(super) struct Node<P: Subject> {
     pub(super) state: State,
     /// The state was taken over just now: the next record says so.
     pub(super) installed: bool,
-    pub(super) sessions: Sessions<usize>,
+    pub(super) sessions: Sessions<Connection>,
     pub(super) effects: Effects<P>,
     pub(super) disk: Disk<P>,
     /// Messages that wait for a write.
@@ -207,6 +211,7 @@ impl<P: Subject> Node<P> {
         self.disk.durable = WriteId(0);
         self.disk.told = WriteId(0);
         self.disk.syncing = false;
+        self.disk.synced = None;
         self.installed = false;
         self.effects = Effects::default();
         self.sessions = Sessions::default();

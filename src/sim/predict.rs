@@ -4,6 +4,14 @@
 //! clients make of them. A lost packet of a stream costs a round trip and holds up its lane
 //! (`network`). *Not predicted:* the time that processors, queues of the kernel and disks take. So a
 //! prediction is a bound from below, and the difference to a measurement is the cost of the machine.
+//!
+//! *Where it is kinder than the shaper* ([`crate::net`]), which sees datagrams and not messages:
+//! headers and QUIC's acknowledgements take no part of the rate; each pair of hosts has a rate of its
+//! own, where the shaper gives one to all that a process sends to a site; what waits for the rate is
+//! never dropped, so that congestion control has nothing to do; and a loss is noticed as soon as later
+//! packets may show it, also when there are none. Where it is harsher: messages that would share a
+//! datagram are lost, and delayed, each for itself; and a state that is transferred keeps its place in
+//! lane 0, where replicas give it a stream of its own.
 
 use std::time::Duration;
 

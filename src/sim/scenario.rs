@@ -250,6 +250,17 @@ impl Drawing<'_> {
         let lasts_ns = one_of(self.rng, &[30, 300, 1500]) * MS;
         let lasts_ns = self.rng.random_range(MS..lasts_ns);
         self.list.push(Fault { at_ns, lasts_ns, kind });
+        if class == FaultClass::Crashes && self.rng.random_range(0..12) == 0 {
+            self.outage(at_ns, lasts_ns);
+        }
+    }
+
+    /// The power fails: all processes end at once.
+    fn outage(&mut self, at_ns: u64, lasts_ns: u64) {
+        for node in (0..self.size).map(NodeId) {
+            let kind = FaultKind::Crash { node, at_a_write: false, survives: self.rng.random() };
+            self.list.push(Fault { at_ns, lasts_ns, kind });
+        }
     }
 
     fn weather(&mut self, loss: f64, duplicates: f64, stragglers: f64) -> FaultKind {
@@ -263,7 +274,7 @@ impl Drawing<'_> {
 
     fn cut(&mut self) -> Cut {
         let (a, b) = self.two_nodes();
-        let middle = NodeId(self.rng.random_range(0..=self.size / 2));
+        let middle = NodeId(self.rng.random_range(1..=(self.size / 2).max(1)));
         match self.rng.random_range(0..8) {
             0 => Cut::OneWay(a, b),
             1 => Cut::Mute(a),

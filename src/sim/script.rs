@@ -209,7 +209,7 @@ impl<P: Subject> Script<P> {
 }
 
 /// Rmw commands on one key that are never retried.
-fn load(seed: u64) -> LoadPlan {
+pub(super) fn load(seed: u64) -> LoadPlan {
     LoadPlan {
         clients_per_site: 1,
         // Operations are asked for by hand.

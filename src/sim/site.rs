@@ -17,12 +17,48 @@ pub type Schedule = Box<dyn Iterator<Item = u64> + Send>;
 
 /// A site's clients and where their outputs go.
 pub(super) struct Site {
+    pub(super) index: usize,
     pub(super) clients: Clients,
     pub(super) schedule: Peekable<Schedule>,
     pub(super) tick_period_ns: u64,
     /// The arrival event that is under way, by its number.
     pub(super) arrival_ns: Option<u64>,
+    /// By the replica's number.
+    pub(super) links: Vec<Link>,
     pub(super) outputs: Outputs,
+}
+
+/// A connection of a site with a replica, among all that there were between them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Connection {
+    pub(super) site: usize,
+    number: u32,
+}
+
+/// Whether a site is connected with a replica, and for the how manieth time.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Link {
+    number: u32,
+    up: bool,
+}
+
+impl Site {
+    /// The connection with a replica, while there is one.
+    pub(super) fn connection(&self, node: NodeId) -> Option<Connection> {
+        let Link { number, up } = self.links[usize::from(node.0)];
+        up.then_some(Connection { site: self.index, number })
+    }
+
+    /// A connection is made.
+    pub(super) fn connect(&mut self, node: NodeId) {
+        let link = &mut self.links[usize::from(node.0)];
+        *link = Link { number: link.number + 1, up: true };
+    }
+
+    /// It is lost.
+    pub(super) fn disconnect(&mut self, node: NodeId) {
+        self.links[usize::from(node.0)].up = false;
+    }
 }
 
 /// Where the clients' outputs go.

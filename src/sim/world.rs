@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use rand::RngExt;
 
 use super::Subject;
 use super::clock::Clock;
@@ -13,7 +14,7 @@ use super::drive::Transferred;
 use super::faults::{Faults, Plight};
 use super::network::{Network, NetworkPlan};
 use super::node::{Arrival, DiskPlan, Node};
-use super::site::{Outputs, Schedule, Site};
+use super::site::{Connection, Link, Outputs, Schedule, Site};
 use super::trace::{At, Trace};
 use crate::check::invariants::executions::Executions;
 use crate::check::invariants::{Held, Invariants};
@@ -38,11 +39,11 @@ pub(super) enum Event<P: Subject> {
     },
     Commands {
         to: NodeId,
-        site: usize,
+        connection: Connection,
         commands: Vec<Command>,
     },
     Reply {
-        site: usize,
+        connection: Connection,
         from: NodeId,
         reply: Reply,
     },
@@ -238,10 +239,12 @@ impl<P: Subject> World<P> {
         let clients = Clients::new(load, &identity, &setup.replicas)?;
         let SiteSetup { history, recorder, .. } = setup;
         self.sites.push(Site {
+            index,
             tick_period_ns: clients.tick_period_ns(),
             clients,
             schedule: setup.schedule.peekable(),
             arrival_ns: None,
+            links: vec![Link::default(); usize::from(self.cluster.size)],
             outputs: Outputs { commands: Vec::new(), history, history_error: None, recorder },
         });
         for node in setup.replicas {
@@ -296,15 +299,12 @@ impl<P: Subject> World<P> {
             Event::Synced { node, life, up_to } => return self.synced(node, life, up_to),
             Event::Fault { index, begins } => return self.befall(index, begins),
             Event::Message { to, from, message, state } => self.receive(to, from, &message, state),
-            Event::Commands { to, site, commands } => {
-                self.arrive(to, Arrival::Commands { site, commands });
+            Event::Commands { to, connection, commands } => {
+                self.arrive(to, Arrival::Commands { connection, commands });
             }
-            Event::Reply { site, from, reply } => self.reply(site, from, &reply),
+            Event::Reply { connection, from, reply } => self.reply(connection, from, &reply),
             Event::Timer { node, life, timer, armed } => {
-                let slot = &self.nodes[usize::from(node.0)];
-                if slot.life == life && slot.timers.iter().any(|(_, number, _)| *number == armed) {
-                    self.arrive(node, Arrival::Timer { timer, armed });
-                }
+                self.timer(node, life, timer, armed);
             }
             Event::Link { site, node, up } => self.link(site, node, up),
             Event::Schedule { site, at_ns } => self.arrivals(site, at_ns),
@@ -312,6 +312,19 @@ impl<P: Subject> World<P> {
             Event::Restart { node } => self.start(node),
         }
         Ok(())
+    }
+
+    /// A timer may be due, unless this life has disarmed it or its clock has come to run slower.
+    fn timer(&mut self, node: NodeId, life: u32, timer: P::Timer, armed: u64) {
+        let slot = &self.nodes[usize::from(node.0)];
+        let mut armings = slot.timers.iter().filter(|_| slot.life == life);
+        let Some((.., reading)) = armings.find(|(_, number, _)| *number == armed) else { return };
+        let due_ns = slot.clock.when(self.now_ns, *reading);
+        if due_ns > self.now_ns {
+            self.schedule(due_ns, Event::Timer { node, life, timer, armed });
+        } else {
+            self.arrive(node, Arrival::Timer { timer, armed });
+        }
     }
 
     /// Puts something before a replica's next turn.
@@ -354,7 +367,11 @@ impl<P: Subject> World<P> {
         self.arrive(to, Arrival::Message { from, message: decoded, state });
     }
 
-    fn reply(&mut self, site: usize, from: NodeId, reply: &Reply) {
+    fn reply(&mut self, connection: Connection, from: NodeId, reply: &Reply) {
+        let site = connection.site;
+        if self.sites[site].connection(from) != Some(connection) {
+            return;
+        }
         if self.checked {
             self.executions.on_answered(reply.id);
         }
@@ -364,15 +381,27 @@ impl<P: Subject> World<P> {
     }
 
     fn link(&mut self, site: usize, node: NodeId, up: bool) {
-        if up && !self.nodes[usize::from(node.0)].is_up() {
+        let reachable =
+            self.nodes[usize::from(node.0)].is_up() && !self.plight.cuts_client(site, node);
+        let Some(connection) = self.sites[site].connection(node) else {
+            if up && reachable {
+                self.sites[site].connect(node);
+                self.with_clients(site, |clients, now_ns, outputs| {
+                    clients.connected(now_ns, node, outputs);
+                });
+            }
+            return;
+        };
+        if up {
             return;
         }
+        self.sites[site].disconnect(node);
+        self.node_mut(node).sessions.forget(connection);
+        if reachable {
+            self.schedule(self.now_ns + LINK_DELAY_NS, Event::Link { site, node, up: true });
+        }
         self.with_clients(site, |clients, now_ns, outputs| {
-            if up {
-                clients.connected(now_ns, node, outputs);
-            } else {
-                clients.disconnected(now_ns, node, outputs);
-            }
+            clients.disconnected(now_ns, node, outputs);
         });
     }
 
@@ -423,6 +452,7 @@ impl<P: Subject> World<P> {
         }
         let at = At::One(usize::from(to.0));
         self.note(at, format_args!("is asked by site {site}: {command}"));
+        let Some(connection) = self.sites[site].connection(to) else { return };
         if self.plight.cuts_client(site, to) {
             return;
         }
@@ -432,29 +462,52 @@ impl<P: Subject> World<P> {
         let way = (self.nodes.len() + site, usize::from(to.0));
         for due_ns in self.network.send(self.now_ns, way, command.id.client.0, bytes) {
             let commands = vec![command.clone()];
-            self.schedule(due_ns, Event::Commands { to, site, commands });
+            self.schedule(due_ns, Event::Commands { to, connection, commands });
         }
     }
 
     /// Sends a replica's answer to a client.
-    pub(super) fn answer(&mut self, from: NodeId, site: usize, reply: Reply) {
+    pub(super) fn answer(&mut self, from: NodeId, connection: Connection, reply: Reply) {
+        let site = connection.site;
         if self.plight.cuts_client(site, from) {
             return;
         }
         self.scratch.clear();
         reply.encode(&mut self.scratch);
+        self.trace.bytes(&self.scratch);
         let (bytes, lane) = (self.scratch.len(), reply.id.sequence);
         let way = (usize::from(from.0), self.nodes.len() + site);
         for due_ns in self.network.send(self.now_ns, way, lane, bytes) {
-            self.schedule(due_ns, Event::Reply { site, from, reply: reply.clone() });
+            self.schedule(due_ns, Event::Reply { connection, from, reply: reply.clone() });
         }
+    }
+
+    /// Of what a process has sent since `first` came about, a share did not leave before it ended.
+    pub(super) fn hold_back(&mut self, node: NodeId, first: u64) {
+        let sent = |queued: &Queued<P>| {
+            queued.number >= first
+                && matches!(queued.event, Event::Message { from, .. } | Event::Reply { from, .. }
+                    if from == node)
+        };
+        // Nothing is drawn for nothing.
+        if !self.queue.iter().any(sent) {
+            return;
+        }
+        let rng = &mut self.nodes[usize::from(node.0)].rng;
+        let share: f64 = rng.random();
+        self.queue.retain(|queued| !sent(queued) || rng.random::<f64>() >= share);
     }
 
     /// Tells all clients, a little later, that a replica is there, or gone.
     pub(super) fn announce_link(&mut self, node: NodeId, up: bool) {
         for site in 0..self.sites.len() {
-            self.schedule(self.now_ns + LINK_DELAY_NS, Event::Link { site, node, up });
+            self.announce_connection(site, node, up);
         }
+    }
+
+    /// Tells a site's clients, a little later, that a replica can be reached, or cannot.
+    pub(super) fn announce_connection(&mut self, site: usize, node: NodeId, up: bool) {
+        self.schedule(self.now_ns + LINK_DELAY_NS, Event::Link { site, node, up });
     }
 
     pub(super) fn note(&mut self, at: At, what: fmt::Arguments<'_>) {
@@ -467,7 +520,8 @@ impl<P: Subject> World<P> {
     /// A new clock for a replica that starts.
     pub(super) fn renew_clock(&mut self, node: NodeId) {
         let slot = &mut self.nodes[usize::from(node.0)];
-        slot.clock = Clock::new(self.now_ns, self.plight.first_reading(&mut slot.rng), 0);
+        let reading = self.plight.first_reading(&mut slot.rng);
+        slot.clock = Clock::new(self.now_ns, reading, self.plight.drift_ppm(node));
     }
 }
 

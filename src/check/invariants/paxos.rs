@@ -28,6 +28,8 @@ struct Log {
     values: BTreeMap<u64, MsgSet>,
     /// The highest round stored for each instance, and for all onwards.
     promised: BTreeMap<Option<u64>, Round>,
+    /// The writes that found neither their instance nor the next one written.
+    first_in_two: BTreeSet<(u64, Round)>,
     length: usize,
 }
 
@@ -54,6 +56,10 @@ impl Log {
             }
             PaxosRecord::Write { instance, round, value } => {
                 self.rounds_rise(Some(*instance), *round)?;
+                let held = |instance| self.values.contains_key(&instance);
+                if !held(*instance) && !held(*instance + 1) {
+                    self.first_in_two.insert((*instance, *round));
+                }
                 self.values.insert(*instance, value.clone());
                 Stored::Write(*instance, *round)
             }
@@ -104,11 +110,6 @@ pub struct PaxosInvariants {
 }
 
 impl PaxosInvariants {
-    /// How many instances some process has delivered.
-    pub fn delivered(&self) -> u64 {
-        self.ordered_below
-    }
-
     fn log(&self, node: NodeId) -> &Log {
         &self.logs[usize::from(node.0)]
     }
@@ -236,6 +237,31 @@ impl PaxosInvariants {
         })
     }
 
+    /// Fig. 20 line 33: a process gives the permission where its register, and that of the next
+    /// instance, held nothing.
+    fn permission_is_due(&self, node: NodeId, instance: u64, round: Round) -> Held {
+        let due = self.log(node).first_in_two.contains(&(instance, round));
+        hold(due, "permission is due", || {
+            format!("{node} gives permission behind instance {instance} in {round:?}")
+        })
+    }
+
+    /// §6.4: who writes an instance without reading has the permission of a majority, given in one
+    /// round of the instance before it.
+    fn permission_of_a_majority(&self, node: NodeId, instance: u64) -> Held {
+        let before = instance.checked_sub(1);
+        let gave = |at: &(u64, Round)| {
+            self.logs.iter().filter(|log| log.first_in_two.contains(at)).count()
+        };
+        let held = before.is_some_and(|before| {
+            let mut rounds = self.written.range((before, Round(0))..=(before, Round(u64::MAX)));
+            rounds.any(|(at, _)| gave(at) >= majority(usize::from(self.size)))
+        });
+        hold(held, "permission of a majority", || {
+            format!("{node} writes instance {instance} without a read")
+        })
+    }
+
     /// Total order broadcast, *validity* (§3.4): a parcel's name stands for one content.
     fn one_parcel_per_name(&mut self, parcel: &Parcel) -> Held {
         let first = self.parcels.entry(parcel.id).or_insert_with(|| parcel.clone());
@@ -248,6 +274,15 @@ impl PaxosInvariants {
         let new = numbers.last().is_none_or(|last| *last < number);
         numbers.insert(number);
         hold(new, "incarnations are new", || format!("{node} starts as {number} again"))
+    }
+
+    /// The parcels that a process has sent off in its latest incarnation and that nobody has delivered.
+    fn undelivered(&self, node: NodeId) -> u64 {
+        let latest = self.born.get(&node).and_then(|numbers| numbers.last()).copied();
+        let incarnation = latest.unwrap_or_default();
+        let first = ParcelId { origin: node, incarnation, number: 0 };
+        let sent = self.parcels.range(first..=ParcelId { number: u64::MAX, ..first });
+        sent.filter(|(id, _)| !self.ordered.contains(id)).count() as u64
     }
 
     fn is_fast(&self, round: Round) -> bool {
@@ -332,8 +367,12 @@ impl Invariants<Paxos> for PaxosInvariants {
             PaxosMessage::Write { round, instance, value, .. } => {
                 if self.is_fast(*round) {
                     self.one_permission(node, *instance)?;
+                    self.permission_of_a_majority(node, *instance)?;
                 }
                 self.one_value_per_round(*instance, *round, value)
+            }
+            PaxosMessage::AckWrite { round, instance, permission: true } => {
+                self.permission_is_due(node, *instance, *round)
             }
             PaxosMessage::Forward(parcel) => self.one_parcel_per_name(parcel),
             _ => Ok(()),
@@ -347,7 +386,7 @@ impl Invariants<Paxos> for PaxosInvariants {
     /// Total order broadcast, *termination* and *agreement* (§3.4): what a process has broadcast and
     /// what anybody has delivered, it delivers.
     fn owes(&self, node: NodeId, core: &Paxos) -> Option<String> {
-        let own = core.undelivered_own();
+        let own = core.undelivered_own().max(self.undelivered(node));
         let behind = self.ordered_below - core.next_batch().min(self.ordered_below);
         (own + behind > 0).then(|| {
             format!("{node} has not delivered {own} parcels of its own and {behind} instances")

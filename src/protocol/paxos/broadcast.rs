@@ -156,7 +156,8 @@ impl Paxos {
     }
 
     fn forget_own(&mut self, id: ParcelId) {
-        if id.origin != self.me || id.incarnation != self.incarnation {
+        let mine = id.incarnation == self.incarnation || mutant!(OwnForgottenByNumber);
+        if id.origin != self.me || !mine {
             return;
         }
         let offset = id.number.checked_sub(self.own_first);

@@ -119,7 +119,7 @@ impl Proposal {
         if stale || !count(&mut self.acks, from) {
             return Progress::None;
         }
-        *all &= permission;
+        *all = permission && (*all || mutant!(PermissionOfTheLast));
         let quorum = majority(usize::from(size)) - usize::from(mutant!(WriteQuorumTooSmall));
         if self.acks.len() < quorum {
             return Progress::None;

@@ -337,7 +337,9 @@ impl Recovered {
                 self.deliver(instance, value.expect("the log holds what it says was delivered"));
             }
             PaxosRecord::Installed { next_batch, delivered } => {
-                self.replay.clear();
+                if !mutant!(ReplayedBesideState) {
+                    self.replay.clear();
+                }
                 self.deliveries.install(next_batch, delivered);
                 self.registers.drop_below(next_batch);
             }
@@ -377,6 +379,9 @@ impl Paxos {
         let edge = out.persist(PaxosRecord::Incarnation(self.incarnation));
         self.born = if mutant!(ForwardBeforeBirth) { WriteId(0) } else { edge };
         for commands in std::mem::take(&mut self.replay) {
+            if mutant!(ReplayNotExecuted) {
+                continue;
+            }
             out.push(Effect::Execute(commands));
         }
         self.election.start(now);

@@ -131,13 +131,15 @@ impl Registers {
 
     /// WRITE(k, v).
     pub fn write(&mut self, round: Round, instance: u64, value: &MsgSet) -> WriteAnswer {
-        let permission = self.is_empty(instance) && self.is_empty(instance + 1);
+        let next_is_empty = self.is_empty(instance + 1) || mutant!(PermissionDespiteNext);
+        let permission = self.is_empty(instance) && next_is_empty;
         let promised = self.promised(instance);
         let (fast_rounds, bytes, room) = (Round(u64::from(self.size)), self.bytes, self.room());
         let floor = self.floor;
         let Some(slot) = self.slot(instance) else { return WriteAnswer::Full };
         if slot.write == round && slot.value.is_some() {
-            return WriteAnswer::Held { permission: slot.permission };
+            let permission = slot.permission || mutant!(PermissionGrantedLater);
+            return WriteAnswer::Held { permission };
         }
         let forbidden = promised > round && !mutant!(StaleWriteTaken);
         if forbidden || (promised == round && mutant!(EqualRoundRefused)) {

@@ -42,6 +42,7 @@ impl Paxos {
                 let edge = if stored { out.persist(record) } else { out.last_write() };
                 let edge = if mutant!(AckReadBeforeDurable) { WriteId(0) } else { edge };
                 let written = match only {
+                    _ if mutant!(AckReadWithoutValue) => Vec::new(),
                     Some(instance) => self.registers.written_at(instance).into_iter().collect(),
                     None => self.registers.written(instance),
                 };
@@ -113,7 +114,8 @@ impl Paxos {
         let size = self.cluster.size;
         let Some(leading) = &mut self.leading else { return };
         if let ReadOnwards::Running(reading) = &mut leading.read {
-            if reading.round == round && reading.on_ack(from, next_batch, written, size) {
+            let in_use = reading.round == round || mutant!(StaleReadOnwardsAckCounted);
+            if in_use && reading.on_ack(from, next_batch, written, size) {
                 self.on_read_onwards(now, out);
             }
             return;
