@@ -149,6 +149,10 @@ fn lacks<P: Subject>(world: &World<P>) -> Option<String> {
     }
     world.reachable().find_map(|node| {
         let Some(core) = &node.core else { return Some(format!("{} is not up", node.me)) };
+        if !node.arrivals.is_empty() {
+            // Perhaps its start: its state is empty until it has executed what its log holds.
+            return Some(format!("{} has not taken its turn", node.me));
+        }
         world.invariants.owes(node.me, core)
     })
 }
