@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::command::{Command, NodeId};
 
 pub mod ballot;
+pub mod epaxos;
 pub mod paxos;
 pub mod quorum;
 
