@@ -234,6 +234,20 @@ impl Command {
     }
 }
 
+impl Command {
+    /// About how many bytes it takes in a frame or in the log.
+    pub fn bytes(&self) -> usize {
+        let payload = match &self.operation {
+            Operation::Put { value, .. } | Operation::Rmw { value, .. } => value.len(),
+            Operation::Cas { expected, value, .. } => {
+                value.len() + expected.as_ref().map_or(0, Value::len)
+            }
+            _ => 16,
+        };
+        40 + payload
+    }
+}
+
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.id, self.operation)

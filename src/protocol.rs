@@ -16,6 +16,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::quorum::NodeSet;
 use crate::command::{Command, NodeId};
 
 pub mod ballot;
@@ -172,14 +173,33 @@ pub enum Effect<P: Protocol> {
 pub enum Destination {
     /// One replica.
     One(NodeId),
+    /// Some replicas; the sender does not count.
+    Some(NodeSet),
     /// All replicas but the sender.
     Others,
+}
+
+impl Destination {
+    /// Whether a message of `from` goes to `node`.
+    pub fn includes(self, from: NodeId, node: NodeId) -> bool {
+        match self {
+            Destination::One(to) => to == node,
+            Destination::Some(set) => node != from && set.contains(node),
+            Destination::Others => node != from,
+        }
+    }
 }
 
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Destination::One(node) => write!(f, "{node}"),
+            Destination::Some(set) => {
+                for (position, node) in set.iter().enumerate() {
+                    write!(f, "{}{node}", if position == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
             Destination::Others => f.write_str("all others"),
         }
     }
@@ -225,6 +245,14 @@ impl<P: Protocol> Effects<P> {
     pub fn send_after(&mut self, to: NodeId, message: P::Message, after: WriteId) {
         let to = Destination::One(to);
         self.queue.push(Effect::Send { to, message, after: Some(after) });
+    }
+
+    /// Sends to some replicas once `after` is durable.
+    pub fn send_to(&mut self, to: NodeSet, message: P::Message, after: WriteId) {
+        if !to.is_empty() {
+            let to = Destination::Some(to);
+            self.queue.push(Effect::Send { to, message, after: Some(after) });
+        }
     }
 
     /// The last write so far: an edge that covers all of them.

@@ -7,6 +7,40 @@ use crate::command::NodeId;
 pub struct NodeSet(u64);
 
 impl NodeSet {
+    /// All replicas of a cluster of `size`.
+    pub fn all(size: u8) -> NodeSet {
+        (0..size).map(NodeId).collect()
+    }
+
+    /// The replicas that it holds, in their order.
+    pub fn iter(self) -> impl Iterator<Item = NodeId> {
+        (0..64).map(NodeId).filter(move |node| self.contains(*node))
+    }
+
+    /// Those that both hold.
+    #[must_use]
+    pub fn and(self, other: NodeSet) -> NodeSet {
+        NodeSet(self.0 & other.0)
+    }
+
+    /// Those that one of them holds.
+    #[must_use]
+    pub fn or(self, other: NodeSet) -> NodeSet {
+        NodeSet(self.0 | other.0)
+    }
+
+    /// Those that the other does not hold.
+    #[must_use]
+    pub fn minus(self, other: NodeSet) -> NodeSet {
+        NodeSet(self.0 & !other.0)
+    }
+
+    /// All but one replica.
+    #[must_use]
+    pub fn without(self, node: NodeId) -> NodeSet {
+        NodeSet(self.0 & !(1 << node.0))
+    }
+
     /// Adds a replica; says whether it was new.
     pub fn insert(&mut self, node: NodeId) -> bool {
         let before = self.0;
@@ -27,6 +61,16 @@ impl NodeSet {
     /// Whether it holds none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+}
+
+impl FromIterator<NodeId> for NodeSet {
+    fn from_iter<I: IntoIterator<Item = NodeId>>(nodes: I) -> NodeSet {
+        let mut set = NodeSet::default();
+        for node in nodes {
+            set.insert(node);
+        }
+        set
     }
 }
 
@@ -54,5 +98,9 @@ mod tests {
         assert!(set.insert(NodeId(3)) && !set.insert(NodeId(3)));
         assert!(set.contains(NodeId(3)) && !set.contains(NodeId(2)));
         assert_eq!(set.len(), 1);
+        let four = NodeSet::all(4);
+        assert_eq!(four.minus(set).iter().collect::<Vec<_>>(), [0, 1, 2].map(NodeId));
+        assert_eq!(four.and(set), set);
+        assert_eq!(four.without(NodeId(3)), four.minus(set));
     }
 }

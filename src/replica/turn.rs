@@ -268,7 +268,7 @@ where
         let mut count = 0;
         let targets = 0..self.file.replicas.len() as u8;
         for node in targets.map(crate::command::NodeId) {
-            if to == Destination::One(node) || (to == Destination::Others && node != peers.me()) {
+            if to.includes(peers.me(), node) {
                 peers.send(node, message.lane(), &encoded);
                 count += 1;
             }

@@ -291,7 +291,7 @@ impl<P: Subject> World<P> {
         self.note(At::One(usize::from(node.0)), format_args!("sends {message} to {to}"));
         let length = bytes.len() + state.as_ref().map_or(0, |state| state.bytes.len());
         for other in self.cluster.others(node) {
-            if to != Destination::Others && to != Destination::One(other) {
+            if !to.includes(node, other) {
                 continue;
             }
             let sent = &mut self.node_mut(node).counts.sent;

@@ -13,9 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::leader::Leading;
-use super::message::{
-    Decided, MsgSet, Parcel, ParcelId, PaxosMessage, PaxosRecord, PaxosTimer, command_bytes,
-};
+use super::message::{Decided, MsgSet, Parcel, ParcelId, PaxosMessage, PaxosRecord, PaxosTimer};
 use super::register::REGISTERS_MAX;
 use super::{OWN_BYTES_MAX, Own, ParcelSet, Paxos};
 use crate::command::{Command, NodeId};
@@ -364,13 +362,13 @@ impl Paxos {
 
 /// Cuts a turn's commands into batches within the bounds of a parcel.
 fn into_batches(commands: Vec<Command>, commands_max: usize) -> Vec<Batch> {
-    let bytes: usize = commands.iter().map(command_bytes).sum();
+    let bytes: usize = commands.iter().map(Command::bytes).sum();
     if commands.len() <= commands_max && bytes <= PARCEL_BYTES_MAX {
         return vec![Arc::from(commands)];
     }
     let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
     for command in commands {
-        let more = command_bytes(&command);
+        let more = command.bytes();
         if !batch.is_empty() && (batch.len() == commands_max || bytes + more > PARCEL_BYTES_MAX) {
             batches.push(Arc::from(std::mem::take(&mut batch)));
             bytes = 0;

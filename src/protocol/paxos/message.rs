@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::parcels::ParcelSet;
-use crate::command::{Command, NodeId, Operation, Value};
+use crate::command::{Command, NodeId};
 use crate::protocol::ballot::Round;
 use crate::protocol::{Batch, Message};
 
@@ -31,20 +31,8 @@ pub struct Parcel {
 impl Parcel {
     /// About how many bytes it takes in a frame or in the log.
     pub fn bytes(&self) -> usize {
-        24 + self.commands.iter().map(command_bytes).sum::<usize>()
+        24 + self.commands.iter().map(Command::bytes).sum::<usize>()
     }
-}
-
-/// About how many bytes a command takes in a frame or in the log.
-pub fn command_bytes(command: &Command) -> usize {
-    let payload = match &command.operation {
-        Operation::Put { value, .. } | Operation::Rmw { value, .. } => value.len(),
-        Operation::Cas { expected, value, .. } => {
-            value.len() + expected.as_ref().map_or(0, Value::len)
-        }
-        _ => 16,
-    };
-    40 + payload
 }
 
 /// The value of one consensus instance, the paper's *msgSet*. Empty where a leader closed a gap.

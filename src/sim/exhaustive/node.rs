@@ -314,7 +314,9 @@ impl<P: Modelled> Node<P> {
         };
         match to {
             Destination::One(to) => fly(to),
-            Destination::Others => setup.cluster.others(from).for_each(fly),
+            Destination::Some(_) | Destination::Others => {
+                setup.cluster.nodes().filter(|node| to.includes(from, *node)).for_each(fly);
+            }
         }
     }
 
