@@ -7,6 +7,26 @@ use crate::command::NodeId;
 pub struct NodeSet(u64);
 
 impl NodeSet {
+    /// The set whose members' bits are set: bit 0 for replica 0.
+    pub fn from_bits(bits: u64) -> NodeSet {
+        NodeSet(bits)
+    }
+
+    /// Its members' bits, as in [`NodeSet::from_bits`].
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Its members, ascending.
+    pub fn nodes(self) -> impl Iterator<Item = NodeId> {
+        (0..u64::BITS as u8).map(NodeId).filter(move |node| self.contains(*node))
+    }
+
+    /// Whether all its members are among the `size` replicas of a cluster.
+    pub fn is_within(self, size: u8) -> bool {
+        self.0.checked_shr(u32::from(size)).is_none_or(|beyond| beyond == 0)
+    }
+
     /// Adds a replica; says whether it was new.
     pub fn insert(&mut self, node: NodeId) -> bool {
         let before = self.0;
@@ -54,5 +74,15 @@ mod tests {
         assert!(set.insert(NodeId(3)) && !set.insert(NodeId(3)));
         assert!(set.contains(NodeId(3)) && !set.contains(NodeId(2)));
         assert_eq!(set.len(), 1);
+    }
+
+    #[test]
+    fn a_set_is_its_bits_and_within_a_cluster_that_has_its_last_member() {
+        let set = NodeSet::from_bits(0b1010);
+        assert_eq!(set.nodes().collect::<Vec<_>>(), [NodeId(1), NodeId(3)]);
+        assert_eq!(set.bits(), 0b1010);
+        assert!(set.is_within(4) && !set.is_within(3));
+        let last = NodeSet::from_bits(1 << 63);
+        assert!(last.is_within(64) && last.is_within(200) && !last.is_within(63));
     }
 }
