@@ -23,6 +23,7 @@ pub mod ballot;
 pub mod epaxos;
 pub mod paxos;
 pub mod quorum;
+mod show;
 
 /// A reading of the driver's clock: nanoseconds since a moment that the driver chose. Clocks of
 /// two replicas have nothing in common.

@@ -1,5 +1,6 @@
-//! Codec and framing of everything that crosses a connection: fixed little-endian fields, written
-//! and read by hand, because this is on the path of every command.
+//! Codec and framing of everything that crosses a connection: fixed little-endian fields, or varints
+//! where numbers are many and mostly small, written and read by hand, because this is on the path of
+//! every command.
 //!
 //! A *frame* is a `u32` length and that many bytes. Lengths are checked before anything is
 //! allocated; what does not decode to the last byte is [`Malformed`], and closes its connection.
@@ -12,6 +13,7 @@ use crate::command::VALUE_BYTES_MAX;
 use crate::command::{ClientId, Command, CommandId, Key, Operation, Outcome, Value};
 use crate::protocol::Batch;
 
+mod epaxos;
 mod paxos;
 mod state;
 
@@ -126,11 +128,109 @@ impl<'a> Reader<'a> {
     /// A count of things that take at least `bytes_each` bytes, refused if they cannot be there:
     /// what makes it safe to allocate for them.
     pub fn count(&mut self, bytes_each: usize) -> Result<usize, Malformed> {
-        let count = self.u32()? as usize;
-        if count.saturating_mul(bytes_each) > self.rest.len() {
+        let count = self.u32()?;
+        self.holds(u64::from(count), bytes_each)
+    }
+
+    /// As [`Reader::count`], of a count that was written as a varint.
+    pub fn short_count(&mut self, bytes_each: usize) -> Result<usize, Malformed> {
+        let count = self.varint()?;
+        self.holds(count, bytes_each)
+    }
+
+    fn holds(&self, count: u64, bytes_each: usize) -> Result<usize, Malformed> {
+        if count.saturating_mul(bytes_each as u64) > self.rest.len() as u64 {
             return Err(Malformed("count: more than the frame holds"));
         }
-        Ok(count)
+        Ok(count as usize)
+    }
+
+    /// The next number in LEB128: seven bits a byte, the lowest first. Only the shortest form of a
+    /// number is taken, so that it has one encoding.
+    pub fn varint(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.u8()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                let (padded, cut_off) = (byte == 0 && shift > 0, byte > 1 && shift == 63);
+                return if padded || cut_off { Err(Malformed("varint")) } else { Ok(value) };
+            }
+        }
+        Err(Malformed("varint: too long"))
+    }
+}
+
+/// Bytes of the longest varint.
+const VARINT_BYTES_MAX: usize = 10;
+
+fn encode_varint(mut number: u64, out: &mut BytesMut) {
+    let (mut bytes, mut last) = ([0; VARINT_BYTES_MAX], 0);
+    while number >= 0x80 {
+        bytes[last] = number as u8 | 0x80;
+        number >>= 7;
+        last += 1;
+    }
+    bytes[last] = number as u8;
+    out.put_slice(&bytes[..=last]);
+}
+
+/// A round, an instance or another number of a protocol; those near the end of the numbers are
+/// refused, so that arithmetic on them is safe.
+fn within_bounds(number: u64) -> Result<u64, Malformed> {
+    if number < 1 << 62 { Ok(number) } else { Err(Malformed("number: out of range")) }
+}
+
+fn encode_list<T: Wire>(items: &[T], out: &mut BytesMut) {
+    out.put_u32_le(items.len() as u32);
+    items.iter().for_each(|item| item.encode(out));
+}
+
+fn decode_list<T: Wire>(from: &mut Reader<'_>, bytes_each: usize) -> Result<Vec<T>, Malformed> {
+    let count = from.count(bytes_each)?;
+    decode_items(from, count)
+}
+
+/// As [`encode_list`], for what is mostly short: the count is a varint.
+fn encode_short_list<T: Wire>(items: &[T], out: &mut BytesMut) {
+    encode_varint(items.len() as u64, out);
+    items.iter().for_each(|item| item.encode(out));
+}
+
+fn decode_short_list<T: Wire>(
+    from: &mut Reader<'_>,
+    bytes_each: usize,
+) -> Result<Vec<T>, Malformed> {
+    let count = from.short_count(bytes_each)?;
+    decode_items(from, count)
+}
+
+fn decode_items<T: Wire>(from: &mut Reader<'_>, count: usize) -> Result<Vec<T>, Malformed> {
+    let mut items = Vec::with_capacity(count);
+    for _ in 0..count {
+        items.push(T::decode(from)?);
+    }
+    Ok(items)
+}
+
+fn decode_bool(from: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match from.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed("flag")),
+    }
+}
+
+impl<T: Wire> Wire for Option<T> {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u8(u8::from(self.is_some()));
+        if let Some(item) = self {
+            item.encode(out);
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if decode_bool(from)? { T::decode(from).map(Some) } else { Ok(None) }
     }
 }
 
@@ -155,11 +255,7 @@ fn encode_optional_value(value: Option<&Value>, out: &mut BytesMut) {
 }
 
 fn decode_optional_value(from: &mut Reader<'_>) -> Result<Option<Value>, Malformed> {
-    match from.u8()? {
-        0 => Ok(None),
-        1 => decode_value(from).map(Some),
-        _ => Err(Malformed("optional value")),
-    }
+    if decode_bool(from)? { decode_value(from).map(Some) } else { Ok(None) }
 }
 
 impl Wire for Operation {
@@ -240,19 +336,11 @@ impl Wire for Command {
 
 impl Wire for Batch {
     fn encode(&self, out: &mut BytesMut) {
-        out.put_u32_le(self.len() as u32);
-        for command in self.iter() {
-            command.encode(out);
-        }
+        encode_list(self, out);
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let count = from.count(COMMAND_BYTES_MIN)?;
-        let mut commands = Vec::with_capacity(count);
-        for _ in 0..count {
-            commands.push(Command::decode(from)?);
-        }
-        Ok(Arc::from(commands))
+        Ok(Arc::from(decode_list(from, COMMAND_BYTES_MIN)?))
     }
 }
 
@@ -386,12 +474,43 @@ mod tests {
             let _ = Reply::decode_whole(&bytes);
             let _ = first_frame(&bytes, 64);
         }
+
+        #[test]
+        fn a_varint_reads_back_as_written(number in any::<u64>(), bits in 1..=64u32) {
+            let number = number >> (64 - bits);
+            let mut out = BytesMut::new();
+            encode_varint(number, &mut out);
+            let length = (64 - (number | 1).leading_zeros()).div_ceil(7) as usize;
+            prop_assert_eq!(out.len(), length);
+            let mut reader = Reader::new(&out);
+            prop_assert_eq!((reader.varint(), reader.remaining()), (Ok(number), 0));
+            prop_assert!(Reader::new(&out[..length - 1]).varint().is_err());
+        }
+    }
+
+    #[test]
+    fn a_varint_has_one_form_and_64_bits() {
+        let mut largest = [0xff; VARINT_BYTES_MAX];
+        largest[9] = 1;
+        assert_eq!(Reader::new(&largest).varint(), Ok(u64::MAX));
+        largest[9] = 2;
+        let wrong: [&[u8]; 4] = [&largest, &[0x80, 0], &[0xff, 0x80, 0], &[0xff; 11]];
+        for bytes in wrong {
+            assert!(Reader::new(bytes).varint().is_err(), "{bytes:?}");
+        }
     }
 
     #[test]
     fn a_count_that_the_frame_cannot_hold_is_refused_before_allocation() {
         let bytes = u32::MAX.to_le_bytes();
         assert_eq!(Batch::decode_whole(&bytes), Err(Malformed("count: more than the frame holds")));
+        for count in [3, u64::MAX] {
+            let mut out = BytesMut::new();
+            encode_varint(count, &mut out);
+            out.put_u32_le(0);
+            let counted = Reader::new(&out).short_count(2);
+            assert_eq!(counted, Err(Malformed("count: more than the frame holds")));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 
 use bytes::BytesMut;
 use paxbench::command::{Command, NodeId};
+use paxbench::protocol::epaxos::message::EpaxosMessage;
 use paxbench::protocol::paxos::message::PaxosMessage;
 use paxbench::protocol::paxos::{Paxos, PaxosOptions};
 use paxbench::protocol::{Cluster, Effects, Input, Protocol, Time};
@@ -20,7 +21,7 @@ fn reads_back<T: Wire + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     Some(read)
 }
 
-/// A message between replicas; one that decodes is also taken by a leader and by a follower.
+/// A message between replicas of `paxos`; one that decodes is also taken by a leader and by a follower.
 pub fn peer_message(bytes: &[u8]) {
     let Some(message) = reads_back::<PaxosMessage>(bytes) else { return };
     for me in [NodeId(0), NodeId(2)] {
@@ -36,6 +37,15 @@ pub fn peer_message(bytes: &[u8]) {
             core.step(Time(time), Input::TurnEnded, &mut effects);
         }
     }
+}
+
+/// A message between replicas of `epaxos`; one that decodes is judged and shown.
+pub fn epaxos_message(bytes: &[u8]) {
+    let Some(message) = reads_back::<EpaxosMessage>(bytes) else { return };
+    for size in [3, 9] {
+        message.is_plausible(NodeId(1), size);
+    }
+    assert!(!message.to_string().contains('\n'));
 }
 
 /// A client's command.

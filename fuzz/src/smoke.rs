@@ -7,10 +7,15 @@ use bytes::BytesMut;
 use paxbench::command::{ClientId, Command, CommandId, Key, NodeId, Operation, Outcome, Value};
 use paxbench::kv::Store;
 use paxbench::protocol::ballot::Round;
+use paxbench::protocol::epaxos::deps::{Attributes, Deps};
+use paxbench::protocol::epaxos::message::{
+    Conflict, EpaxosMessage, ExecutedSet, Initial, InstanceId, Phase, Proposal, Vote,
+};
 use paxbench::protocol::paxos::ParcelSet;
 use paxbench::protocol::paxos::message::{
     Decided, MsgSet, Parcel, ParcelId, PaxosMessage, Written,
 };
+use paxbench::protocol::quorum::NodeSet;
 use paxbench::wire::{Reply, Wire, encode_store};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -62,7 +67,61 @@ fn messages() -> Vec<PaxosMessage> {
     ]
 }
 
-fn targets() -> [Target; 4] {
+fn epaxos_ordering() -> Vec<EpaxosMessage> {
+    let id = InstanceId { owner: NodeId(1), number: 300 };
+    let (ballot, beyond) = (Round(5), vec![id; 2]);
+    let (initial, attributes) = (initial(), initial().attributes);
+    let proposal = Some(Proposal::Command(initial.command.clone()));
+    let (answer, uncommitted) = (Some(attributes.clone()), beyond.clone());
+    vec![
+        EpaxosMessage::PreAccept { id, initial },
+        EpaxosMessage::PreAcceptOk { id, attributes: answer, uncommitted },
+        EpaxosMessage::AcceptOk { id, ballot, beyond: beyond.clone() },
+        EpaxosMessage::Commit { id, proposal: None, attributes: attributes.clone() },
+        EpaxosMessage::Accept { id, ballot, proposal, attributes, beyond },
+    ]
+}
+
+fn initial() -> Initial {
+    let mut deps = Deps::none(3);
+    deps.prefix[0] = 200;
+    deps.settled[2] = 9;
+    deps.ids = vec![InstanceId { owner: NodeId(2), number: 70_000 }];
+    let attributes = Attributes { seq: 3, deps: Arc::new(deps) };
+    Initial { command: Arc::from(commands()), attributes, quorum: NodeSet::from_bits(0b11) }
+}
+
+fn epaxos_recovery() -> Vec<EpaxosMessage> {
+    let id = InstanceId { owner: NodeId(1), number: 300 };
+    let (ballot, initial, attributes) = (Round(5), initial(), initial().attributes);
+    let (phase, proposal) = (Phase::Accepted, Some(Proposal::Nop));
+    let vote = Vote { phase, ballot, proposal, attributes: Some(attributes.clone()) };
+    let beyond = vec![(NodeId(0), vec![id]), (NodeId(2), vec![])];
+    let (conflicts, evidence) = (vec![Conflict { id, committed: true }], initial.quorum);
+    let deferred = attributes.clone();
+    vec![
+        EpaxosMessage::Prepare { id, ballot },
+        EpaxosMessage::PrepareOk { id, ballot, vote, initial: Some(initial.clone()), beyond },
+        EpaxosMessage::Nack { id, ballot, promised: Some(Round(9)) },
+        EpaxosMessage::TentativePreAccept { id, ballot, initial, attributes },
+        EpaxosMessage::TentativePreAcceptOk { id, ballot, conflicts },
+        EpaxosMessage::Deferred { id, evidence, attributes: deferred },
+    ]
+}
+
+fn epaxos_general() -> Vec<EpaxosMessage> {
+    let (executed, sent_ns) = (Deps::none(3).prefix, 1 << 40);
+    let (forgettable, forgotten) = (executed.clone(), executed.clone());
+    let set = ExecutedSet { below: 4, above: vec![6, 900] };
+    vec![
+        EpaxosMessage::Lagging { executed: executed.clone() },
+        EpaxosMessage::Heartbeat { executed, forgettable, sent_ns },
+        EpaxosMessage::HeartbeatOk { sent_ns },
+        EpaxosMessage::State { executed: vec![set; 3], forgotten },
+    ]
+}
+
+fn targets() -> [Target; 5] {
     let mut store = Store::default();
     commands().iter().for_each(|command| drop(store.execute(command)));
     let mut state = BytesMut::new();
@@ -71,7 +130,10 @@ fn targets() -> [Target; 4] {
         [Outcome::Done, Outcome::Found(None), Outcome::Balances { moved: true, from: 1, to: 2 }];
     let id = CommandId { client: ClientId(1), sequence: 2 };
     let replies = outcomes.map(|outcome| bytes_of(&Reply { id, outcome })).to_vec();
+    let epaxos = [epaxos_ordering(), epaxos_recovery(), epaxos_general()].concat();
+    let epaxos = epaxos.iter().map(bytes_of).collect();
     [
+        ("epaxos_message", paxbench_fuzz::epaxos_message, epaxos),
         ("peer_message", paxbench_fuzz::peer_message, messages().iter().map(bytes_of).collect()),
         ("command", paxbench_fuzz::command, commands().iter().map(bytes_of).collect()),
         ("reply", paxbench_fuzz::reply, replies),

@@ -41,6 +41,21 @@ impl NodeSet {
         NodeSet(self.0 & !(1 << node.0))
     }
 
+    /// The set whose members' bits are set: bit 0 for replica 0.
+    pub fn from_bits(bits: u64) -> NodeSet {
+        NodeSet(bits)
+    }
+
+    /// Its members' bits, as in [`NodeSet::from_bits`].
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether all its members are among the `size` replicas of a cluster.
+    pub fn is_within(self, size: u8) -> bool {
+        self.0.checked_shr(u32::from(size)).is_none_or(|beyond| beyond == 0)
+    }
+
     /// Adds a replica; says whether it was new.
     pub fn insert(&mut self, node: NodeId) -> bool {
         let before = self.0;
@@ -102,5 +117,15 @@ mod tests {
         assert_eq!(four.minus(set).iter().collect::<Vec<_>>(), [0, 1, 2].map(NodeId));
         assert_eq!(four.and(set), set);
         assert_eq!(four.without(NodeId(3)), four.minus(set));
+    }
+
+    #[test]
+    fn a_set_is_its_bits_and_within_a_cluster_that_has_its_last_member() {
+        let set = NodeSet::from_bits(0b1010);
+        assert_eq!(set.nodes().collect::<Vec<_>>(), [NodeId(1), NodeId(3)]);
+        assert_eq!(set.bits(), 0b1010);
+        assert!(set.is_within(4) && !set.is_within(3));
+        let last = NodeSet::from_bits(1 << 63);
+        assert!(last.is_within(64) && last.is_within(200) && !last.is_within(63));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Malformed, Reader, Wire};
+use super::{Malformed, Reader, Wire, decode_bool, decode_list, encode_list, within_bounds};
 use crate::command::NodeId;
 use crate::protocol::Batch;
 use crate::protocol::ballot::Round;
@@ -34,10 +34,7 @@ impl Wire for Parcel {
 
 impl Wire for MsgSet {
     fn encode(&self, out: &mut BytesMut) {
-        out.put_u32_le(self.len() as u32);
-        for parcel in self.iter() {
-            parcel.encode(out);
-        }
+        encode_list(self, out);
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -85,30 +82,6 @@ impl Wire for ParcelSet {
         let (incarnation, floor) = (from.u32()?, decode_number(from)?);
         let above = (0..from.count(8)?).map(|_| decode_number(from)).collect::<Result<_, _>>()?;
         Ok(ParcelSet { incarnation, floor, above })
-    }
-}
-
-fn encode_list<T: Wire>(items: &[T], out: &mut BytesMut) {
-    out.put_u32_le(items.len() as u32);
-    for item in items {
-        item.encode(out);
-    }
-}
-
-fn decode_list<T: Wire>(from: &mut Reader<'_>, bytes_each: usize) -> Result<Vec<T>, Malformed> {
-    let count = from.count(bytes_each)?;
-    let mut items = Vec::with_capacity(count);
-    for _ in 0..count {
-        items.push(T::decode(from)?);
-    }
-    Ok(items)
-}
-
-fn decode_bool(from: &mut Reader<'_>) -> Result<bool, Malformed> {
-    match from.u8()? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(Malformed("flag")),
     }
 }
 
@@ -230,11 +203,8 @@ fn decode_round(from: &mut Reader<'_>) -> Result<(Round, u64), Malformed> {
     Ok((Round(decode_number(from)?), decode_number(from)?))
 }
 
-/// A round, an instance or a parcel's number; those near the end of the numbers are refused, so that
-/// arithmetic on them is safe.
 fn decode_number(from: &mut Reader<'_>) -> Result<u64, Malformed> {
-    let number = from.u64()?;
-    if number < 1 << 62 { Ok(number) } else { Err(Malformed("number: out of range")) }
+    within_bounds(from.u64()?)
 }
 
 #[cfg(test)]

@@ -59,11 +59,13 @@ use crate::command::{Command, NodeId};
 mod commit;
 pub mod conflicts;
 pub mod deps;
+mod display;
 pub mod execution;
 pub mod instances;
 mod keeping;
 pub mod message;
 pub mod options;
+mod plausible;
 mod recovered;
 mod recovery;
 #[cfg(test)]

@@ -1,41 +1,20 @@
 //! Messages and records in one line each, for transcripts that people read and compare: rounds as the
 //! paper's `k4`, instances as `i0`, parcels as `p0.1.2` (origin, incarnation, number). Of a list the
-//! first [`SHOWN_MAX`] are shown, and how many more there are.
+//! first few are shown, and how many more there are.
 
 use std::fmt::{Display, Formatter, Result};
 
 use super::message::{Decided, MsgSet, Parcel, ParcelId, PaxosMessage, PaxosRecord, Written};
 use super::parcels::ParcelSet;
-
-/// Elements shown of a list.
-const SHOWN_MAX: usize = 3;
-
-/// Some elements of a list, between two brackets.
-fn few<T>(
-    f: &mut Formatter<'_>,
-    (open, close): (char, char),
-    all: impl ExactSizeIterator<Item = T>,
-    show: impl Fn(T, &mut Formatter<'_>) -> Result,
-) -> Result {
-    let more = all.len().saturating_sub(SHOWN_MAX);
-    write!(f, "{open}")?;
-    for (position, one) in all.take(SHOWN_MAX).enumerate() {
-        f.write_str(if position == 0 { "" } else { ", " })?;
-        show(one, f)?;
-    }
-    if more > 0 {
-        write!(f, ", +{more}")?;
-    }
-    write!(f, "{close}")
-}
+use crate::protocol::show::few;
 
 fn value(value: &MsgSet, f: &mut Formatter<'_>) -> Result {
-    few(f, ('{', '}'), value.iter(), Display::fmt)
+    few(f, ("{", "}"), value.iter(), Display::fmt)
 }
 
 /// As the name of the first parcel that is not held in a row, and how many are held beyond it.
 fn delivered(sets: &[ParcelSet], f: &mut Formatter<'_>) -> Result {
-    few(f, ('[', ']'), sets.iter().enumerate(), |(origin, set), f| {
+    few(f, ("[", "]"), sets.iter().enumerate(), |(origin, set), f| {
         write!(f, "p{origin}.{}.{}", set.incarnation, set.floor)?;
         if set.above.is_empty() { Ok(()) } else { write!(f, "+{}", set.above.len()) }
     })
@@ -50,7 +29,7 @@ impl Display for ParcelId {
 impl Display for Parcel {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "{} ", self.id)?;
-        few(f, ('[', ']'), self.commands.iter(), Display::fmt)
+        few(f, ("[", "]"), self.commands.iter(), Display::fmt)
     }
 }
 
@@ -81,7 +60,7 @@ impl Display for PaxosMessage {
             }
             PaxosMessage::AckRead { round, instance, next_batch, written } => {
                 write!(f, "ack_read(k{}, i{instance}, next {next_batch}, ", round.0)?;
-                few(f, ('[', ']'), written.iter(), Display::fmt)?;
+                few(f, ("[", "]"), written.iter(), Display::fmt)?;
                 write!(f, ")")
             }
             PaxosMessage::Write { round, instance, value: written, decided } => {
@@ -101,7 +80,7 @@ impl Display for PaxosMessage {
             PaxosMessage::Lagging { next_batch } => write!(f, "lagging(next {next_batch})"),
             PaxosMessage::Update { from, values } => {
                 write!(f, "update(i{from}, ")?;
-                few(f, ('[', ']'), values.iter(), value)?;
+                few(f, ("[", "]"), values.iter(), value)?;
                 write!(f, ")")
             }
             PaxosMessage::State { next_batch, delivered: sets } => {
