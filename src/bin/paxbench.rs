@@ -17,10 +17,12 @@ use paxbench::experiment::run::{self, verdict};
 use paxbench::experiment::thresholds;
 use paxbench::mutants;
 use paxbench::net::{Existing, generate};
+use paxbench::protocol::epaxos::Epaxos;
 use paxbench::protocol::paxos::Paxos;
 use paxbench::replica::DRIVER_NAME;
 use paxbench::report;
 use paxbench::results::{Backend, Linearizable, Results};
+use paxbench::sim::Subject;
 use paxbench::sim::console;
 use paxbench::sim::exhaustive::{self, Limits, Modelled};
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,6 +64,7 @@ fn main() -> std::process::ExitCode {
         Action::Check(args) => check(&args.directory),
         Action::Model(args) => match args.mode {
             ModeName::Paxos => model::<Paxos>(&args),
+            ModeName::Epaxos => model::<Epaxos>(&args),
         },
         Action::Report(args) => redraw(&args.directories),
         Action::Explore(args) => explore(&args),
@@ -205,9 +208,15 @@ fn redraw(directories: &[PathBuf]) -> Result<ExitCode, Failure> {
 }
 
 fn explore(args: &ExploreArgs) -> Result<ExitCode, Failure> {
-    let ModeName::Paxos = args.mode;
+    match args.mode {
+        ModeName::Paxos => explore_mode::<Paxos>(args),
+        ModeName::Epaxos => explore_mode::<Epaxos>(args),
+    }
+}
+
+fn explore_mode<P: Subject>(args: &ExploreArgs) -> Result<ExitCode, Failure> {
     let faults = args.fault_classes();
-    let again = |seed| console::again::<Paxos>(seed, &faults, args.shrink, args.trace);
+    let again = |seed| console::again::<P>(seed, &faults, args.shrink, args.trace);
     let mutants = args.mutant.as_ref().map(|Mutants(mutants)| &mutants[..]);
     let told = match (args.seed, mutants) {
         (Some(seed), None) => again(seed),
@@ -218,7 +227,7 @@ fn explore(args: &ExploreArgs) -> Result<ExitCode, Failure> {
         }
         (None, Some(mutants)) => {
             let seeds = args.seeds.clone().unwrap_or(0..MUTANT_SEEDS_MAX);
-            console::hunt::<Paxos>(mutants, &seeds, &faults, args.threads)
+            console::hunt::<P>(mutants, &seeds, &faults, args.threads)
         }
         (None, None) => {
             let wish = console::Wish {
@@ -228,7 +237,7 @@ fn explore(args: &ExploreArgs) -> Result<ExitCode, Failure> {
                 twice: args.twice,
                 keep: args.keep,
             };
-            console::run::<Paxos>(&wish, interrupted()?)
+            console::run::<P>(&wish, interrupted()?)
         }
     };
     say(&told.text)?;

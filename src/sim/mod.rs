@@ -38,6 +38,7 @@ mod caught;
 mod clock;
 pub mod console;
 mod drive;
+mod epaxos;
 pub mod exhaustive;
 pub mod explore;
 pub mod faults;
@@ -66,6 +67,9 @@ pub trait Subject:
 {
     /// Its name on the command line.
     const MODE: &'static str;
+
+    /// Sizes of clusters that the explorer draws from, each as often as it stands here.
+    const SIZES: [u8; 8];
 
     /// What must hold after every step.
     type Invariants: Invariants<Self>;

@@ -10,6 +10,8 @@ use crate::protocol::paxos::{Paxos, PaxosOptions, Variant};
 impl Subject for Paxos {
     const MODE: &'static str = "paxos";
 
+    const SIZES: [u8; 8] = [3, 3, 3, 5, 5, 4, 7, 1];
+
     type Invariants = PaxosInvariants;
 
     fn draw_options(size: u8, rng: &mut ClientRng) -> PaxosOptions {

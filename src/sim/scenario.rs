@@ -74,7 +74,7 @@ impl<P: Subject> Scenario<P> {
     /// The scenario of a seed; nothing befalls it but faults of these classes.
     pub fn draw(seed: u64, allowed: &BTreeSet<FaultClass>) -> Self {
         let rng = &mut generator(seed, 0);
-        let size = one_of(rng, &[3, 3, 3, 5, 5, 4, 7, 1]);
+        let size = one_of(rng, &P::SIZES);
         let sites = rng.random_range(1..=usize::from(size).min(3));
         let storm_ns = rng.random_range(600..3000) * MS;
         let classes: Vec<FaultClass> =

@@ -8,6 +8,7 @@
 //! | file | whose |
 //! | --- | --- |
 //! | `executions.rs` | every protocol: what replicas execute, and what clients are told |
+//! | `epaxos.rs` | `epaxos`: instances, votes, dependencies |
 //! | `paxos.rs` | `paxos`: registers, consensus, total order broadcast |
 
 use std::fmt;
@@ -15,6 +16,7 @@ use std::fmt;
 use crate::command::NodeId;
 use crate::protocol::{Batch, Cluster, Protocol};
 
+pub mod epaxos;
 pub mod executions;
 pub mod paxos;
 

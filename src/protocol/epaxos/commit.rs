@@ -543,12 +543,20 @@ impl Epaxos {
             self.counters.recovered += 1;
         }
         let informed = work.informed.or(work.accepted);
+        // A majority's votes are durable: the others need not wait for this record.
+        let edge = WriteId(0);
         self.learn(now, id, (work.proposal, work.attributes), out);
-        self.announce(id, informed, out);
+        self.announce(id, informed, edge, out);
     }
 
     /// Commit, lines 25 and 26: tells everybody; who is informed knows the command.
-    fn announce(&mut self, id: InstanceId, informed: NodeSet, out: &mut Effects<Self>) {
+    fn announce(
+        &mut self,
+        id: InstanceId,
+        informed: NodeSet,
+        edge: WriteId,
+        out: &mut Effects<Self>,
+    ) {
         let Some(instance) = self.rows.get(id) else { return };
         let (Some(proposal), Some(attributes)) = (&instance.proposal, &instance.attributes) else {
             return;
@@ -557,7 +565,6 @@ impl Epaxos {
             |proposal| EpaxosMessage::Commit { id, proposal, attributes: attributes.clone() };
         let informed = if *proposal == Proposal::Nop { NodeSet::default() } else { informed };
         let (brief, full) = (message(None), message(Some(proposal.clone())));
-        let edge = out.last_write();
         out.send_to(self.others().and(informed), brief, edge);
         out.send_to(self.others().minus(informed), full, edge);
     }
@@ -580,7 +587,7 @@ impl Epaxos {
             instance.final_here = true;
             if let Some(Work::PreAccepting(work)) = work {
                 let informed = work.votes.iter().map(|vote| vote.node).collect();
-                self.announce(id, informed, out);
+                self.announce(id, informed, self.durable, out);
             }
             return self.decided(now, id, out);
         }

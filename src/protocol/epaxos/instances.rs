@@ -219,13 +219,14 @@ impl Row {
     }
 
     /// Takes out the records of all instances before `base`.
-    pub fn forget_below(&mut self, base: u64) -> impl Iterator<Item = (u64, Instance)> {
+    pub fn forget_below(&mut self, base: u64) -> Vec<(u64, Instance)> {
         let first = self.base;
         let count = base.saturating_sub(first).min(self.slots.len() as u64) as usize;
+        let forgotten = (first..).zip(self.slots.drain(..count)).collect();
         self.base = self.base.max(base);
         self.executed_below = self.executed_below.max(base);
         self.advance();
-        (first..).zip(self.slots.drain(..count))
+        forgotten
     }
 
     /// All records with their numbers, from `number` on.

@@ -48,7 +48,7 @@ use std::hash::{Hash, Hasher};
 use self::conflicts::Conflicts;
 use self::deps::PerNode;
 use self::execution::Executor;
-use self::instances::Rows;
+use self::instances::{Row, Rows};
 use self::keeping::Peer;
 use self::message::{EpaxosMessage, EpaxosRecord, EpaxosTimer, InstanceId, Proposal};
 use self::options::EpaxosOptions;
@@ -243,6 +243,39 @@ impl Epaxos {
             asked_in_vain: NodeSet::default(),
             counters: Counters::default(),
         }
+    }
+
+    /// Whether an instance is executed here.
+    pub fn has_executed(&self, id: InstanceId) -> bool {
+        self.rows.is_executed(id)
+    }
+
+    /// How many instances this replica knows of and has not executed, with the commands that have none yet.
+    pub fn open(&self) -> usize {
+        let open = |row: &Row| row.from(0).filter(|(_, instance)| !instance.executed).count();
+        let rows: usize = self.rows.iter().map(|(_, row)| open(row)).sum();
+        rows + self.requests.len()
+    }
+
+    /// What contradicts itself in this replica's state; none if all is well. It looks at everything.
+    pub fn inconsistency(&self) -> Option<String> {
+        let row = self.rows.of(self.me);
+        let open = (row.executed_below()..self.next).filter(|number| !row.is_executed(*number));
+        let (open, counted) = (open.count(), self.unexecuted);
+        if open != counted {
+            return Some(format!("{open} own instances are not executed, counted are {counted}"));
+        }
+        for (owner, row) in self.rows.iter() {
+            for (number, instance) in row.from(row.base()) {
+                if instance.vote_ballot > instance.ballot {
+                    return Some(format!("{owner}.{number} has voted above its ballot"));
+                }
+                if instance.final_here && !instance.is_committed() {
+                    return Some(format!("{owner}.{number} is final and not committed"));
+                }
+            }
+        }
+        None
     }
 
     fn on_message(

@@ -195,8 +195,9 @@ impl Epaxos {
                 let members: NodeSet = members.map(|answer| answer.node).collect();
                 let first = answers.iter().find(|answer| members.contains(answer.node))?;
                 let attributes = first.vote.attributes.clone()?;
-                (for_these(&attributes) == members || self.cluster.size == 1)
-                    .then_some((initial, attributes, members))
+                // Others may have been asked, too, and see it in another way.
+                let agreed = for_these(&attributes).and(members) == members;
+                agreed.then_some((initial, attributes, members))
             }
             FastPath::Simplified => {
                 let candidates =

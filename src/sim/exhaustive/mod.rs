@@ -56,7 +56,7 @@
 //! | `judge.rs` | the invariants, told what was seen |
 //! | `explore.rs` | the states of the cluster, breadth-first |
 //! | `fingerprint.rs` | 128-bit fingerprints |
-//! | `paxos.rs` | the configurations of `paxos` |
+//! | `paxos.rs`, `epaxos.rs` | the configurations of each protocol |
 //! | `report.rs` | the table of `paxbench model` |
 
 use std::fmt::Display;
@@ -68,6 +68,7 @@ use crate::command::{Command, NodeId};
 use crate::protocol::{Cluster, Protocol};
 use crate::wire::Wire;
 
+mod epaxos;
 mod explore;
 mod fingerprint;
 mod judge;

@@ -1,0 +1,408 @@
+//! The properties of EPaxos (§4, §5.6 of its paper), and of its corrected recovery, as what one sees of a
+//! run: every record that a replica stores and every message that leaves it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Held, Invariants, hold};
+use crate::command::NodeId;
+use crate::protocol::ballot::Round;
+use crate::protocol::epaxos::Epaxos;
+use crate::protocol::epaxos::deps::Attributes;
+use crate::protocol::epaxos::message::{
+    EpaxosMessage, EpaxosRecord, Initial, InstanceId, Phase, Proposal,
+};
+use crate::protocol::quorum::majority;
+use crate::protocol::{Batch, Cluster};
+
+/// What is chosen in an instance, or voted for.
+type Tuple = (Proposal, Attributes);
+
+/// What one replica's log says of one instance.
+#[derive(Clone, Hash, Debug, Default)]
+struct Logged {
+    joined: Round,
+    voted: Round,
+    initial: Option<Initial>,
+    command: Option<Batch>,
+    /// The attributes of its vote at ballot 0.
+    pre_accepted: Option<Attributes>,
+    accepted: BTreeMap<Round, Tuple>,
+    committed: bool,
+    /// Where each kind of record stands first: PreAccepted, Tentative, Committed.
+    at: [Option<usize>; 3],
+    /// Where a ballot was joined or accepted first.
+    joined_at: BTreeMap<Round, usize>,
+    accepted_at: BTreeMap<Round, usize>,
+}
+
+const PRE_ACCEPTED: usize = 0;
+const TENTATIVE: usize = 1;
+const COMMITTED: usize = 2;
+
+impl Logged {
+    fn resolve(&self, proposal: Option<&Proposal>) -> Option<Proposal> {
+        proposal.cloned().or_else(|| self.command.clone().map(Proposal::Command))
+    }
+}
+
+/// One replica's log as far as the invariants need it.
+#[derive(Clone, Hash, Debug, Default)]
+struct Log {
+    instances: BTreeMap<InstanceId, Logged>,
+    /// What others were let forget, and where that stands.
+    allowed: Vec<(usize, Vec<u64>)>,
+    length: usize,
+}
+
+/// What is remembered of a run.
+#[derive(Clone, Hash, Debug)]
+pub struct EpaxosInvariants {
+    size: u8,
+    logs: Vec<Log>,
+    /// What the owner of each instance proposed.
+    proposed: BTreeMap<InstanceId, Initial>,
+    /// What each ballot of an instance asked to accept.
+    asked: BTreeMap<(InstanceId, Round), Tuple>,
+    /// Durable votes at ballot 0, and by Accepts: whose.
+    pre_accepted: BTreeMap<InstanceId, BTreeMap<NodeId, Attributes>>,
+    accepted: BTreeMap<(InstanceId, Round), BTreeSet<NodeId>>,
+    /// What is committed.
+    committed: BTreeMap<InstanceId, Tuple>,
+}
+
+impl EpaxosInvariants {
+    /// *Consistency* (Theorem 2), of the whole tuple (Lemma 1): two replicas never have different commands,
+    /// or attributes, committed for the same instance.
+    fn consistency(&mut self, id: InstanceId, tuple: &Tuple) -> Held {
+        let first = self.committed.entry(id).or_insert_with(|| tuple.clone());
+        hold(first == tuple, "consistency", || format!("{id:?} commits {first:?} and {tuple:?}"))
+    }
+
+    /// *Nontriviality* (Theorem 1): what is committed was proposed by the owner, or is nothing. It depends
+    /// on all that the owner knew.
+    fn nontriviality(&self, id: InstanceId, (proposal, attributes): &Tuple) -> Held {
+        let Proposal::Command(command) = proposal else { return Ok(()) };
+        let initial = self.proposed.get(&id);
+        let held = initial.is_some_and(|initial| {
+            initial.command == *command && attributes.deps.contains(&initial.attributes.deps)
+        });
+        hold(held, "nontriviality", || {
+            format!("{id:?} commits {command:?}, proposed was {initial:?}")
+        })
+    }
+
+    /// Theorem 4, step 1: of two interfering commands that are committed, one depends on the other.
+    fn visibility(&self, id: InstanceId, (proposal, attributes): &Tuple) -> Held {
+        let Proposal::Command(command) = proposal else { return Ok(()) };
+        for (other_id, (other, others)) in &self.committed {
+            let Proposal::Command(other) = other else { continue };
+            let seen = attributes.deps.covers(*other_id) || others.deps.covers(id);
+            if *other_id != id && !seen {
+                let apart = !interfere(command, other);
+                hold(apart, "visibility", || {
+                    format!("{id:?} and {other_id:?} interfere: {attributes:?}, {others:?}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A commit stands on a fast quorum's durable votes at ballot 0, or on a majority's by Accepts of one
+    /// ballot.
+    fn quorum(&self, id: InstanceId, tuple: &Tuple) -> Held {
+        let mut ballots = self.accepted.range((id, Round(0))..=(id, Round(u64::MAX)));
+        let n = usize::from(self.size);
+        let slow = ballots
+            .any(|(at, nodes)| nodes.len() >= majority(n) && self.asked.get(at) == Some(tuple));
+        // The smallest fast quorum of all variants; the owner counts as one of it.
+        let smallest = n - (n - majority(n) + 1).div_ceil(2);
+        let votes = self.pre_accepted.get(&id).map_or(0, |votes| {
+            let same =
+                |(node, vote): &(&NodeId, &Attributes)| **node != id.owner && **vote == tuple.1;
+            1 + votes.iter().filter(same).count()
+        });
+        let fast = tuple.0 != Proposal::Nop && votes >= smallest;
+        hold(slow || fast, "quorum", || format!("{id:?} commits {tuple:?}, on {votes} fast votes"))
+    }
+
+    /// Each ballot of an instance asks to accept one tuple.
+    fn one_tuple_per_ballot(&mut self, id: InstanceId, ballot: Round, tuple: &Tuple) -> Held {
+        let first = self.asked.entry((id, ballot)).or_insert_with(|| tuple.clone());
+        hold(first == tuple, "one tuple per ballot", || {
+            format!("{ballot:?} of {id:?} asks to accept {first:?} and {tuple:?}")
+        })
+    }
+
+    /// §5.6, Lemma 1 step 2: an owner proposes at most once in an instance.
+    fn one_proposal(&mut self, id: InstanceId, initial: &Initial) -> Held {
+        let first = self.proposed.entry(id).or_insert_with(|| initial.clone());
+        hold(first == initial, "one proposal", || format!("{id:?}: {first:?} and {initial:?}"))
+    }
+
+    /// A replica has a decision on record.
+    fn on_commit(&mut self, node: NodeId, record: &EpaxosRecord) -> Held {
+        let EpaxosRecord::Committed { id, proposal, attributes } = record else { return Ok(()) };
+        let logged = self.logs[usize::from(node.0)].instances.get(id);
+        let proposal = logged.and_then(|logged| logged.resolve(proposal.as_ref()));
+        let Some(proposal) = proposal else {
+            return hold(false, "records tell all", || format!("{node}: {record:?}"));
+        };
+        let tuple = (proposal, attributes.clone());
+        self.nontriviality(*id, &tuple)?;
+        self.quorum(*id, &tuple)?;
+        self.visibility(*id, &tuple)?;
+        self.consistency(*id, &tuple)
+    }
+
+    /// Takes a record, as it is appended or as a crash has left it.
+    fn append(&mut self, node: NodeId, record: &EpaxosRecord) -> Held {
+        let log = &mut self.logs[usize::from(node.0)];
+        let position = log.length;
+        log.length += 1;
+        let Some(id) = id_of(record) else {
+            if let EpaxosRecord::Forgettable { below } = record {
+                log.allowed.push((position, below.to_vec()));
+            }
+            return Ok(());
+        };
+        let logged = log.instances.entry(id).or_default();
+        match record {
+            EpaxosRecord::PreAccepted { initial, attributes, .. } => {
+                let free = logged.joined == Round(0) && logged.pre_accepted.is_none();
+                hold(free, "ballots rise", || format!("{node} pre-accepts {id:?} late"))?;
+                let attributes = attributes.clone().unwrap_or_else(|| initial.attributes.clone());
+                logged.pre_accepted = Some(attributes);
+                logged.command = Some(initial.command.clone());
+                logged.initial = Some(initial.clone());
+                logged.at[PRE_ACCEPTED].get_or_insert(position);
+            }
+            EpaxosRecord::Joined { ballot, .. } => {
+                let rises = logged.joined < *ballot && !logged.committed;
+                hold(rises, "ballots rise", || format!("{node} joins {ballot:?} of {id:?} late"))?;
+                logged.joined = *ballot;
+                logged.joined_at.entry(*ballot).or_insert(position);
+            }
+            EpaxosRecord::Tentative { initial, .. } => {
+                logged.command = Some(initial.command.clone());
+                logged.initial = Some(initial.clone());
+                logged.at[TENTATIVE].get_or_insert(position);
+            }
+            EpaxosRecord::Accepted { ballot, proposal, attributes, .. } => {
+                let rises =
+                    logged.joined <= *ballot && logged.voted <= *ballot && !logged.committed;
+                hold(rises, "ballots rise", || {
+                    format!("{node} accepts {ballot:?} of {id:?} late")
+                })?;
+                (logged.joined, logged.voted) = (*ballot, *ballot);
+                let Some(proposal) = logged.resolve(proposal.as_ref()) else {
+                    return hold(false, "records tell all", || format!("{node}: {record:?}"));
+                };
+                if let Proposal::Command(command) = &proposal {
+                    logged.command = Some(command.clone());
+                }
+                logged.accepted.insert(*ballot, (proposal, attributes.clone()));
+                logged.accepted_at.entry(*ballot).or_insert(position);
+            }
+            EpaxosRecord::Committed { proposal, .. } => {
+                hold(!logged.committed, "stability", || format!("{node} commits {id:?} again"))?;
+                logged.committed = true;
+                if let Some(Proposal::Command(command)) = proposal {
+                    logged.command = Some(command.clone());
+                }
+                logged.at[COMMITTED].get_or_insert(position);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What an answer promises is durable before it leaves.
+    fn durable_before_answered(
+        &self,
+        node: NodeId,
+        message: &EpaxosMessage,
+        durable: usize,
+    ) -> Held {
+        let Some(id) = message.id() else {
+            return self.durable_before_let_go(node, message, durable);
+        };
+        let log = &self.logs[usize::from(node.0)];
+        let unknown = Logged::default();
+        let logged = log.instances.get(&id).unwrap_or(&unknown);
+        let has = |at: Option<usize>| at.is_some_and(|at| at < durable);
+        let joined = |ballot: &Round| {
+            let at = |map: &BTreeMap<Round, usize>| has(map.get(ballot).copied());
+            at(&logged.joined_at) || at(&logged.accepted_at)
+        };
+        let safe = match message {
+            EpaxosMessage::PreAccept { .. } | EpaxosMessage::PreAcceptOk { .. } => {
+                has(logged.at[PRE_ACCEPTED])
+            }
+            EpaxosMessage::Prepare { ballot, .. } | EpaxosMessage::PrepareOk { ballot, .. } => {
+                joined(ballot)
+            }
+            EpaxosMessage::Accept { ballot, .. } => *ballot == Round(0) || joined(ballot),
+            EpaxosMessage::AcceptOk { ballot, .. } => has(logged.accepted_at.get(ballot).copied()),
+            EpaxosMessage::TentativePreAcceptOk { .. } => {
+                has(logged.at[TENTATIVE]) || has(logged.at[PRE_ACCEPTED])
+            }
+            EpaxosMessage::Commit { .. } => has(logged.at[COMMITTED]) || self.is_chosen_slowly(id),
+            _ => true,
+        };
+        hold(safe, "durable before answered", || format!("{node} sends {message:?} too early"))
+    }
+
+    /// Whether a majority has accepted what is committed: then whoever says so loses nothing by a crash.
+    fn is_chosen_slowly(&self, id: InstanceId) -> bool {
+        let mut ballots = self.accepted.range((id, Round(0))..=(id, Round(u64::MAX)));
+        ballots.any(|(_, nodes)| nodes.len() >= majority(usize::from(self.size)))
+    }
+
+    /// What a replica lets others forget is durable before they hear of it (`keeping`).
+    fn durable_before_let_go(&self, node: NodeId, message: &EpaxosMessage, durable: usize) -> Held {
+        let EpaxosMessage::Heartbeat { forgettable, .. } = message else { return Ok(()) };
+        let log = &self.logs[usize::from(node.0)];
+        let stored = log.allowed.iter().rfind(|(at, _)| *at < durable).map(|(_, below)| below);
+        let allowed = |place: usize| stored.map_or(0, |below| below[place]);
+        let within = (0..forgettable.len()).all(|place| forgettable[place] <= allowed(place));
+        hold(within, "durable before let go", || {
+            format!("{node} sends {message:?}, and has stored {stored:?}")
+        })
+    }
+
+    /// A vote reported to a recoverer is the one in the log: to join a ballot has changed nothing of it.
+    fn votes_are_told_as_they_are(&self, node: NodeId, message: &EpaxosMessage) -> Held {
+        let EpaxosMessage::PrepareOk { id, ballot, vote, .. } = message else { return Ok(()) };
+        let unknown = Logged::default();
+        let logged = self.logs[usize::from(node.0)].instances.get(id).unwrap_or(&unknown);
+        let joined = [&logged.joined_at, &logged.accepted_at];
+        let joined = joined.iter().filter_map(|at| at.get(ballot)).min().copied().unwrap_or(0);
+        let before = |at: &usize| *at < joined;
+        let earlier = |above: Round| {
+            logged.accepted_at.iter().any(|(other, at)| *other > above && before(at))
+        };
+        let same = match vote.phase {
+            Phase::Initial => {
+                !logged.at[PRE_ACCEPTED].as_ref().is_some_and(before)
+                    && logged.accepted_at.values().all(|at| !before(at))
+            }
+            Phase::PreAccepted => {
+                vote.attributes == logged.pre_accepted
+                    && vote.ballot == Round(0)
+                    && logged.accepted_at.values().all(|at| !before(at))
+            }
+            Phase::Accepted => {
+                let accepted = logged.accepted.get(&vote.ballot);
+                vote.attributes.as_ref() == accepted.map(|(_, attributes)| attributes)
+                    && !earlier(vote.ballot)
+            }
+            Phase::Committed => false,
+        };
+        hold(same, "votes are told as they are", || format!("{node} tells {vote:?} of {id:?}"))
+    }
+}
+
+fn id_of(record: &EpaxosRecord) -> Option<InstanceId> {
+    match record {
+        EpaxosRecord::PreAccepted { id, .. }
+        | EpaxosRecord::Joined { id, .. }
+        | EpaxosRecord::Tentative { id, .. }
+        | EpaxosRecord::Accepted { id, .. }
+        | EpaxosRecord::AcceptedElsewhere { id, .. }
+        | EpaxosRecord::Committed { id, .. } => Some(*id),
+        EpaxosRecord::Forgettable { .. } | EpaxosRecord::Installed { .. } => None,
+    }
+}
+
+/// Whether two commands interfere: some of one with some of the other.
+fn interfere(command: &Batch, other: &Batch) -> bool {
+    command.iter().any(|a| other.iter().any(|b| a.operation.interferes(&b.operation)))
+}
+
+impl Invariants<Epaxos> for EpaxosInvariants {
+    fn new(cluster: Cluster) -> Self {
+        EpaxosInvariants {
+            size: cluster.size,
+            logs: vec![Log::default(); usize::from(cluster.size)],
+            proposed: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            pre_accepted: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            committed: BTreeMap::new(),
+        }
+    }
+
+    fn on_record(&mut self, node: NodeId, record: &EpaxosRecord) -> Held {
+        self.append(node, record)?;
+        match record {
+            // What an owner has not stored durably it may propose again, differently.
+            EpaxosRecord::PreAccepted { id, initial, .. } if node != id.owner => {
+                self.one_proposal(*id, initial)
+            }
+            EpaxosRecord::Accepted { id, ballot, .. } => {
+                let logged = &self.logs[usize::from(node.0)].instances[id];
+                let tuple = logged.accepted[ballot].clone();
+                self.one_tuple_per_ballot(*id, *ballot, &tuple)
+            }
+            // What an owner alone knows is committed when nothing can undo it.
+            EpaxosRecord::Committed { id, .. }
+                if node == id.owner && !self.is_chosen_slowly(*id) =>
+            {
+                Ok(())
+            }
+            EpaxosRecord::Committed { .. } => self.on_commit(node, record),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_durable(&mut self, node: NodeId, record: &EpaxosRecord) -> Held {
+        match record {
+            EpaxosRecord::PreAccepted { id, initial, attributes } => {
+                let attributes = attributes.clone().unwrap_or_else(|| initial.attributes.clone());
+                self.pre_accepted.entry(*id).or_default().insert(node, attributes);
+                return self.one_proposal(*id, initial);
+            }
+            EpaxosRecord::Accepted { id, ballot, .. } => {
+                self.accepted.entry((*id, *ballot)).or_default().insert(node);
+            }
+            EpaxosRecord::Committed { .. } => return self.on_commit(node, record),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_crash<'a>(&mut self, node: NodeId, left: impl Iterator<Item = &'a EpaxosRecord>) -> Held {
+        self.logs[usize::from(node.0)] = Log::default();
+        for record in left {
+            self.append(node, record)?;
+        }
+        Ok(())
+    }
+
+    fn on_sent(&mut self, node: NodeId, message: &EpaxosMessage, durable: usize) -> Held {
+        self.durable_before_answered(node, message, durable)?;
+        self.votes_are_told_as_they_are(node, message)?;
+        match message {
+            EpaxosMessage::PreAccept { id, initial } => self.one_proposal(*id, initial),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_executed(&mut self, _: NodeId, _: u64, _: &Batch) -> Held {
+        Ok(())
+    }
+
+    fn on_step(&mut self, node: NodeId, core: &Epaxos) -> Held {
+        let lost = core.inconsistency();
+        hold(lost.is_none(), "state fits together", || format!("{node}: {lost:?}"))
+    }
+
+    /// *Liveness* (§4): what is proposed is committed, and executed, by every replica.
+    fn owes(&self, node: NodeId, core: &Epaxos) -> Option<String> {
+        let missing = self.committed.keys().filter(|id| !core.has_executed(**id)).count();
+        let open = core.open();
+        (missing + open > 0).then(|| {
+            format!("{node} has not executed {missing} committed instances, and {open} are open")
+        })
+    }
+}
