@@ -93,6 +93,15 @@ fn told(name: &str) -> String {
 }
 
 #[test]
+fn a_circle_is_told_with_all_its_transfers() {
+    let text = told("three_transfers_in_a_circle_through_real_time.jsonl");
+    for part in ["a1  transfer of 100 from a1 to a2", "a2  transfer of 100", "a3  transfer of 100"]
+    {
+        assert!(text.contains(&format!("\n  {part}")), "{part}: {text}");
+    }
+}
+
+#[test]
 fn the_verdict_says_whether_each_key_alone_is_linearizable() {
     for name in BAD_ONLY_ACROSS_KEYS {
         let text = told(name);
