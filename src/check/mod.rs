@@ -8,6 +8,24 @@
 //! was asked stands before it (Herlihy & Wing, "Linearizability", 1990). An operation whose outcome
 //! nobody knows may stand anywhere after it was asked, or nowhere.
 //!
+//! # What the verdict means for commands on several keys
+//!
+//! A transfer touches two accounts. Here it is one operation on both, so an order must explain it
+//! whole: both balances at one place, and that place between its invocation and its response. This
+//! is *strict serialisability* (Papadimitriou, "The serializability of concurrent database updates",
+//! 1979): the commands have the effect of some serial execution that keeps real time, which is to
+//! say that the store, taken as one object, is linearizable.
+//!
+//! The checker does not look at the whole store at once. Accounts that transfers connect, directly
+//! or through others, are one *part*; every register, which no command on several keys touches, is
+//! one. Each operation touches one part only, so the store is a composition of as many objects,
+//! and linearizability is local: the whole is linearizable if and only if each part is. Nothing
+//! finer would do. Of single accounts locality does not speak, for a transfer is an operation on
+//! two of them; orders of the accounts, each right alone, may contradict each other in a circle
+//! that real time closes. That is the weaker *per-object linearizability* of `EPaxos`;
+//! [`linearizability::per_object`] decides it, and `linearizability/per_object.rs` has the example.
+//! It decides no verdict: a history that has only this is a violation, and the explanation says so.
+//!
 //! # The idea
 //!
 //! To look for such an order is hard in general (Gibbons & Korach, "Testing Shared Memories", 1997,
@@ -35,6 +53,7 @@
 //! | `linearizability.rs` | partitions, threads, verdict |
 //! | `linearizability/register.rs` | one register: blocks and zones |
 //! | `linearizability/accounts.rs` | transfers: a search of its own, which knows why it is stuck |
+//! | `linearizability/per_object.rs` | the weaker property: each account alone |
 //! | `linearizability/search.rs` | the general search, for registers with deletes or repeated values |
 //! | `linearizability/explain.rs` | the smallest readable account of a violation |
 

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use rustc_hash::FxHashMap;
 
 use super::Violation;
-use super::partition::Partition;
+use super::partition::{Object, Partition};
 use super::register::{Fault, Stop};
 use super::search::{Budget, NEVER};
 use crate::check::history::{Call, Completion, History, OperationRecord, Reply, Seen};
@@ -31,7 +31,7 @@ pub(super) fn explain(
         ops.sort_by_key(|&op| (history.operations[op as usize].invoke_ns, op));
         ops.dedup();
         let operations = ops.iter().map(|&op| Teller { history }.line(op)).collect();
-        Violation { keys: partition.keys.clone(), summary, operations, others: 0 }
+        Violation { keys: partition.keys.clone(), summary, operations, others: 0, alone: None }
     };
     if *fault != Fault::NoOrder {
         let (summary, ops) = Teller { history }.sentence(fault);
@@ -59,8 +59,13 @@ struct Core<'a> {
 
 impl<'a> Core<'a> {
     fn new(history: &'a History, partition: &Partition, budget: Budget) -> Self {
-        let partition = Partition { keys: partition.keys.clone(), ops: partition.ops.clone() };
-        Core { history, partition, horizon_ns: NEVER, fault: Fault::NoOrder, budget }
+        Core {
+            history,
+            partition: partition.clone(),
+            horizon_ns: NEVER,
+            fault: Fault::NoOrder,
+            budget,
+        }
     }
 
     fn record(&self, op: u32) -> &'a OperationRecord {
@@ -69,7 +74,7 @@ impl<'a> Core<'a> {
 
     /// Takes `ops` up to `horizon_ns` as the core if they are impossible too.
     fn adopt(&mut self, ops: Vec<u32>, horizon_ns: u64) -> bool {
-        let smaller = Partition { keys: self.partition.keys.clone(), ops };
+        let smaller = self.partition.with_ops(ops);
         // Over budget counts as possible: the explanation is then larger, never wrong.
         let Err(Stop::Fault(fault)) = smaller.check(self.history, horizon_ns, self.budget) else {
             return false;
@@ -102,7 +107,7 @@ impl<'a> Core<'a> {
 
     /// Leaves out whatever the contradiction does not need.
     fn thin(&mut self) {
-        if self.partition.is_accounts() {
+        if self.partition.object != Object::Register {
             return;
         }
         let Ok(ops) = self.partition.register_ops(self.history, self.horizon_ns) else { return };
@@ -150,7 +155,9 @@ impl<'a> Core<'a> {
             teller.phrase(last),
             ops.len() - 1
         );
-        let touches = |&op: &u32| op == last || self.shares_key(op, last);
+        // What closes a circle through several keys need not touch the last's.
+        let few = ops.len() <= LISTED_MAX;
+        let touches = |&op: &u32| few || self.shares_key(op, last);
         let near: Vec<u32> = ops.iter().copied().filter(touches).collect();
         (summary, self.nearest(&near))
     }

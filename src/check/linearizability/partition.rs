@@ -4,15 +4,29 @@
 use rustc_hash::FxHashMap;
 
 use super::accounts::check_accounts;
+use super::per_object::check_account;
 use super::register::{Fault, Stop, check_register};
 use super::search::Budget;
-use crate::check::history::{Call, Completion, History};
+use crate::check::history::{Call, Completion, History, OperationRecord};
 use crate::check::model::{RegisterOp, TransferOp, register_op, transfer_op};
 use crate::command::Key;
 
-/// The operations on a set of keys that no operation connects to others.
-#[derive(Debug)]
+/// What a partition's operations are on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Object {
+    /// A register.
+    Register,
+    /// All accounts that transfers connect, as one object.
+    Accounts,
+    /// One account, whatever becomes of the others: see `per_object.rs`.
+    Account,
+}
+
+/// The operations on a set of keys, to be decided without the others.
+#[derive(Clone, Debug)]
 pub(super) struct Partition {
+    /// What the keys are.
+    pub(super) object: Object,
     /// The keys, in order.
     pub(super) keys: Vec<Key>,
     /// Indices into the history.
@@ -20,9 +34,25 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    /// Whether the partition holds transfers.
-    pub(super) fn is_accounts(&self) -> bool {
-        self.keys[0].is_account()
+    /// The same object with other operations.
+    pub(super) fn with_ops(&self, ops: Vec<u32>) -> Partition {
+        Partition { object: self.object, keys: self.keys.clone(), ops }
+    }
+
+    /// The keys one by one, each with the operations that touch it.
+    pub(super) fn keys_alone(&self, history: &History) -> Vec<Partition> {
+        if self.object == Object::Register {
+            return vec![self.clone()];
+        }
+        let alone =
+            |&key: &Key| Partition { object: Object::Account, keys: vec![key], ops: vec![] };
+        let mut parts: Vec<Partition> = self.keys.iter().map(alone).collect();
+        for &op in &self.ops {
+            let (from, to) = accounts_of(&history.operations[op as usize]);
+            parts[self.number(from) as usize].ops.push(op);
+            parts[self.number(to) as usize].ops.push(op);
+        }
+        parts
     }
 
     /// Decides the partition by what was known at `horizon_ns`.
@@ -32,11 +62,14 @@ impl Partition {
         horizon_ns: u64,
         budget: Budget,
     ) -> Result<(), Stop> {
-        if self.is_accounts() {
-            let ops = self.transfers(history, horizon_ns);
-            return check_accounts(&ops, self.keys.len(), budget);
+        match self.object {
+            Object::Register => check_register(self.register_ops(history, horizon_ns)?, budget),
+            Object::Accounts => {
+                let ops = self.transfers(history, horizon_ns);
+                check_accounts(&ops, self.keys.len(), budget)
+            }
+            Object::Account => check_account(&self.sides(history, horizon_ns), budget),
         }
-        check_register(self.register_ops(history, horizon_ns)?, budget)
     }
 
     /// The operations on this register.
@@ -58,16 +91,40 @@ impl Partition {
 
     /// The transfers between these accounts.
     pub(super) fn transfers(&self, history: &History, horizon_ns: u64) -> Vec<TransferOp> {
-        let account = |key: &Key| self.keys.binary_search(key).expect("of this partition") as u32;
+        self.numbered(history, horizon_ns, |key| self.number(key))
+    }
+
+    /// The transfers that touch the only account, which is number 0; all others are number 1.
+    fn sides(&self, history: &History, horizon_ns: u64) -> Vec<TransferOp> {
+        self.numbered(history, horizon_ns, |key| u32::from(key != self.keys[0]))
+    }
+
+    fn numbered(
+        &self,
+        history: &History,
+        horizon_ns: u64,
+        number: impl Fn(Key) -> u32,
+    ) -> Vec<TransferOp> {
         let transfer = |&op: &u32| {
             let record = &history.operations[op as usize];
-            let Call::Transfer { to, .. } = &record.call else {
-                unreachable!("only transfers touch accounts")
-            };
-            transfer_op(op, record, (account(&record.key), account(to)), horizon_ns)
+            let (from, to) = accounts_of(record);
+            transfer_op(op, record, (number(from), number(to)), horizon_ns)
         };
         self.ops.iter().filter_map(transfer).collect()
     }
+
+    /// The number of an account within the partition.
+    fn number(&self, key: Key) -> u32 {
+        self.keys.binary_search(&key).expect("of this partition") as u32
+    }
+}
+
+/// Payer and receiver of a transfer.
+fn accounts_of(record: &OperationRecord) -> (Key, Key) {
+    let Call::Transfer { to, .. } = record.call else {
+        unreachable!("only transfers touch accounts")
+    };
+    (record.key, to)
 }
 
 /// Splits a history. Operations that failed belong nowhere.
@@ -92,8 +149,9 @@ pub(super) fn partitions(history: &History) -> Vec<Partition> {
         .chunk_by(|a, b| a.0 == b.0)
         .map(|chunk| {
             let key = chunk[0].0;
+            let object = if key.is_account() { Object::Accounts } else { Object::Register };
             let keys = keys.remove(&key).unwrap_or_else(|| vec![key]);
-            Partition { keys, ops: chunk.iter().map(|&(_, index)| index).collect() }
+            Partition { object, keys, ops: chunk.iter().map(|&(_, index)| index).collect() }
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::partition::partitions;
+use super::partition::{Object, partitions};
 use super::register::{Stop, conclude, search_register};
 use super::search::{Model, fingerprint, link_alike, search};
 use super::*;
@@ -201,15 +201,54 @@ fn damage(dice: &mut Dice, history: &mut History) {
 
 /// Tries every order.
 fn brute_force(history: &History) -> bool {
-    let operations: Vec<&OperationRecord> = history
-        .operations
-        .iter()
-        .filter(|record| record.completion != Completion::Failed)
-        .collect();
-    extend(&operations, &mut vec![false; operations.len()], &Spec::default())
+    let effective = |record: &&OperationRecord| record.completion != Completion::Failed;
+    let operations: Vec<&OperationRecord> = history.operations.iter().filter(effective).collect();
+    extend(&operations, &mut vec![false; operations.len()], &Spec::default(), None)
 }
 
-fn extend(operations: &[&OperationRecord], placed: &mut [bool], spec: &Spec) -> bool {
+/// Tries every order of the operations that touch a key; the other account of each transfer has
+/// just the balance that the answer asks for, or enough.
+fn brute_force_alone(history: &History, key: Key) -> bool {
+    let touches = |record: &&OperationRecord| {
+        record.completion != Completion::Failed && touched(record).contains(&key)
+    };
+    let operations: Vec<&OperationRecord> = history.operations.iter().filter(touches).collect();
+    extend(&operations, &mut vec![false; operations.len()], &Spec::default(), Some(key))
+}
+
+/// The keys of an operation.
+fn touched(record: &OperationRecord) -> Vec<Key> {
+    match record.call {
+        Call::Transfer { to, .. } => vec![record.key, to],
+        _ => vec![record.key],
+    }
+}
+
+impl Spec {
+    /// Gives the account of a transfer that is not `key` the balance that suits the transfer.
+    fn suit(&mut self, key: Key, record: &OperationRecord) {
+        let Call::Transfer { to, amount } = record.call else { return };
+        let (payer, receiver) = match record.completion {
+            Completion::Ok(Reply::Balances { moved: true, from, to }) => {
+                (from + amount, to.saturating_sub(amount))
+            }
+            Completion::Ok(Reply::Balances { moved: false, from, to }) => (from, to),
+            _ => (amount, 0),
+        };
+        if record.key == key {
+            self.accounts.insert(to, receiver);
+        } else {
+            self.accounts.insert(record.key, payer);
+        }
+    }
+}
+
+fn extend(
+    operations: &[&OperationRecord],
+    placed: &mut [bool],
+    spec: &Spec,
+    alone: Option<Key>,
+) -> bool {
     let answered = |index: usize| matches!(operations[index].completion, Completion::Ok(_));
     let left: Vec<usize> = (0..operations.len()).filter(|&index| !placed[index]).collect();
     if !left.iter().any(|&index| answered(index)) {
@@ -224,12 +263,15 @@ fn extend(operations: &[&OperationRecord], placed: &mut [bool], spec: &Spec) -> 
             return false;
         }
         let mut spec = spec.clone();
+        if let Some(key) = alone {
+            spec.suit(key, operations[index]);
+        }
         let reply = spec.apply(operations[index].key, operations[index].call);
         if answered(index) && operations[index].completion != Completion::Ok(reply) {
             return false;
         }
         placed[index] = true;
-        let found = extend(operations, placed, &spec);
+        let found = extend(operations, placed, &spec, alone);
         placed[index] = false;
         found
     })
@@ -327,7 +369,7 @@ fn search_accounts(ops: &[TransferOp], count: usize, budget: Budget) -> Result<(
 fn is_valid_by_search(history: &History) -> bool {
     let budget = Budget { memory_bytes: 1 << 30, deadline: Instant::now() + limits().time };
     partitions(history).iter().all(|partition| {
-        let answer = if partition.is_accounts() {
+        let answer = if partition.object == Object::Accounts {
             search_accounts(&partition.transfers(history, NEVER), partition.keys.len(), budget)
         } else {
             let ops = partition.register_ops(history, NEVER).expect("no corrupt values");
@@ -397,6 +439,88 @@ fn transfers_get_the_verdict_of_a_brute_force_search() {
     let recipe = Recipe { accounts: 3, ..SMALL };
     let [invalid, valid] = agree_with_brute_force(recipe, 10_000, 13);
     assert!(invalid > 1_500 && valid > 5_000, "{invalid} invalid, {valid} valid");
+}
+
+/// Whether each key alone is linearizable.
+fn is_valid_alone(history: &History) -> bool {
+    match per_object(history, &limits()) {
+        Verdict::Valid => true,
+        Verdict::Invalid(_) => false,
+        Verdict::Unknown(reason) => panic!("undecided: {reason}"),
+    }
+}
+
+/// Gives the operations that touch an account from `first` on times that are `lag_ns` later, as if
+/// these accounts were kept by a store that lags; those that touch others too last until then.
+fn delay(history: &mut History, first: Key, lag_ns: u64) {
+    for record in &mut history.operations {
+        let late = touched(record).into_iter().filter(|key| *key >= first).count();
+        record.invoke_ns += if late == 2 { lag_ns } else { 0 };
+        record.response_ns = record.response_ns.map(|end| end + if late > 0 { lag_ns } else { 0 });
+    }
+}
+
+#[test]
+fn each_account_alone_gets_the_verdict_of_a_brute_force_search() {
+    // Valid as a whole; valid for each key alone only; not even that.
+    let mut counts = [0; 3];
+    for round in 0..12_000 {
+        let mut dice = Dice(21 << 32 | round);
+        let mut history = draw_valid(&mut dice, &Recipe { accounts: 4, ..SMALL });
+        if round % 2 == 0 {
+            delay(&mut history, Key::account(2), 1 + dice.roll(20));
+        }
+        (0..dice.roll(3)).for_each(|_| damage(&mut dice, &mut history));
+        let alone = is_valid_alone(&history);
+        let mut keys = (0..4).map(Key::account);
+        let expected = keys.all(|key| brute_force_alone(&history, key));
+        assert_eq!(alone, expected, "round {round}\n{history:#?}");
+        let whole = is_valid(&history);
+        assert!(alone || !whole, "round {round}: valid as a whole only\n{history:#?}");
+        counts[usize::from(!whole) + usize::from(!alone)] += 1;
+    }
+    let [whole, alone_only, neither] = counts;
+    assert!(whole > 3_000 && alone_only > 200 && neither > 2_000, "{counts:?}");
+}
+
+#[test]
+fn what_is_valid_as_a_whole_is_valid_for_each_key_alone() {
+    let mut counts = [0; 3];
+    for round in 0..6_000 {
+        let mut dice = Dice(22 << 32 | round);
+        let recipe = Recipe {
+            operations: 10 + dice.roll(40) as usize,
+            processes: 2 + dice.roll(6),
+            accounts: 2 + dice.roll(7),
+            unknown_percent: dice.roll(12),
+            longest: 6 + dice.roll(12),
+            ..SMALL
+        };
+        let mut history = draw_valid(&mut dice, &recipe);
+        if round % 3 == 0 {
+            delay(&mut history, Key::account(recipe.accounts / 2), 1 + dice.roll(20));
+        }
+        (0..dice.roll(3)).for_each(|_| damage(&mut dice, &mut history));
+        let (whole, alone) = (is_valid(&history), is_valid_alone(&history));
+        assert!(alone || !whole, "round {round}\n{history:#?}");
+        counts[usize::from(!whole) + usize::from(!alone)] += 1;
+    }
+    let [whole, alone_only, neither] = counts;
+    assert!(whole > 1_500 && alone_only > 150 && neither > 1_000, "{counts:?}");
+}
+
+#[test]
+fn registers_are_alone_anyway() {
+    let mut counts = [0; 2];
+    for round in 0..2_000 {
+        let mut dice = Dice(23 << 32 | round);
+        let mut history = draw_valid(&mut dice, &Recipe { operations: 20, ..SMALL });
+        (0..dice.roll(3)).for_each(|_| damage(&mut dice, &mut history));
+        let verdict = per_object(&history, &limits());
+        assert_eq!(verdict, check(&history, &limits()), "round {round}\n{history:#?}");
+        counts[usize::from(verdict == Verdict::Valid)] += 1;
+    }
+    assert!(counts[0] > 500 && counts[1] > 500, "{counts:?}");
 }
 
 #[test]
