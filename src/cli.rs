@@ -231,6 +231,8 @@ pub struct ReportArgs {
 pub enum ModeName {
     /// Leader-based, from the modules of "Deconstructing Paxos".
     Paxos,
+    /// Egalitarian Paxos: without a leader.
+    Epaxos,
 }
 
 /// Arguments of `paxbench explore`.

@@ -21,6 +21,7 @@ use paxbench::protocol::paxos::Paxos;
 use paxbench::replica::DRIVER_NAME;
 use paxbench::report;
 use paxbench::results::{Backend, Linearizable, Results};
+use paxbench::sim::Subject;
 use paxbench::sim::console;
 use paxbench::sim::exhaustive::{self, Limits, Modelled};
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,6 +53,7 @@ impl From<BadExperiment> for Failure {
     }
 }
 
+#[expect(clippy::unimplemented, reason = "core pending")]
 fn main() -> std::process::ExitCode {
     if let Some(worker) = paxbench::worker::called() {
         return worker();
@@ -62,9 +64,13 @@ fn main() -> std::process::ExitCode {
         Action::Check(args) => check(&args.directory),
         Action::Model(args) => match args.mode {
             ModeName::Paxos => model::<Paxos>(&args),
+            ModeName::Epaxos => unimplemented!(), // core pending
         },
         Action::Report(args) => redraw(&args.directories),
-        Action::Explore(args) => explore(&args),
+        Action::Explore(args) => match args.mode {
+            ModeName::Paxos => explore::<Paxos>(&args),
+            ModeName::Epaxos => unimplemented!(), // core pending
+        },
         Action::Certs(args) => certs(&args.out, &args.cluster),
         Action::Completions(args) => write(|out| {
             cli::write_completions(args.shell, out);
@@ -204,10 +210,9 @@ fn redraw(directories: &[PathBuf]) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Done)
 }
 
-fn explore(args: &ExploreArgs) -> Result<ExitCode, Failure> {
-    let ModeName::Paxos = args.mode;
+fn explore<P: Subject>(args: &ExploreArgs) -> Result<ExitCode, Failure> {
     let faults = args.fault_classes();
-    let again = |seed| console::again::<Paxos>(seed, &faults, args.shrink, args.trace);
+    let again = |seed| console::again::<P>(seed, &faults, args.shrink, args.trace);
     let mutants = args.mutant.as_ref().map(|Mutants(mutants)| &mutants[..]);
     let told = match (args.seed, mutants) {
         (Some(seed), None) => again(seed),
@@ -218,7 +223,7 @@ fn explore(args: &ExploreArgs) -> Result<ExitCode, Failure> {
         }
         (None, Some(mutants)) => {
             let seeds = args.seeds.clone().unwrap_or(0..MUTANT_SEEDS_MAX);
-            console::hunt::<Paxos>(mutants, &seeds, &faults, args.threads)
+            console::hunt::<P>(mutants, &seeds, &faults, args.threads)
         }
         (None, None) => {
             let wish = console::Wish {
@@ -228,7 +233,7 @@ fn explore(args: &ExploreArgs) -> Result<ExitCode, Failure> {
                 twice: args.twice,
                 keep: args.keep,
             };
-            console::run::<Paxos>(&wish, interrupted()?)
+            console::run::<P>(&wish, interrupted()?)
         }
     };
     say(&told.text)?;
