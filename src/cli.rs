@@ -231,7 +231,7 @@ pub struct ReportArgs {
 pub enum ModeName {
     /// Leader-based, from the modules of "Deconstructing Paxos".
     Paxos,
-    /// Leaderless: Egalitarian Paxos.
+    /// Egalitarian Paxos: without a leader.
     Epaxos,
 }
 

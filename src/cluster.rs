@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::load::plan::LoadPlan;
+use crate::protocol::epaxos::options::EpaxosOptions;
+use crate::protocol::paxos::PaxosOptions;
 
 /// Everything a worker must know, as YAML.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -120,7 +122,19 @@ pub struct ShapingPlan {
 #[serde(tag = "mode", rename_all = "lowercase")]
 pub enum ProtocolChoice {
     /// Leader-based.
-    Paxos(crate::protocol::paxos::PaxosOptions),
+    Paxos(PaxosOptions),
+    /// Without a leader: whoever is asked proposes.
+    Epaxos(EpaxosOptions),
+}
+
+impl ProtocolChoice {
+    /// What the experiment file calls it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ProtocolChoice::Paxos(_) => "paxos",
+            ProtocolChoice::Epaxos(_) => "epaxos",
+        }
+    }
 }
 
 /// A cluster file that cannot be used; says which and why.

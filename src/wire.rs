@@ -183,7 +183,9 @@ fn within_bounds(number: u64) -> Result<u64, Malformed> {
 
 fn encode_list<T: Wire>(items: &[T], out: &mut BytesMut) {
     out.put_u32_le(items.len() as u32);
-    items.iter().for_each(|item| item.encode(out));
+    for item in items {
+        item.encode(out);
+    }
 }
 
 fn decode_list<T: Wire>(from: &mut Reader<'_>, bytes_each: usize) -> Result<Vec<T>, Malformed> {
@@ -194,7 +196,9 @@ fn decode_list<T: Wire>(from: &mut Reader<'_>, bytes_each: usize) -> Result<Vec<
 /// As [`encode_list`], for what is mostly short: the count is a varint.
 fn encode_short_list<T: Wire>(items: &[T], out: &mut BytesMut) {
     encode_varint(items.len() as u64, out);
-    items.iter().for_each(|item| item.encode(out));
+    for item in items {
+        item.encode(out);
+    }
 }
 
 fn decode_short_list<T: Wire>(

@@ -12,6 +12,9 @@ use paxbench::experiment::file::{
 use paxbench::experiment::network::Matrix;
 use paxbench::experiment::plan::{Plan, describe};
 use paxbench::load::plan::{Arrival, KeyChoice, OperationMix};
+use paxbench::protocol::epaxos::options::{
+    Dependencies, EpaxosOptions, FastPath, QuorumChoice, ReplyAt,
+};
 use paxbench::protocol::paxos::{PaxosOptions, Variant};
 use proptest::prelude::*;
 
@@ -64,6 +67,16 @@ fn every_complaint_names_a_place_and_a_remedy() {
             assert!(remedy, "{line}");
         }
     }
+}
+
+fn paxos(mode: &Mode) -> PaxosOptions {
+    let ProtocolChoice::Paxos(options) = mode.protocol else { panic!("{mode:?}") };
+    options
+}
+
+fn epaxos(mode: &Mode) -> &EpaxosOptions {
+    let ProtocolChoice::Epaxos(options) = &mode.protocol else { panic!("{mode:?}") };
+    options
 }
 
 #[test]
@@ -125,7 +138,7 @@ fn the_planet_is_led_from_where_its_thirteen_sites_wait_least_on_average() {
         bounds.sum::<f64>() / 13.0
     };
     let best = (0..13).min_by(|a, b| mean_ms(*a).total_cmp(&mean_ms(*b))).unwrap();
-    let ProtocolChoice::Paxos(options) = experiment.modes[0].protocol;
+    let options = paxos(&experiment.modes[0]);
     assert_eq!((usize::from(options.leader), experiment.network.sites.len()), (best, 13));
     assert_eq!(experiment.network.sites[best], "south-carolina");
     assert_eq!(format!("{:.1}", mean_ms(best)), "223.2", "as its comment says");
@@ -138,6 +151,116 @@ fn without_a_shaper_there_is_neither_a_plan_for_it_nor_a_bound() {
     assert_eq!(experiment.bound_ms(&experiment.modes[0], 0), None);
     assert!(!experiment.load_plan(1).record_history);
     assert!(describe(&experiment).contains("not known"));
+}
+
+const THREE_SITES: &str = "network: { sites: [virginia, tokyo, ireland], shaping: none }";
+
+fn parsed(text: &str) -> Experiment {
+    Experiment::parse("test", text, Path::new("."), &[]).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn epaxos_takes_every_option() {
+    let text = format!(
+        "
+name: every
+modes:
+  - mode: epaxos
+    label: all-changed
+    fast_path: accept-deps
+    thrifty: false
+    quorum: nearest
+    dependencies: explicit
+    reply: committed
+    window: 7
+    batch: 8
+    heartbeat: 90ms
+    suspect: 2s
+    fallback: 300ms
+    recover: 1.5s
+    log_instances_max: 9
+  - {{ mode: epaxos, label: prefix, dependencies: prefix, fast_path: published }}
+{THREE_SITES}
+"
+    );
+    let experiment = parsed(&text);
+    assert_eq!(experiment.modes[0].label, "all-changed");
+    let expected = EpaxosOptions {
+        fast_path: FastPath::AcceptDeps,
+        thrifty: false,
+        quorum: QuorumChoice::Nearest,
+        near: Vec::new(),
+        dependencies: Dependencies::Explicit,
+        reply: ReplyAt::Committed,
+        window: 7,
+        batch: 8,
+        heartbeat_ms: 90,
+        suspect_ms: 2000,
+        fallback_ms: 300,
+        recover_ms: 1500,
+        log_instances_max: 9,
+    };
+    assert_eq!(*epaxos(&experiment.modes[0]), expected);
+    let prefix = epaxos(&experiment.modes[1]);
+    let chosen = (prefix.dependencies, prefix.fast_path);
+    assert_eq!(chosen, (Dependencies::Prefix, FastPath::Published));
+}
+
+/// The form of the file in which modes are compared, and its copy with every default.
+#[test]
+fn epaxos_stands_beside_paxos_and_its_defaults_are_written_out() {
+    let modes = "modes: [epaxos, { mode: epaxos, label: epaxos-prefix, dependencies: prefix, \
+                 thrifty: false }, { mode: paxos, leader: virginia }]";
+    let experiment = parsed(&format!("name: beside\n{modes}\n{THREE_SITES}\n"));
+    let labels: Vec<_> = experiment.modes.iter().map(|mode| mode.label.as_str()).collect();
+    assert_eq!(labels, ["epaxos", "epaxos-prefix", "paxos"]);
+    assert_eq!(*epaxos(&experiment.modes[0]), EpaxosOptions::default());
+    assert_eq!(paxos(&experiment.modes[2]), PaxosOptions::default());
+    let written = experiment.to_yaml();
+    let usual = "
+- mode: epaxos
+  label: epaxos
+  fast_path: fixed-quorum
+  thrifty: true
+  quorum: measured
+  dependencies: explicit
+  reply: executed
+  window: 256
+  batch: 4096
+  heartbeat: 50ms
+  suspect: 1s
+  fallback: 500ms
+  recover: 1s
+  log_instances_max: 65536
+- mode: epaxos
+  label: epaxos-prefix
+";
+    assert!(written.contains(usual), "{written}");
+    assert_eq!(parsed(&written), experiment);
+    let words = "epaxos: epaxos, fast path fixed-quorum, thrifty, dependencies explicit, reply \
+                 executed, window 256, batch 4096\n";
+    let plan = describe(&experiment);
+    assert!(plan.contains(words) && plan.contains("fixed-quorum, not thrifty, dep"), "{plan}");
+}
+
+/// What the driver writes for replicas is what they read.
+#[test]
+fn epaxos_and_who_is_near_come_through_a_cluster_file() {
+    let options = EpaxosOptions {
+        near: vec![vec![1, 2], vec![0, 2], vec![1, 0]],
+        ..EpaxosOptions::default()
+    };
+    let protocol = ProtocolChoice::Epaxos(options);
+    let text = serde_yaml::to_string(&protocol).unwrap();
+    assert!(text.starts_with("mode: epaxos\n"), "{text}");
+    assert_eq!(serde_yaml::from_str::<ProtocolChoice>(&text).unwrap(), protocol);
+    assert!(serde_yaml::from_str::<ProtocolChoice>("{ mode: epaxos, nearest: [] }").is_err());
+}
+
+#[test]
+fn set_reaches_into_an_epaxos_mode_that_the_file_only_names() {
+    let experiment = with_set(&["modes=[epaxos]", "modes.0.fast_path=simplified"]).unwrap();
+    assert_eq!(epaxos(&experiment.modes[0]).fast_path, FastPath::Simplified);
 }
 
 fn with_set(changes: &[&str]) -> Result<Experiment, String> {
@@ -163,7 +286,7 @@ fn set_changes_values_adds_keys_and_replaces_maps_in_order() {
     assert_eq!(experiment.workload.arrival, Arrival::Constant { rate_per_s: 500.0 });
     assert_eq!(experiment.workload.keys, KeyChoice::Zipf { keys: 10, theta: 0.5 });
     assert_eq!(experiment.thresholds.p99, Some(Duration::from_millis(400)));
-    let ProtocolChoice::Paxos(options) = experiment.modes[0].protocol;
+    let options = paxos(&experiment.modes[0]);
     assert_eq!(options.leader, 0, "tokyo is the first site now");
     assert_eq!(experiment.network.rtt.unwrap().rtt_ms[1], [101.0, 0.0, 127.0]);
 }
@@ -172,7 +295,7 @@ fn set_changes_values_adds_keys_and_replaces_maps_in_order() {
 fn set_reaches_into_a_mode_that_the_file_only_names() {
     let change = "modes.0.leader=two".parse().unwrap();
     let experiment = Experiment::read(Path::new("configs/throughput.yaml"), &[change]).unwrap();
-    let ProtocolChoice::Paxos(options) = experiment.modes[0].protocol;
+    let options = paxos(&experiment.modes[0]);
     assert_eq!(options.leader, 1);
 }
 
@@ -279,10 +402,10 @@ fn workloads() -> impl Strategy<Value = Workload> {
     )
 }
 
-fn modes(sites: u8) -> impl Strategy<Value = Vec<Mode>> {
+fn paxos_options(sites: u8) -> impl Strategy<Value = PaxosOptions> {
     let variants = prop_oneof![Just(Variant::Multi), Just(Variant::Fall), Just(Variant::Regular)];
     let options = (variants, 0..sites, 1usize..1 << 20, 1usize..1 << 20, 1u64..5000, 1u64..100_000);
-    let options = options.prop_map(|(variant, leader, pipeline, batch, heartbeat_ms, ms)| {
+    options.prop_map(|(variant, leader, pipeline, batch, heartbeat_ms, ms)| {
         let pipeline = if variant == Variant::Fall { 1 } else { pipeline };
         let election_timeout_ms = heartbeat_ms + ms;
         let log_instances_max = batch;
@@ -296,12 +419,56 @@ fn modes(sites: u8) -> impl Strategy<Value = Vec<Mode>> {
             retransmit_ms: ms,
             log_instances_max,
         }
-    });
-    prop::collection::vec(options, 1..4).prop_map(|all| {
-        let mode = |(n, options)| Mode {
-            label: format!("paxos-{n}"),
-            protocol: ProtocolChoice::Paxos(options),
-        };
+    })
+}
+
+fn epaxos_options(sites: u8) -> impl Strategy<Value = EpaxosOptions> {
+    let fast_paths = prop::sample::select(vec![
+        FastPath::Published,
+        FastPath::FixedQuorum,
+        FastPath::DepsCommitted,
+        FastPath::AcceptDeps,
+        FastPath::Simplified,
+    ]);
+    let sizes = (1usize..1 << 20, 1usize..1 << 20, 1usize..1 << 32);
+    let times_ms = (1u64..5000, 1u64..100_000, 1u64..100_000, 1u64..100_000);
+    let choices = (fast_paths, any::<[bool; 4]>());
+    let options = (choices, sizes, times_ms).prop_map(
+        |((fast_path, [thrifty, near, prefix, early]), (window, batch, kept), times_ms)| {
+            let (heartbeat_ms, more_ms, fallback_ms, recover_ms) = times_ms;
+            EpaxosOptions {
+                fast_path,
+                thrifty,
+                quorum: if near { QuorumChoice::Nearest } else { QuorumChoice::Measured },
+                near: Vec::new(),
+                dependencies: if prefix { Dependencies::Prefix } else { Dependencies::Explicit },
+                reply: if early { ReplyAt::Committed } else { ReplyAt::Executed },
+                window,
+                batch,
+                heartbeat_ms,
+                suspect_ms: heartbeat_ms + more_ms,
+                fallback_ms,
+                recover_ms,
+                log_instances_max: kept,
+            }
+        },
+    );
+    let fits = move |options: &EpaxosOptions| options.check(usize::from(sites)).is_ok();
+    options.prop_filter("contradictory", fits)
+}
+
+/// Modes for so many sites: `epaxos` among them where it can run.
+fn modes(sites: u8) -> impl Strategy<Value = Vec<Mode>> {
+    let paxos = paxos_options(sites).prop_map(ProtocolChoice::Paxos).boxed();
+    let protocol = match EpaxosOptions::default().check(usize::from(sites)) {
+        Ok(()) => {
+            let epaxos = epaxos_options(sites).prop_map(ProtocolChoice::Epaxos);
+            prop_oneof![paxos, epaxos].boxed()
+        }
+        Err(_) => paxos,
+    };
+    prop::collection::vec(protocol, 1..4).prop_map(|all| {
+        let mode = |(n, protocol)| Mode { label: format!("mode-{n}"), protocol };
         all.into_iter().enumerate().map(mode).collect()
     })
 }

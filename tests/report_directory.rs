@@ -49,7 +49,8 @@ fn counters_of_a_replica_come_back_as_they_were_written() {
         repeat: 0,
         node: "tokyo".to_owned(),
     };
-    assert_eq!(Results::read(&path).unwrap().replica(&name).unwrap(), counters("tokyo"));
+    let expected = counters("paxos", "tokyo", false);
+    assert_eq!(Results::read(&path).unwrap().replica(&name).unwrap(), expected);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use paxbench::report::table::summary_table;
 use paxbench::report::{ReportPaths, write_report};
-use paxbench::results::{Linearizable, Results, Verdict};
+use paxbench::results::{Backend, Linearizable, Results, Verdict};
 use report_sample::{Sample, valid};
 use resvg::usvg;
 
@@ -36,7 +36,9 @@ fn a_good_run_is_drawn_whole_and_without_a_warning() {
     let paths = report("good", &Sample { crash: true, ..Sample::default() });
     let names: Vec<_> =
         paths.svg.iter().map(|p| p.file_name().unwrap().to_str().unwrap()).collect();
-    assert_eq!(names, ["latency.svg", "cdf.svg", "timeline-epaxos.svg", "timeline-paxos.svg"]);
+    let timelines = ["timeline-epaxos.svg", "timeline-paxos.svg"];
+    assert_eq!(names[..3], ["latency.svg", "cdf.svg", "load.svg"]);
+    assert_eq!(names[3..], timelines);
     for (svg, png) in paths.svg.iter().zip(&paths.png) {
         let text = read(svg);
         // no text is left that would need a font, and nothing is fetched
@@ -52,6 +54,11 @@ fn a_good_run_is_drawn_whole_and_without_a_warning() {
     assert!(html.contains("banner good") && !html.contains("banner bad"), "verdict");
 }
 
+/// What a figure says in words.
+fn description(svg: &str) -> &str {
+    svg.split("<desc>").nth(1).and_then(|text| text.split("</desc>").next()).unwrap()
+}
+
 /// Every figure of a run with this verdict warns in its picture and in its words, and so does the
 /// page.
 fn warns(name: &str, verdict: Verdict, word: &str, banner: &str) {
@@ -60,7 +67,7 @@ fn warns(name: &str, verdict: Verdict, word: &str, banner: &str) {
     for svg in &paths.svg {
         let text = read(svg);
         assert!(text.contains(WARNING), "{}: nothing has the colour of warnings", svg.display());
-        let words = text.split("<desc>").nth(1).and_then(|t| t.split("</desc>").next()).unwrap();
+        let words = description(&text);
         assert!(words.contains(word), "{words}");
     }
     let html = read(&paths.html);
@@ -97,6 +104,58 @@ fn a_void_run_says_so_in_every_figure() {
     warns("void", Verdict { void, ..valid() }, "VOID: the load generator was 12 ms late", "bad");
 }
 
+/// Where the leader's 40,000 sent messages of 10,000 operations are 4 an operation.
+#[test]
+fn the_load_of_a_leader_stands_beside_that_of_replicas_that_are_alike() {
+    let paths = report("load", &Sample::default());
+    let text = read(&paths.svg[2]);
+    let words = description(&text);
+    let leader = "paxos: virginia 4.00 messages sent, 2.10 received, 20.0 µs of CPU time; \
+                  california 0.53 messages sent, 1.00 received, 5.9 µs of CPU time;";
+    assert!(words.contains(leader), "{words}");
+    let alike = "1.22 messages sent, 1.22 received, 8.7 µs of CPU time";
+    let of_epaxos = words.split("epaxos: ").nth(1).unwrap().split(" paxos:").next().unwrap();
+    assert_eq!(of_epaxos.matches(alike).count(), 5, "{words}");
+    assert!(words.contains("mean of 2 repeats") && !words.contains("gone"), "{words}");
+}
+
+#[test]
+fn a_predicted_load_has_no_cpu_time_and_a_replica_that_is_gone_has_none_at_all() {
+    let sample = Sample { backend: Backend::Sim, repeats: 1, ..Sample::default() };
+    let directory = sample.write(&gallery("gone"));
+    fs::remove_file(directory.join("replicas/paxos-0-0-tokyo.json")).unwrap();
+    let text = read(&write_report(&directory, &[]).unwrap().svg[2]);
+    let words = description(&text);
+    assert!(words.starts_with("Predicted in virtual time. "), "{words}");
+    assert!(words.contains("CPU time is not known.") && !words.contains("µs"), "{words}");
+    let of_paxos = words.split(" paxos: ").nth(1).unwrap();
+    assert!(!of_paxos.contains("tokyo") && of_paxos.contains("ireland"), "{words}");
+    assert!(words.contains("tokyo") && words.contains("–: gone at the end."), "{words}");
+}
+
+#[test]
+fn without_counters_of_the_replicas_their_load_is_not_known() {
+    let directory = Sample { repeats: 1, ..Sample::default() }.write(&gallery("no-counters"));
+    fs::remove_dir_all(directory.join("replicas")).unwrap();
+    let paths = write_report(&directory, &[]).unwrap();
+    let text = read(&paths.svg[2]);
+    let words = description(&text);
+    assert!(words.contains("epaxos: not known. paxos: not known."), "{words}");
+    assert!(!read(&paths.html).contains("cores counted"));
+}
+
+#[test]
+fn the_page_shows_what_the_cores_counted_of_each_mode() {
+    let html = read(&report("counted", &Sample::default()).html);
+    let section = html.split("cores counted</h2>").nth(1).unwrap();
+    let section = section.split("</section>").next().unwrap();
+    // 2 repeats of 5 replicas; 24,000 operations.
+    let row = "fast</th><td>23,000</td><td>0.9583</td><td>2,300</td><td>2,300</td>";
+    assert!(section.contains(row), "{section}");
+    assert!(section.contains("Never: recovered.") && section.contains("Never: elections."));
+    assert!(!section.contains("leader"), "the leader's place is no count");
+}
+
 #[test]
 fn hostile_names_are_escaped_in_page_and_figures() {
     let sample = Sample {
@@ -122,8 +181,8 @@ fn the_page_needs_nothing_else() {
     for word in ["<script", "<link", " src=", "@import", "url(", "href=", "http-equiv"] {
         assert!(!html.contains(word), "{word}");
     }
-    assert_eq!(html.matches("<figure").count(), 4);
-    assert_eq!(html.matches("<svg").count(), 4);
+    assert_eq!(html.matches("<figure").count(), 5);
+    assert_eq!(html.matches("<svg").count(), 5);
 }
 
 #[test]
@@ -138,15 +197,19 @@ fn a_sweep_has_a_figure_of_latency_against_throughput() {
     };
     let paths = report("sweep", &sample);
     assert!(paths.svg[0].ends_with("sweep.svg"));
-    assert_eq!(paths.svg.len(), 1 + 4 * (2 + 3));
+    assert_eq!(paths.svg.len(), 1 + 4 * (3 + 3));
     assert!(read(&paths.html).contains("workload.arrival.open = 400/s"));
 }
 
 #[test]
 fn a_run_in_which_nothing_completed_can_be_drawn() {
     let paths = report("nothing", &Sample { points: vec![0], repeats: 1, ..Sample::default() });
-    assert_eq!(paths.svg.len(), 4);
-    assert!(!read(&paths.html).contains("NaN"));
+    assert_eq!(paths.svg.len(), 5);
+    let html = read(&paths.html);
+    assert!(!html.contains("NaN") && !html.contains("inf"));
+    let text = read(&paths.svg[2]);
+    let words = description(&text);
+    assert!(words.contains("epaxos: nothing completed. paxos: nothing completed."), "{words}");
 }
 
 #[test]
@@ -220,7 +283,7 @@ fn long_tails_many_sites_and_long_names_are_drawn() {
         ..Sample::default()
     };
     let paths = report("many", &sample);
-    assert_eq!(paths.svg.len(), 6);
+    assert_eq!(paths.svg.len(), 7);
     // 3 of each of 4 modes, 2 repeats, 9 sites and 2 operations
     assert!(read(&paths.svg[0]).contains("; 432 failed."));
 }
@@ -237,7 +300,7 @@ fn a_long_run_shows_its_latencies_in_longer_steps() {
         ..Sample::default()
     };
     let paths = report("long", &sample);
-    let text = read(&paths.svg[2]);
+    let text = read(&paths.svg[3]);
     assert!(text.contains("of latency 2 s."), "310 s in at most 300 steps");
     assert!(text.len() < 1 << 20, "{} bytes", text.len());
 }

@@ -60,8 +60,8 @@ fn a_measured_and_a_predicted_run_of_one_experiment_are_compared_in_both_reports
     let (quic, sim) = (measured().write(&base), predicted().write(&base));
     for directory in [&quic, &sim] {
         let paths = write_report(directory, &[]).unwrap();
-        let all = ["latency", "cdf", "prediction-epaxos", "prediction-paxos"];
-        assert_eq!(names(&paths)[..4], all);
+        let all = ["latency", "cdf", "prediction-epaxos", "prediction-paxos", "load"];
+        assert_eq!(names(&paths)[..5], all);
         for words in comparisons(&paths) {
             let sources = format!(
                 "Measured in {}, predicted in virtual time in {}.",
@@ -96,7 +96,8 @@ fn a_run_alone_is_compared_with_nothing() {
         sample.write(&base);
         let second = sample.write(&base);
         let paths = write_report(&second, &[]).unwrap();
-        assert_eq!(names(&paths), ["latency", "cdf", "timeline-epaxos", "timeline-paxos"]);
+        let all = ["latency", "cdf", "load", "timeline-epaxos", "timeline-paxos"];
+        assert_eq!(names(&paths), all);
         assert!(!read(&paths.html).contains("id=\"prediction"));
     }
 }
@@ -172,7 +173,7 @@ fn what_speaks_against_either_run_stands_in_the_comparison_and_only_there_in_the
 fn every_figure_and_the_page_of_a_prediction_say_that_it_is_one() {
     let sweep = Sample { points: vec![100, 200], labels: vec!["paxos"], ..predicted() };
     let paths = write_report(&sweep.write(&gallery("said")), &[]).unwrap();
-    assert_eq!(paths.svg.len(), 1 + 2 * 3);
+    assert_eq!(paths.svg.len(), 1 + 2 * 4);
     for svg in &paths.svg {
         let words = description(svg);
         assert!(words.starts_with("Predicted in virtual time. "), "{}: {words}", svg.display());

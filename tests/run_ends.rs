@@ -263,6 +263,22 @@ fn a_worker_that_cannot_start_says_why_in_one_line() {
 }
 
 #[test]
+fn a_replica_whose_options_do_not_fit_the_cluster_says_so_in_one_line() {
+    let mut cluster = ByHand::new(0.0, plan(Duration::from_secs(1)));
+    for (protocol, word) in [
+        (r#"{"mode": "paxos", "leader": 3}"#, "protocol.leader is 3"),
+        (r#"{"mode": "epaxos", "reply": "committed"}"#, "write `fast_path: deps-committed`"),
+        (r#"{"mode": "epaxos", "near": [[1, 3], [0, 2], [0, 1]]}"#, "all others"),
+    ] {
+        cluster.file.protocol = serde_json::from_str(protocol).unwrap();
+        std::fs::write(cluster.config(), serde_yaml::to_string(&cluster.file).unwrap()).unwrap();
+        let (code, line) = worker_says(REPLICA, &cluster.config(), &["--node", "oslo"]);
+        assert_eq!(code, Some(2), "{line}");
+        assert!(line.contains("cluster.yaml: protocol") && line.contains(word), "{line}");
+    }
+}
+
+#[test]
 fn an_experiment_without_round_trip_times_cannot_be_simulated() {
     let lab = Lab::new();
     for dry in [&["--dry-run"][..], &[]] {

@@ -67,7 +67,10 @@ fn main() -> std::process::ExitCode {
             ModeName::Epaxos => model::<Epaxos>(&args),
         },
         Action::Report(args) => redraw(&args.directories),
-        Action::Explore(args) => explore(&args),
+        Action::Explore(args) => match args.mode {
+            ModeName::Paxos => explore::<Paxos>(&args),
+            ModeName::Epaxos => explore::<Epaxos>(&args),
+        },
         Action::Certs(args) => certs(&args.out, &args.cluster),
         Action::Completions(args) => write(|out| {
             cli::write_completions(args.shell, out);
@@ -207,14 +210,7 @@ fn redraw(directories: &[PathBuf]) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Done)
 }
 
-fn explore(args: &ExploreArgs) -> Result<ExitCode, Failure> {
-    match args.mode {
-        ModeName::Paxos => explore_mode::<Paxos>(args),
-        ModeName::Epaxos => explore_mode::<Epaxos>(args),
-    }
-}
-
-fn explore_mode<P: Subject>(args: &ExploreArgs) -> Result<ExitCode, Failure> {
+fn explore<P: Subject>(args: &ExploreArgs) -> Result<ExitCode, Failure> {
     let faults = args.fault_classes();
     let again = |seed| console::again::<P>(seed, &faults, args.shrink, args.trace);
     let mutants = args.mutant.as_ref().map(|Mutants(mutants)| &mutants[..]);

@@ -6,6 +6,7 @@
 
 use super::network::Matrix;
 use crate::cluster::ProtocolChoice;
+use crate::protocol::epaxos::options::EpaxosOptions;
 use crate::protocol::paxos::{PaxosOptions, Variant};
 use crate::protocol::quorum::majority;
 
@@ -14,6 +15,7 @@ use crate::protocol::quorum::majority;
 pub fn bound_ms(protocol: &ProtocolChoice, matrix: &Matrix, site: usize) -> f64 {
     match protocol {
         ProtocolChoice::Paxos(options) => paxos_ms(options, matrix, site),
+        ProtocolChoice::Epaxos(options) => epaxos_ms(options, matrix, site),
     }
 }
 
@@ -29,6 +31,12 @@ fn paxos_ms(options: &PaxosOptions, matrix: &Matrix, site: usize) -> f64 {
     matrix.rtt_ms(site, leader) + rounds * quorum_ms
 }
 
+/// The fast path: the site's own replica i proposes, and a fast quorum of Q answers:
+/// `kth(Q, {RTT(i,r)})`. Nothing is faster, as its owner waits for so many, whatever they say.
+fn epaxos_ms(options: &EpaxosOptions, matrix: &Matrix, site: usize) -> f64 {
+    kth(options.fast_path.quorum(matrix.sites.len()), &matrix.rtt_ms[site])
+}
+
 /// The `k`-th smallest of `values`, counted from 1.
 fn kth(k: usize, values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -39,6 +47,7 @@ fn kth(k: usize, values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::epaxos::options::FastPath;
 
     const SITES: [&str; 5] = ["virginia", "california", "oregon", "tokyo", "ireland"];
 
@@ -100,6 +109,56 @@ mod tests {
         for (site, expected) in [342.8, 362.9, 171.4].into_iter().enumerate() {
             assert!((bound(site) - expected).abs() < 1e-9, "{site}: {}", bound(site));
         }
+    }
+
+    fn fast_ms(fast_path: FastPath, matrix: &Matrix) -> Vec<f64> {
+        let options = EpaxosOptions { fast_path, ..EpaxosOptions::default() };
+        let protocol = ProtocolChoice::Epaxos(options);
+        (0..matrix.sites.len()).map(|site| bound_ms(&protocol, matrix, site)).collect()
+    }
+
+    // Of five the fast quorum is three, so the third answer counts, one's own included:
+    //   VA 0, 60, 71; CA 0, 21, 60; OR 0, 21, 73; JP 0, 101, 112; IE 0, 71, 127.
+    #[test]
+    fn epaxos_at_five_sites_is_bounded_by_the_third_answer_to_each() {
+        for fast_path in [FastPath::Published, FastPath::FixedQuorum, FastPath::AcceptDeps] {
+            assert_eq!(fast_ms(fast_path, &aws_2020()), [71.0, 60.0, 73.0, 112.0, 127.0]);
+        }
+    }
+
+    // All but one answer, so the fourth of five counts:
+    //   VA 0, 60, 71, 73; CA 0, 21, 60, 112; OR 0, 21, 73, 101; JP 0, 101, 112, 152; IE 0, 71, 127, 141.
+    #[test]
+    fn simplified_epaxos_waits_for_all_but_one() {
+        let expected = [73.0, 112.0, 101.0, 152.0, 141.0];
+        assert_eq!(fast_ms(FastPath::Simplified, &aws_2020()), expected);
+    }
+
+    // Of three the nearest other suffices: VA 60 (CA), CA 21 (OR), OR 21 (CA).
+    #[test]
+    fn epaxos_at_three_sites_is_bounded_by_the_nearest_other() {
+        let matrix = aws_2020().of_sites(&SITES.map(str::to_owned)[..3]).unwrap();
+        for fast_path in [FastPath::FixedQuorum, FastPath::Simplified] {
+            assert_eq!(fast_ms(fast_path, &matrix), [60.0, 21.0, 21.0]);
+        }
+    }
+
+    // Sites in a row, 10 ms from one to the next. Of seven the fifth answer counts, such as the last of
+    // 0, 10, 20, 30, 40 at an end and of 0, 10, 10, 20, 20 in the middle. Of nine the sixth: 0, 10, 20,
+    // 30, 40, 50 at an end, 0, 10, 10, 20, 20, 30 in the middle.
+    #[test]
+    fn epaxos_at_seven_and_nine_sites_waits_for_five_and_six() {
+        let in_a_row = |sites: u8| {
+            let rtt = |a: u8, b: u8| f64::from(a.abs_diff(b)) * 10.0;
+            let matrix = Matrix {
+                source: String::new(),
+                sites: (0..sites).map(|n| n.to_string()).collect(),
+                rtt_ms: (0..sites).map(|a| (0..sites).map(|b| rtt(a, b)).collect()).collect(),
+            };
+            fast_ms(FastPath::Published, &matrix)
+        };
+        assert_eq!(in_a_row(7), [40.0, 30.0, 20.0, 20.0, 20.0, 30.0, 40.0]);
+        assert_eq!(in_a_row(9), [50.0, 40.0, 30.0, 30.0, 30.0, 30.0, 30.0, 40.0, 50.0]);
     }
 
     #[test]

@@ -41,6 +41,14 @@ impl Matrix {
         self.rtt_ms[a][b]
     }
 
+    /// All sites by their places, the nearest to `place` first, so itself; of two that are as near,
+    /// the first in the matrix.
+    pub fn nearest_first(&self, place: usize) -> Vec<usize> {
+        let mut places: Vec<usize> = (0..self.sites.len()).collect();
+        places.sort_by(|a, b| self.rtt_ms(place, *a).total_cmp(&self.rtt_ms(place, *b)));
+        places
+    }
+
     /// The part of the matrix between `sites`, in their order; the error is a site it does not know.
     pub fn of_sites(&self, sites: &[String]) -> Result<Matrix, String> {
         let place = |site: &String| {

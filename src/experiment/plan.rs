@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
+use super::file::modes::{DEPENDENCIES, FAST_PATHS, REPLIES, VARIANTS, word_for};
 use super::file::{Experiment, Mode, Shaping};
 use super::units::{format_bandwidth, format_bytes, format_duration, format_rate, format_share};
 use crate::cluster::ProtocolChoice;
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
-use crate::protocol::paxos::Variant;
 
 /// What is varied in a run, by key path; nothing as long as the file sweeps nothing.
 pub type Point = BTreeMap<String, String>;
@@ -127,15 +127,23 @@ struct ModeInWords<'a> {
 
 impl Display for ModeInWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ProtocolChoice::Paxos(options) = &self.mode.protocol;
-        let variant = match options.variant {
-            Variant::Multi => "multi",
-            Variant::Fall => "fall",
-            Variant::Regular => "regular",
-        };
-        let leader = &self.sites[usize::from(options.leader)];
-        write!(f, "{}: paxos, leader {leader}, variant {variant}", self.mode.label)?;
-        write!(f, ", pipeline {}, batch {}", options.pipeline, options.batch)
+        write!(f, "{}: {}, ", self.mode.label, self.mode.protocol.name())?;
+        match &self.mode.protocol {
+            ProtocolChoice::Paxos(options) => {
+                let leader = &self.sites[usize::from(options.leader)];
+                let variant = word_for(&VARIANTS, options.variant);
+                write!(f, "leader {leader}, variant {variant}")?;
+                write!(f, ", pipeline {}, batch {}", options.pipeline, options.batch)
+            }
+            ProtocolChoice::Epaxos(options) => {
+                let fast_path = word_for(&FAST_PATHS, options.fast_path);
+                let thrifty = if options.thrifty { "thrifty" } else { "not thrifty" };
+                let dependencies = word_for(&DEPENDENCIES, options.dependencies);
+                let reply = word_for(&REPLIES, options.reply);
+                write!(f, "fast path {fast_path}, {thrifty}, dependencies {dependencies}")?;
+                write!(f, ", reply {reply}, window {}, batch {}", options.window, options.batch)
+            }
+        }
     }
 }
 

@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_set_is_its_bits_and_within_a_cluster_that_has_its_last_member() {
         let set = NodeSet::from_bits(0b1010);
-        assert_eq!(set.nodes().collect::<Vec<_>>(), [NodeId(1), NodeId(3)]);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [NodeId(1), NodeId(3)]);
         assert_eq!(set.bits(), 0b1010);
         assert!(set.is_within(4) && !set.is_within(3));
         let last = NodeSet::from_bits(1 << 63);

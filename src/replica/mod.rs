@@ -23,6 +23,7 @@ use quinn::Connection;
 use crate::cluster::{ClusterFile, ProtocolChoice};
 use crate::command::NodeId;
 use crate::net::{Accepted, Endpoint, Identity, Purpose, Shaper, is_open};
+use crate::protocol::epaxos::Epaxos;
 use crate::protocol::paxos::Paxos;
 use crate::protocol::{Cluster, Protocol};
 use crate::wire::Wire;
@@ -66,6 +67,9 @@ pub enum ReplicaError {
     /// The options name a leader that does not exist.
     #[error("{0}: protocol.leader is {1}; write the place of a replica in the list, from 0")]
     NoLeader(String, u8),
+    /// The options contradict each other, or the number of replicas.
+    #[error("{0}: protocol: {1}")]
+    BadOptions(String, String),
     /// A replica that keeps its log in memory came back: it may have forgotten a promise.
     #[error(
         "`{0}` remembers an earlier start of this replica, whose memory log is lost: it may not vote \
@@ -78,8 +82,25 @@ impl Ending for ReplicaError {
     fn is_bad_usage(&self) -> bool {
         matches!(
             self,
-            ReplicaError::Unknown { .. } | ReplicaError::File(_) | ReplicaError::NoLeader(..)
+            ReplicaError::Unknown { .. }
+                | ReplicaError::File(_)
+                | ReplicaError::NoLeader(..)
+                | ReplicaError::BadOptions(..)
         )
+    }
+}
+
+/// Whether the protocol can run on so many replicas.
+fn check_options(path: &Path, file: &ClusterFile) -> Result<(), ReplicaError> {
+    let (path, size) = (path.display().to_string(), file.replicas.len());
+    match &file.protocol {
+        ProtocolChoice::Paxos(options) if usize::from(options.leader) >= size => {
+            Err(ReplicaError::NoLeader(path, options.leader))
+        }
+        ProtocolChoice::Paxos(_) => Ok(()),
+        ProtocolChoice::Epaxos(options) => {
+            options.check(size).map_err(|why| ReplicaError::BadOptions(path, why))
+        }
     }
 }
 
@@ -91,6 +112,7 @@ pub async fn run(path: &Path, name: &str) -> Result<(), ReplicaError> {
         let (file, name, known) = (path.display().to_string(), name.to_owned(), names.join(", "));
         return Err(ReplicaError::Unknown { file, name, known });
     };
+    check_options(path, &file)?;
     let identity = Identity::load(&file.certs, name)?;
     let shaper = Shaper::for_member(&file, name)?;
     let address = file.replicas[index].address;
@@ -98,18 +120,19 @@ pub async fn run(path: &Path, name: &str) -> Result<(), ReplicaError> {
     let endpoint = Endpoint::bind(&identity, address, &file.transport, shaper)?;
     tracing::info!(name, %address, "listening");
     let me = NodeId(index as u8);
-    let ProtocolChoice::Paxos(options) = file.protocol.clone();
-    if usize::from(options.leader) >= file.replicas.len() {
-        return Err(ReplicaError::NoLeader(path.display().to_string(), options.leader));
+    match file.protocol.clone() {
+        ProtocolChoice::Paxos(options) => {
+            host::<Paxos>(options, me, file, endpoint, controls).await
+        }
+        ProtocolChoice::Epaxos(options) => {
+            host::<Epaxos>(options, me, file, endpoint, controls).await
+        }
     }
-    let cluster = Cluster { size: file.replicas.len() as u8 };
-    let core = Paxos::recover(me, cluster, options, std::iter::empty());
-    host(core, me, file, endpoint, controls).await
 }
 
-/// Connects a core with the world.
+/// Starts a core and connects it with the world.
 async fn host<P: Protocol + 'static>(
-    core: P,
+    options: P::Options,
     me: NodeId,
     file: ClusterFile,
     endpoint: Endpoint,
@@ -118,6 +141,8 @@ async fn host<P: Protocol + 'static>(
 where
     P::Message: Wire,
 {
+    let cluster = Cluster { size: file.replicas.len() as u8 };
+    let core = P::recover(me, cluster, options, std::iter::empty());
     let file = Rc::new(file);
     let inbox = Rc::new(Inbox::new());
     let peers = Rc::new(Peers::new(me, file.clone(), inbox.clone()));

@@ -2,8 +2,8 @@
 //! merged.
 
 use crate::results::{
-    Backend, LatencyHistogram, LatencyMs, Result, Results, RunSummary, SiteSummary, Unit,
-    new_histogram,
+    Backend, LatencyHistogram, LatencyMs, ReplicaCounters, Result, Results, RunSummary,
+    SiteSummary, Unit, new_histogram,
 };
 
 /// One mode at one sweep point.
@@ -21,6 +21,8 @@ pub struct Cell<'a> {
     pub point: String,
     /// The repeats.
     pub runs: Vec<&'a RunSummary>,
+    /// Of each of them, the counters of the replicas that were still there at its end.
+    pub replicas: Vec<Vec<ReplicaCounters>>,
     /// The sites, in the summary's order.
     pub sites: Vec<CellSite<'a>>,
 }
@@ -73,6 +75,7 @@ impl<'a> Cell<'a> {
                     point_index: run.point_index,
                     point: run.point_words(),
                     runs: vec![run],
+                    replicas: Vec::new(),
                     sites: Vec::new(),
                 }),
             }
@@ -81,6 +84,8 @@ impl<'a> Cell<'a> {
         cells.sort_by_key(|c| (labels.iter().position(|l| *l == c.label), c.point_index));
         for cell in &mut cells {
             cell.sites = sites_of(results, &cell.runs)?;
+            let replicas = cell.runs.iter().map(|run| results.replicas(run));
+            cell.replicas = replicas.collect::<Result<_>>()?;
         }
         Ok(cells)
     }

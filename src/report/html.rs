@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::cells::{Cell, CellSite};
 use super::figures::{Figure, grouped};
 use crate::results::{
-    Backend, LatencyMs, Linearizable, LinkRtt, Manifest, Results, RttMs, RunSummary,
-    ShaperLateness, Verdict,
+    Backend, LatencyMs, Linearizable, LinkRtt, Manifest, ReplicaCounters, Results, RttMs,
+    RunSummary, ShaperLateness, Verdict,
 };
 
 /// The page of a run. The error is one line.
@@ -33,6 +33,7 @@ pub(super) fn page(
         banner: Banner::of(results, cells),
         modes: cells.iter().map(mode).collect(),
         runs: results.summary.runs.iter().map(run).collect(),
+        counted: cells.iter().filter_map(counted).collect(),
         figures: figures.iter().enumerate().map(|(i, f)| Picture::of(f, sweep && i > 0)).collect(),
         links: results.manifest.rtt.iter().map(link).collect(),
         shaper: results.manifest.shaper.iter().map(lateness).collect(),
@@ -55,6 +56,7 @@ struct Page<'a> {
     banner: Banner,
     modes: Vec<Mode>,
     runs: Vec<Run>,
+    counted: Vec<Counted>,
     figures: Vec<Picture<'a>>,
     links: Vec<Vec<String>>,
     shaper: Vec<Vec<String>>,
@@ -135,15 +137,16 @@ struct Mode {
 }
 
 fn mode(cell: &Cell<'_>) -> Mode {
+    Mode { title: title(cell), rows: cell.sites.iter().map(site_row).collect() }
+}
+
+fn title(cell: &Cell<'_>) -> String {
     let point = if cell.point.is_empty() { String::new() } else { format!(" · {}", cell.point) };
     let repeats = match cell.runs.len() {
         1 => String::new(),
         n => format!(" · {n} repeats merged"),
     };
-    Mode {
-        title: format!("{}{point}{repeats}", cell.label),
-        rows: cell.sites.iter().map(site_row).collect(),
-    }
+    format!("{}{point}{repeats}", cell.label)
 }
 
 /// Site, count, errors, p50, p90, p99, p99.9, max, bound, p50 − bound.
@@ -211,6 +214,44 @@ fn run(run: &RunSummary) -> Run {
             number(verdict.schedule_lag_p99_9_ms, 2),
         ],
     }
+}
+
+/// What stands beside the counts of the cores and is none: a place in the list of replicas, and what
+/// the process that hosts the core counts.
+const NO_COUNTS: [&str; 3] = ["leader", "log_records", "frames_dropped"];
+
+/// What the cores of a mode's replicas counted.
+#[derive(Serialize)]
+struct Counted {
+    title: String,
+    rows: Vec<Vec<String>>,
+    /// The names of what never happened.
+    never: String,
+}
+
+/// All repeats together; none if no core counted anything. Cores count from their start, so an
+/// operation is what the replica that was furthest has executed since then.
+fn counted(cell: &Cell<'_>) -> Option<Counted> {
+    let cores = || cell.replicas.iter().flatten().map(|replica| &replica.core);
+    let mut names: Vec<&str> = cores().flat_map(|core| core.keys()).map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.retain(|name| !NO_COUNTS.contains(name));
+    let furthest = |run: &Vec<ReplicaCounters>| run.iter().map(|replica| replica.executed).max();
+    let executed: u64 = cell.replicas.iter().filter_map(furthest).sum();
+    let counts = |name: &str| cores().map(|core| core.get(name).copied().unwrap_or(0)).collect();
+    let row = |name: &&str| {
+        let counts: Vec<u64> = counts(name);
+        let whole = |count: Option<u64>| grouped(&count.unwrap_or(0).to_string());
+        let sum: u64 = counts.iter().sum();
+        let each = (executed > 0).then(|| sum as f64 / executed as f64);
+        let (least, most) = (counts.iter().min().copied(), counts.iter().max().copied());
+        vec![(*name).to_owned(), whole(Some(sum)), number(each, 4), whole(least), whole(most)]
+    };
+    let happened = |name: &&str| counts(name).iter().any(|count| *count > 0);
+    let (some, never): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| happened(name));
+    let rows: Vec<_> = some.iter().map(row).collect();
+    (!names.is_empty()).then(|| Counted { title: title(cell), rows, never: never.join(", ") })
 }
 
 /// The SVG goes into the page as it is: it is ours, and what names stand in it were escaped when it

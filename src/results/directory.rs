@@ -238,7 +238,14 @@ impl Results {
     /// The state in which each replica of a run was after it, as far as its file says: commands
     /// applied and digest. A replica that was gone has no file.
     pub fn final_states(&self, run: &RunSummary) -> Result<Vec<Option<(u64, String)>>> {
-        let mut states = Vec::new();
+        let replicas = self.replicas(run)?.into_iter();
+        Ok(replicas.map(|counters| counters.final_applied.zip(counters.final_digest)).collect())
+    }
+
+    /// The counters of a run's replicas, in the order of the sites. A replica that was gone at its end
+    /// has none.
+    pub fn replicas(&self, run: &RunSummary) -> Result<Vec<ReplicaCounters>> {
+        let mut found = Vec::new();
         for site in run.site_names() {
             let name = ReplicaFileName {
                 label: run.label.clone(),
@@ -247,11 +254,10 @@ impl Results {
                 node: site.to_owned(),
             };
             if self.path.join(REPLICAS).join(name.to_string()).exists() {
-                let counters = self.replica(&name)?;
-                states.push(counters.final_applied.zip(counters.final_digest));
+                found.push(self.replica(&name)?);
             }
         }
-        Ok(states)
+        Ok(found)
     }
 
     /// Reads one replica's counters.

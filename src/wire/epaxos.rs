@@ -24,7 +24,9 @@ const CONFLICT_BYTES_MIN: usize = 3;
 /// What a message carries for each replica, or for some: as many as a byte counts.
 fn encode_per_node<T>(items: &[T], out: &mut BytesMut, write: impl Fn(&T, &mut BytesMut)) {
     out.put_u8(items.len() as u8);
-    items.iter().for_each(|item| write(item, out));
+    for item in items {
+        write(item, out);
+    }
 }
 
 fn decode_per_node<T, C: FromIterator<T>>(
@@ -195,7 +197,9 @@ impl Wire for ExecutedSet {
     fn encode(&self, out: &mut BytesMut) {
         encode_varint(self.below, out);
         encode_varint(self.above.len() as u64, out);
-        self.above.iter().for_each(|number| encode_varint(*number, out));
+        for number in &self.above {
+            encode_varint(*number, out);
+        }
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {

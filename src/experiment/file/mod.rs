@@ -18,6 +18,7 @@ use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
 use read::Report;
 use tree::Document;
 
+pub(super) mod modes;
 pub(crate) mod read;
 mod sections;
 pub(crate) mod tree;
@@ -214,6 +215,17 @@ impl Experiment {
         write::write_experiment(self)
     }
 
+    /// What the replicas are told to run: the mode's protocol, with what follows from the network.
+    pub fn protocol(&self, mode: &Mode) -> ProtocolChoice {
+        let mut protocol = mode.protocol.clone();
+        if let (ProtocolChoice::Epaxos(options), Some(matrix)) = (&mut protocol, &self.network.rtt)
+        {
+            options.near =
+                (0..matrix.sites.len()).map(|site| others_by_distance(matrix, site)).collect();
+        }
+        protocol
+    }
+
     /// What a load generator is told to do in one run.
     pub fn load_plan(&self, seed: u64) -> LoadPlan {
         let workload = &self.workload;
@@ -257,9 +269,47 @@ impl Experiment {
     }
 }
 
+/// All sites but one, the nearest to it first; of two that are as near, the first in the matrix.
+fn others_by_distance(matrix: &Matrix, site: usize) -> Vec<u8> {
+    let others = matrix.nearest_first(site).into_iter().filter(|other| *other != site);
+    others.map(|other| other as u8).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::epaxos::options::EpaxosOptions;
+
+    fn near_of(network: &str) -> Vec<Vec<u8>> {
+        let text = format!("name: n\nmodes: [epaxos]\nnetwork: {network}\n");
+        let experiment = Experiment::parse("test", &text, Path::new("."), &[]);
+        let experiment = experiment.unwrap_or_else(|e| panic!("{e}"));
+        let ProtocolChoice::Epaxos(options) = experiment.protocol(&experiment.modes[0]) else {
+            panic!("another protocol");
+        };
+        assert_eq!(options.check(3), Ok(()));
+        assert_eq!(experiment.modes[0].protocol, ProtocolChoice::Epaxos(EpaxosOptions::default()));
+        options.near
+    }
+
+    const MATRIX: &str =
+        "{ source: s, sites: [a, b, c], rtt_ms: { a: { b: 20, c: 10 }, b: { c: 20 } } }";
+
+    // From a: c after 10, b after 20. From b: both after 20, so a, which comes first. From c: a, b.
+    #[test]
+    fn replicas_are_told_who_is_near_and_of_equals_the_first() {
+        let near = near_of(&format!("{{ sites: [a, b, c], rtt: {MATRIX} }}"));
+        assert_eq!(near, [[2, 1], [0, 2], [0, 1]]);
+        let turned = near_of(&format!("{{ sites: [c, b, a], rtt: {MATRIX} }}"));
+        assert_eq!(turned, [[2, 1], [0, 2], [0, 1]], "places are those of the experiment");
+    }
+
+    #[test]
+    fn without_round_trip_times_nobody_is_known_to_be_near() {
+        assert!(near_of("{ sites: [a, b, c], shaping: none }").is_empty());
+        let expected = format!("{{ sites: [a, b, c], shaping: none, rtt: {MATRIX} }}");
+        assert_eq!(near_of(&expected).len(), 3, "the file says what to expect of the network");
+    }
 
     #[test]
     fn the_quickstart_is_read() {

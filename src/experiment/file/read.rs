@@ -172,13 +172,19 @@ impl<'a> At<'a> {
         silent: &[&str],
         example: &str,
     ) -> Option<Fields<'a>> {
-        let entries = self.entries(example)?;
-        for (key, at) in &entries {
-            if !known.contains(key) && !silent.contains(key) {
-                at.wrong_key(unknown("key", key, known));
-            }
-        }
-        Some(Fields { at: self.clone(), entries })
+        let fields = self.any_fields(example)?;
+        fields.refuse_but(known, silent);
+        Some(fields)
+    }
+
+    /// A map, whatever keys it has: which ones are known depends on what is in it.
+    pub(crate) fn any_fields(&self, example: &str) -> Option<Fields<'a>> {
+        Some(Fields { at: self.clone(), entries: self.entries(example)? })
+    }
+
+    /// What a map without keys would be, for what stands for one.
+    pub(crate) fn no_fields(&self) -> Fields<'a> {
+        Fields { at: self.clone(), entries: Vec::new() }
     }
 
     /// A text.
@@ -330,6 +336,20 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Reports all keys but the `known` ones.
+    pub(crate) fn refuse_others(&self, known: &[&str]) {
+        self.refuse_but(known, &[]);
+    }
+
+    /// Reports all keys but these; those to be let pass silently are not suggested.
+    fn refuse_but(&self, known: &[&str], silent: &[&str]) {
+        for (key, at) in &self.entries {
+            if !known.contains(key) && !silent.contains(key) {
+                at.wrong_key(unknown("key", key, known));
+            }
+        }
+    }
+
     /// The map itself.
     pub(crate) fn at(&self) -> &At<'a> {
         &self.at

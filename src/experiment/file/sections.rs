@@ -3,17 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::modes::read_modes;
 use super::read::{At, Fields, unknown};
 use super::tree::Value;
-use super::{Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Thresholds};
+use super::{Check, Experiment, LogKind, Network, Phases, Shaping, Storage, Thresholds};
 use super::{Workload, write};
-use crate::cluster::{Congestion, ProtocolChoice, TransportOptions};
+use crate::cluster::{Congestion, TransportOptions};
 use crate::command::{SESSION_WINDOW, VALUE_BYTES_MAX};
 use crate::experiment::network::{Matrix, read_rtt, read_sites};
-use crate::experiment::units::format_duration;
 use crate::kv::SESSIONS_MAX;
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
-use crate::protocol::paxos::{PaxosOptions, Variant};
 
 /// A written value carries a token of its own, by which the checker knows it.
 const VALUE_BYTES_MIN: u64 = 8;
@@ -100,137 +99,6 @@ fn sites_of(network: &At<'_>) -> Option<Vec<String>> {
     let (_, sites) = entries.iter().find(|(key, _)| key == "sites")?;
     let Value::List(sites) = &sites.value else { return None };
     sites.iter().map(|site| site.value.scalar_text()).collect()
-}
-
-fn read_modes(at: &At<'_>, sites: Option<&[String]>) -> Option<Vec<Mode>> {
-    let items = at.items("[paxos]")?;
-    if items.is_empty() {
-        return at.wrong("lists no mode; write at least one, such as [paxos]");
-    }
-    let mut modes: Vec<Mode> = Vec::with_capacity(items.len());
-    let mut complete = true;
-    for (n, item) in items.iter().enumerate() {
-        match read_mode(item, sites) {
-            Some(mode) if modes.iter().any(|other| other.label == mode.label) => {
-                complete = false;
-                let label = &mode.label;
-                item.wrong::<()>(format!(
-                    "two modes are called `{label}`; write a name of its own in this one, such as \
-                     label: {label}-{}",
-                    n + 1
-                ));
-            }
-            Some(mode) => modes.push(mode),
-            None => complete = false,
-        }
-    }
-    complete.then_some(modes)
-}
-
-fn read_mode(at: &At<'_>, sites: Option<&[String]>) -> Option<Mode> {
-    const KEYS: [&str; 10] = [
-        "mode",
-        "label",
-        "leader",
-        "variant",
-        "pipeline",
-        "batch",
-        "heartbeat",
-        "election_timeout",
-        "retransmit",
-        "log_instances_max",
-    ];
-    let Value::Map(_) = at.value() else {
-        let name = read_mode_name(at)?;
-        let protocol = ProtocolChoice::Paxos(PaxosOptions::default());
-        return Some(Mode { label: name.to_owned(), protocol });
-    };
-    // Another mode's keys are not to be held against this one's.
-    let every = at.entries("{ mode: paxos }")?;
-    let known = every.iter().find(|(key, _)| *key == "mode");
-    if let Some((_, mode)) = known {
-        read_mode_name(mode)?;
-    }
-    let fields = at.fields(&KEYS, "{ mode: paxos }")?;
-    let name = fields.need("mode", "paxos", |at| at.text("paxos"));
-    let label = fields.or("label", name.unwrap_or_default(), |at| at.name("paxos-tokyo"));
-    let options = read_paxos(&fields, sites);
-    name?;
-    Some(Mode { label: label?.to_owned(), protocol: ProtocolChoice::Paxos(options?) })
-}
-
-fn read_mode_name<'a>(at: &At<'a>) -> Option<&'a str> {
-    match at.text("paxos")? {
-        "paxos" => Some("paxos"),
-        later @ ("epaxos" | "multicoordinated" | "caspaxos") => at.wrong(format!(
-            "this version has only `paxos`, not yet `{later}`; write paxos instead"
-        )),
-        other => at.wrong(unknown("mode", other, &["paxos"])),
-    }
-}
-
-fn read_paxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<PaxosOptions> {
-    let usual = PaxosOptions::default();
-    let variants =
-        [("multi", Variant::Multi), ("fall", Variant::Fall), ("regular", Variant::Regular)];
-    let variant = fields.or("variant", usual.variant, |at| at.word("variant", &variants));
-    // Where each instance needs the permission that the one before it returned, they cannot overlap.
-    let consecutive = variant == Some(Variant::Fall);
-    let (pipeline_max, usual_pipeline) =
-        if consecutive { (1, 1) } else { (1 << 20, usual.pipeline) };
-    let leader = fields.or("leader", usual.leader, |at| read_leader(at, sites));
-    let pipeline =
-        fields.or("pipeline", usual_pipeline, |at| match at.count(1..=1 << 20, 256)? {
-            n if n > pipeline_max => {
-                at.wrong("variant fall decides one instance after the other; write 1 instead")
-            }
-            n => Some(n as usize),
-        });
-    let batch = fields.or("batch", usual.batch, |at| Some(at.count(1..=1 << 20, 4096)? as usize));
-    let heartbeat_ms = fields.or("heartbeat", usual.heartbeat_ms, At::whole_ms);
-    let election_timeout_ms =
-        fields.or("election_timeout", usual.election_timeout_ms, At::whole_ms);
-    let retransmit_ms = fields.or("retransmit", usual.retransmit_ms, At::whole_ms);
-    let log_instances_max = fields.or("log_instances_max", usual.log_instances_max, |at| {
-        Some(at.count(1..=1 << 32, 65_536)? as usize)
-    });
-    let options = PaxosOptions {
-        variant: variant?,
-        leader: leader?,
-        pipeline: pipeline?,
-        batch: batch?,
-        heartbeat_ms: heartbeat_ms?,
-        election_timeout_ms: election_timeout_ms?,
-        retransmit_ms: retransmit_ms?,
-        log_instances_max: log_instances_max?,
-    };
-    check_timeouts(fields, &options)?;
-    Some(options)
-}
-
-fn check_timeouts(fields: &Fields<'_>, options: &PaxosOptions) -> Option<()> {
-    let (timeout_ms, heartbeat_ms) = (options.election_timeout_ms, options.heartbeat_ms);
-    if timeout_ms > heartbeat_ms {
-        return Some(());
-    }
-    let at = fields.get("election_timeout").unwrap_or(fields.at());
-    let enough = format_duration(Duration::from_millis(heartbeat_ms.saturating_mul(10)));
-    at.wrong(format!(
-        "a replica would be suspected after {timeout_ms}ms, before its next heartbeat after \
-         {heartbeat_ms}ms; write election_timeout: {enough} or more"
-    ))
-}
-
-fn read_leader(at: &At<'_>, sites: Option<&[String]>) -> Option<u8> {
-    let name = at.text("a site")?;
-    // Without sites there is nothing to hold it against; that they are missing is reported.
-    let sites = sites?;
-    let place = sites.iter().position(|site| site == name);
-    let known: Vec<&str> = sites.iter().map(String::as_str).collect();
-    match place.map(u8::try_from) {
-        Some(Ok(place)) => Some(place),
-        _ => at.wrong(unknown("site", name, &known)),
-    }
 }
 
 fn read_network(at: &At<'_>, folder: &Path) -> Option<Network> {

@@ -2,16 +2,14 @@
 
 use serde_yaml::{Mapping, Value};
 
-use super::{
-    Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Thresholds, Workload,
-};
-use crate::cluster::{Congestion, ProtocolChoice, TransportOptions};
+use super::modes::write_mode;
+use super::{Check, Experiment, LogKind, Network, Phases, Shaping, Storage, Thresholds, Workload};
+use crate::cluster::{Congestion, TransportOptions};
 use crate::experiment::network::Matrix;
 use crate::experiment::units::{
     format_bandwidth, format_bytes, format_duration, format_rate, format_share,
 };
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
-use crate::protocol::paxos::{PaxosOptions, Variant};
 
 /// How a bandwidth without a limit is written.
 pub(super) const UNLIMITED: &str = "unlimited";
@@ -34,39 +32,13 @@ pub(super) fn write_experiment(experiment: &Experiment) -> String {
     serde_yaml::to_string(&tree).expect("a tree of texts and numbers can be written")
 }
 
-fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
+pub(super) fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
     let entries = entries.into_iter().map(|(key, value)| (key.into(), value));
     Value::Mapping(entries.collect::<Mapping>())
 }
 
-fn ms(ms: u64) -> Value {
+pub(super) fn ms(ms: u64) -> Value {
     format_duration(std::time::Duration::from_millis(ms)).into()
-}
-
-fn write_mode(mode: &Mode, sites: &[String]) -> Value {
-    match mode.protocol {
-        ProtocolChoice::Paxos(options) => write_paxos(&mode.label, options, sites),
-    }
-}
-
-fn write_paxos(label: &str, options: PaxosOptions, sites: &[String]) -> Value {
-    let variant = match options.variant {
-        Variant::Multi => "multi",
-        Variant::Fall => "fall",
-        Variant::Regular => "regular",
-    };
-    map([
-        ("mode", "paxos".into()),
-        ("label", label.into()),
-        ("leader", sites[usize::from(options.leader)].as_str().into()),
-        ("variant", variant.into()),
-        ("pipeline", options.pipeline.into()),
-        ("batch", options.batch.into()),
-        ("heartbeat", ms(options.heartbeat_ms)),
-        ("election_timeout", ms(options.election_timeout_ms)),
-        ("retransmit", ms(options.retransmit_ms)),
-        ("log_instances_max", options.log_instances_max.into()),
-    ])
 }
 
 fn write_network(network: &Network) -> Value {

@@ -24,7 +24,7 @@ pub(super) fn gather(
     let sites = outcome.reports.iter().enumerate();
     let sites = sites.flat_map(|(index, report)| summaries(setting, index, report)).collect();
     let summary = RunSummary {
-        mode: mode_name(setting).to_owned(),
+        mode: setting.mode().protocol.name().to_owned(),
         label: setting.label().to_owned(),
         options: options(setting),
         point: serde_json::to_value(&setting.run.point).unwrap_or_default(),
@@ -42,16 +42,13 @@ pub(super) fn gather(
     Ok(())
 }
 
-fn mode_name(setting: &Setting<'_>) -> &'static str {
-    match setting.mode().protocol {
-        ProtocolChoice::Paxos(_) => "paxos",
-    }
-}
-
+/// The options with which the replicas ran.
 fn options(setting: &Setting<'_>) -> serde_json::Value {
-    match &setting.mode().protocol {
-        ProtocolChoice::Paxos(options) => serde_json::to_value(options).unwrap_or_default(),
-    }
+    let options = match setting.protocol() {
+        ProtocolChoice::Paxos(options) => serde_json::to_value(options),
+        ProtocolChoice::Epaxos(options) => serde_json::to_value(options),
+    };
+    options.unwrap_or_default()
 }
 
 /// One entry for each operation of a site, and one for all together.
@@ -171,7 +168,7 @@ fn timeline<'a>(
 ) -> impl Iterator<Item = TimelineRow> + 'a {
     let row = |report: &SiteReport, bucket: &crate::load::report::TimelineBucket| TimelineRow {
         t_ms: bucket.t_ms,
-        mode: mode_name(setting).to_owned(),
+        mode: setting.mode().protocol.name().to_owned(),
         label: setting.label().to_owned(),
         point_index: 0,
         repeat: setting.run.repeat as usize,

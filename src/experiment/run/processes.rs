@@ -73,7 +73,7 @@ pub(super) fn cluster_file(
         loads: sites.iter().zip(for_loads).map(|(s, a)| member(load_name(s), s, a)).collect(),
         transport: experiment.transport.clone(),
         shaping: experiment.shaping_plan(setting.run.seed),
-        protocol: setting.mode().protocol.clone(),
+        protocol: setting.protocol(),
         load: Some(experiment.load_plan(setting.run.seed)),
     })
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::RunError;
+use crate::cluster::ProtocolChoice;
 use crate::experiment::file::{Experiment, Mode};
 use crate::experiment::plan::Run;
 use crate::load::report::SiteReport;
@@ -21,6 +22,11 @@ pub(super) struct Setting<'a> {
 impl<'a> Setting<'a> {
     pub(super) fn mode(&self) -> &'a Mode {
         &self.experiment.modes[self.run.mode]
+    }
+
+    /// What the replicas are told to run.
+    pub(super) fn protocol(&self) -> ProtocolChoice {
+        self.experiment.protocol(self.mode())
     }
 
     pub(super) fn label(&self) -> &'a str {

@@ -11,13 +11,17 @@ use crate::cluster::ProtocolChoice;
 use crate::command::NodeId;
 use crate::experiment::network::Matrix;
 use crate::load::history::HistorySink;
+use crate::protocol::epaxos::Epaxos;
+use crate::protocol::paxos::Paxos;
 use crate::sim::predict::{Plan, PredictedSite, predict};
 use crate::sim::{Manner, NetworkPlan, Subject};
 
 /// Plays the replicas and clients of one run in virtual time.
 pub(super) fn conduct(setting: &Setting<'_>) -> Result<Outcome, RunError> {
-    let ProtocolChoice::Paxos(options) = setting.mode().protocol.clone();
-    play::<crate::protocol::paxos::Paxos>(setting, options)
+    match setting.protocol() {
+        ProtocolChoice::Paxos(options) => play::<Paxos>(setting, options),
+        ProtocolChoice::Epaxos(options) => play::<Epaxos>(setting, options),
+    }
 }
 
 fn play<P: Subject>(setting: &Setting<'_>, options: P::Options) -> Result<Outcome, RunError> {
@@ -54,9 +58,7 @@ fn play<P: Subject>(setting: &Setting<'_>, options: P::Options) -> Result<Outcom
 
 /// The replicas in the order of their distance, as a load generator tries them.
 fn nearest_first(matrix: &Matrix, place: usize) -> Vec<NodeId> {
-    let mut places: Vec<usize> = (0..matrix.sites.len()).collect();
-    places.sort_by(|a, b| matrix.rtt_ms(place, *a).total_cmp(&matrix.rtt_ms(place, *b)));
-    places.into_iter().map(|index| NodeId(index as u8)).collect()
+    matrix.nearest_first(place).into_iter().map(|index| NodeId(index as u8)).collect()
 }
 
 /// The network as the shaper would imitate it, between streams.

@@ -298,8 +298,8 @@ mod tests {
         Initial { command: gets(1), attributes: on(&[id(1, 4)]), quorum }
     }
 
-    fn command() -> Option<Proposal> {
-        Some(Proposal::Command(gets(1)))
+    fn command() -> Proposal {
+        Proposal::Command(gets(1))
     }
 
     fn executed() -> Vec<ExecutedSet> {
@@ -364,7 +364,7 @@ mod tests {
             ),
             (accept(None, vec![]), "Accept(p0.7, b0, {p1.4})"),
             (
-                accept(command(), beyond.clone()),
+                accept(Some(command()), beyond.clone()),
                 "Accept(p0.7, b0, [c1.0 get k0] {p1.4}, beyond [p2.5])",
             ),
             (accept_ok(vec![]), "AcceptOK(p0.7, b0)"),
@@ -410,7 +410,7 @@ mod tests {
                 "PrepareOK(p0.7, b4, accepted b2 nop {p2.5}, p1 beyond [p2.6], p2 beyond [])",
             ),
             (
-                prepared(vote(Phase::Committed, command()), None, vec![]),
+                prepared(vote(Phase::Committed, Some(command())), None, vec![]),
                 "PrepareOK(p0.7, b4, committed b2 [c1.0 get k0] {p2.5})",
             ),
             (nack(Some(Round(8))), "NACK(p0.7, b4, promised b8)"),
@@ -480,7 +480,7 @@ mod tests {
                 EpaxosRecord::Accepted {
                     id: ID,
                     ballot: B,
-                    proposal: command(),
+                    proposal: Some(command()),
                     attributes: attributes.clone(),
                 },
                 "Accepted(p0.7, b4, [c1.0 get k0] {p2.5})",

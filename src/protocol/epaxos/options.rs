@@ -152,8 +152,9 @@ impl EpaxosOptions {
     /// One line for the first thing that is wrong.
     pub fn check(&self, n: usize) -> Result<(), String> {
         let wrong = |what: &str| Err(what.to_owned());
-        if n % 2 == 0 || !(3..=9).contains(&n) {
-            return Err(format!("epaxos needs 3, 5, 7 or 9 replicas, not {n}"));
+        if n.is_multiple_of(2) || !(3..=9).contains(&n) {
+            let many = "epaxos needs 3, 5, 7 or 9 replicas";
+            return Err(format!("{many}, not {n}; write so many sites, or another mode"));
         }
         if self.fast_path.names_quorum() && n > 7 {
             let path = "fast_path fixed-quorum, deps-committed and accept-deps are proven up to 7 replicas";
@@ -161,8 +162,8 @@ impl EpaxosOptions {
         }
         if self.fast_path.has_seq() && self.dependencies == Dependencies::Prefix {
             return wrong(
-                "sequence numbers need `dependencies: explicit`: a prefix covers instances that nobody \
-                 has seen, whose numbers are unknown",
+                "a prefix covers instances that nobody has seen, whose sequence numbers are unknown; \
+                 write `dependencies: explicit`, or a fast_path without sequence numbers",
             );
         }
         if self.reply == ReplyAt::Committed && !self.fast_path.has_seq() {
@@ -171,10 +172,21 @@ impl EpaxosOptions {
                  `accept-deps` or `simplified`",
             );
         }
-        if self.near.iter().any(|order| order.len() != n - 1) {
-            return wrong("`near` lists, for each replica, all others");
+        if !self.near.is_empty() && !self.near_lists_all_others(n) {
+            return wrong(
+                "`near` is not, for each replica, a list of all others; write the list or remove `near`",
+            );
         }
         Ok(())
+    }
+
+    fn near_lists_all_others(&self, n: usize) -> bool {
+        let is_whole = |(me, order): (usize, &Vec<u8>)| {
+            let mut places: Vec<usize> = order.iter().copied().map(usize::from).collect();
+            places.sort_unstable();
+            places.into_iter().eq((0..n).filter(|place| *place != me))
+        };
+        self.near.len() == n && self.near.iter().enumerate().all(is_whole)
     }
 }
 
@@ -210,5 +222,21 @@ mod tests {
         assert_eq!(seq.check(3), Ok(()));
         let prefix = EpaxosOptions { dependencies: Dependencies::Prefix, ..seq };
         assert!(prefix.check(3).is_err());
+    }
+
+    #[test]
+    fn the_order_of_distance_lists_all_others_of_each_replica_or_is_absent() {
+        let with = |near: &[&[u8]]| EpaxosOptions {
+            near: near.iter().map(|order| order.to_vec()).collect(),
+            ..EpaxosOptions::default()
+        };
+        assert_eq!(with(&[&[2, 1], &[0, 2], &[0, 1]]).check(3), Ok(()));
+        let short: &[&[u8]] = &[&[2, 1], &[0, 2]];
+        let oneself: &[&[u8]] = &[&[2, 1], &[1, 2], &[0, 1]];
+        let twice: &[&[u8]] = &[&[1, 1], &[0, 2], &[0, 1]];
+        let nobody: &[&[u8]] = &[&[1, 3], &[0, 2], &[0, 1]];
+        for near in [short, oneself, twice, nobody] {
+            assert!(with(near).check(3).is_err(), "{near:?}");
+        }
     }
 }

@@ -205,8 +205,8 @@ mod tests {
         ]
     }
 
-    fn empty() -> Option<Proposal> {
-        Some(Proposal::Command(Arc::from([])))
+    fn empty() -> Proposal {
+        Proposal::Command(Arc::from([]))
     }
 
     fn chosen() -> [Option<Proposal>; 3] {
@@ -301,7 +301,7 @@ mod tests {
         for proposal in chosen() {
             taken(OTHER, &accept(proposal, attributes(), vec![id(0, 0)]));
         }
-        refused(OTHER, &accept(empty(), attributes(), vec![]));
+        refused(OTHER, &accept(Some(empty()), attributes(), vec![]));
         refused(OTHER, &accept(None, wrong(), vec![]));
         refused(OTHER, &accept(None, attributes(), stray()));
         let ok = |beyond| EpaxosMessage::AcceptOk { id: ID, ballot: BALLOT, beyond };
@@ -317,7 +317,7 @@ mod tests {
             taken(OTHER, &commit(proposal.clone()));
             taken(OWNER, &commit(proposal));
         }
-        refused(OTHER, &commit(empty()));
+        refused(OTHER, &commit(Some(empty())));
         refused(OTHER, &super::tests::commit(wrong()));
     }
 
@@ -348,7 +348,7 @@ mod tests {
             refused(OTHER, &prepare_ok(vote(phase, None)));
             refused(OTHER, &prepare_ok(vote(phase, Some(wrong()))));
             let voted = vote(phase, Some(attributes()));
-            refused(OTHER, &prepare_ok(Vote { proposal: empty(), ..voted }));
+            refused(OTHER, &prepare_ok(Vote { proposal: Some(empty()), ..voted }));
         }
     }
 

@@ -220,7 +220,7 @@ impl Canvas<'_> {
         self.turned(at, text, set, FontTransform::None);
     }
 
-    /// A line of text that reads upwards, centred at the point.
+    /// A line of text that reads upwards, from the point, around it or to it.
     pub fn upwards(&mut self, at: (f64, f64), text: &str, set: Type) {
         self.turned(at, text, set, FontTransform::Rotate270);
     }

@@ -4,6 +4,7 @@ mod axes;
 mod canvas;
 mod cdf;
 mod latency;
+mod load;
 mod palette;
 mod prediction;
 mod sweep;
@@ -52,6 +53,7 @@ pub fn all(
         for halves in halves.iter().filter(|halves| halves.measured.point_index == *point) {
             figures.push(prediction::draw(halves, &suffix).map_err(bad)?);
         }
+        figures.push(load::draw(&here, &suffix).map_err(bad)?);
         for cell in here {
             let tracks = timeline::Tracks::of(results, cell, timeline)?;
             if let Some(tracks) = tracks {

@@ -322,6 +322,7 @@ mod tests {
             point_index: 0,
             point: String::new(),
             runs: Vec::new(),
+            replicas: Vec::new(),
             sites: Vec::new(),
         };
         let track = Track::of(&cell, 0, &rows).unwrap();
