@@ -13,7 +13,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use paxbench::command::{ClientId, Command, CommandId, Key, NodeId, Operation, Value};
 use paxbench::protocol::paxos::message::PaxosMessage;
 use paxbench::protocol::paxos::{Paxos, PaxosOptions, Variant};
-use paxbench::protocol::{Cluster, Destination, Effect, Effects, Input, Protocol, Time};
+use paxbench::protocol::{Cluster, Effect, Effects, Input, Protocol, Time};
 use paxbench::wire::Wire;
 
 const SIZE: u8 = 3;
@@ -64,10 +64,7 @@ impl Trio {
                     Effect::Send { to, message, .. } => self.inbox.extend(
                         (0..SIZE)
                             .map(NodeId)
-                            .filter(|n| match to {
-                                Destination::One(one) => one == *n,
-                                Destination::Others => *n != node,
-                            })
+                            .filter(|n| to.includes(node, *n))
                             .map(|n| (node, n, message.clone())),
                     ),
                     Effect::Execute(batch) => self.executed += batch.len() as u64,
