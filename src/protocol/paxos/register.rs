@@ -210,6 +210,12 @@ impl Registers {
         held.is_some_and(|held| Arc::ptr_eq(held, value))
     }
 
+    /// The instance after the last one that holds a value; the first with a register if none does.
+    pub fn written_below(&self) -> u64 {
+        let last = self.slots.iter().rposition(|slot| slot.value.is_some());
+        self.floor + last.map_or(0, |last| last as u64 + 1)
+    }
+
     /// The value in one instance's register, for ackREAD.
     pub fn written_at(&self, instance: u64) -> Option<Written> {
         let slot = self.get(instance)?;
@@ -271,6 +277,18 @@ mod tests {
             "another instance is another register"
         );
         assert!(matches!(registers.write(Round(7), 0, &value(1)), WriteAnswer::Stored { .. }));
+    }
+
+    #[test]
+    fn what_is_written_ends_behind_the_last_value_that_is_held() {
+        let mut registers = Registers::new(3);
+        registers.read(Round(4), 9);
+        assert_eq!(registers.written_below(), 0);
+        registers.write(Round(4), 2, &value(1));
+        registers.write(Round(4), 5, &value(2));
+        assert_eq!(registers.written_below(), 6);
+        registers.drop_below(7);
+        assert_eq!(registers.written_below(), 7);
     }
 
     #[test]
