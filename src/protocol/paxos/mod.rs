@@ -204,6 +204,8 @@ impl Protocol for Paxos {
     type Timer = PaxosTimer;
     type Record = PaxosRecord;
 
+    const GAUGES: &'static [&'static str] = &["leader", "instances", "log_instances"];
+
     fn recover(
         me: NodeId,
         cluster: Cluster,

@@ -325,8 +325,8 @@ mod tests {
         );
     }
 
-    /// M2 of `model-checking.md`: with the tag that Fig. 20 line 32 prints, the fast value and the
-    /// regular one would both carry round n+1.
+    /// With the tag that Fig. 20 line 32 prints, the fast value and the regular one would both carry
+    /// round n+1.
     #[test]
     fn a_fast_value_never_shares_its_tag_with_a_regular_one() {
         let mut registers = Registers::new(3);

@@ -120,7 +120,7 @@ fn asked_for_updates(sent: &[Sent]) -> Vec<Destination> {
     sent.iter().filter(lagging).map(|(to, ..)| *to).collect()
 }
 
-/// M1 of the models to cross-check: a round that was in use before a crash is not used again.
+/// A round that was in use before a crash is not used again.
 #[test]
 fn a_restarted_process_uses_no_round_that_it_had_promised_or_written() {
     let read = |instance| PaxosRecord::Read { instance, round: Round(7) };
@@ -145,7 +145,7 @@ fn a_restarted_process_uses_no_round_that_it_had_promised_or_written() {
     }
 }
 
-/// M2: a fast value at a minority and a regular one of round n+1 at a majority. Tagged n+1, as Fig. 20
+/// A fast value at a minority and a regular one of round n+1 at a majority. Tagged n+1, as Fig. 20
 /// line 32 prints it, the fast value would look as recent as the decided one.
 #[test]
 fn a_fast_value_at_a_minority_never_outranks_a_decided_regular_one() {
