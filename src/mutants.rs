@@ -20,6 +20,8 @@
 //!   announced, late readers are not told.* Retransmission, the state, and catching up do the same
 //!   later.
 //! - *The election ignores epochs* (Fig. 28). Who recovered then leads at once instead of later.
+//! - *A new leader does not probe, or does not hear how far others have written.* Each finds what the
+//!   other leaves. Without either, nobody does: that is a mutant.
 //! - *A command that another replica answered is not executed where it comes later.* A total order
 //!   leaves no room for that; protocols that order only what interferes will need it.
 //!

@@ -94,6 +94,10 @@ pub trait Protocol: Sized {
     /// What must survive a crash.
     type Record: Clone + Debug;
 
+    /// Those of the counters that say how things stand, not how often something happened: sums of
+    /// them over replicas or runs mean nothing.
+    const GAUGES: &'static [&'static str];
+
     /// The state at start, from what was durable: nothing at the first start.
     fn recover(
         me: NodeId,

@@ -104,7 +104,10 @@ fn bad_usage_is_answered_with_what_is_wanted() {
 #[test]
 fn a_build_without_mutants_says_how_to_build_one_with_them() {
     if cfg!(feature = "mutants") {
-        refused("explore --mode paxos --mutant x", &["no mutant `x`; known are", "no-probe"]);
+        refused(
+            "explore --mode paxos --mutant x",
+            &["no mutant `x`; known are", "gap-never-filled"],
+        );
         refused("explore --mode paxos --mutant all --seed 3", &["--seed runs one mutant"]);
         let line = "explore --mode paxos --mutant write-quorum-too-small --seeds 0..100";
         let words = ["mutant", "by invariant", "1 of 1 mutants killed", "--seed SEED --mutant"];

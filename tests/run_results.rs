@@ -10,7 +10,7 @@ use paxbench::check::history::{Completion, OperationRecord, read_history};
 use paxbench::experiment::file::Experiment;
 use paxbench::results::{Results, RunSummary};
 
-/// What `interface.md` lists, for one run of `paxos` at three sites.
+/// What a run's directory holds, for one run of `paxos` at three sites.
 const FILES: [&str; 16] = [
     "manifest.json",
     "experiment.yaml",

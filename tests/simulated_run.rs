@@ -132,7 +132,7 @@ fn a_simulated_run_leaves_everything_but_what_only_processes_have() {
     assert!(text.contains(r#""cpu_us_per_op": null"#), "{text}");
     histories_are_json_lines(&dir);
 
-    says(&lab, "check", &dir, &["paxos, repeat 0: valid, replicas converged"]);
+    says(&lab, "check", &dir, &["paxos, repeat 1: valid, replicas converged"]);
     for file in ["report.html", "figures/latency.svg"] {
         std::fs::remove_file(dir.join(file)).unwrap();
     }

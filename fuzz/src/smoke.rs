@@ -53,7 +53,7 @@ fn messages() -> Vec<PaxosMessage> {
     let written = vec![Written { instance, write: Round(2), value: value.clone() }];
     let set = ParcelSet { incarnation: 2, floor: 4, above: [6, 9].into() };
     vec![
-        PaxosMessage::Heartbeat { epoch: 1, next_batch: 2, hears_majority: true },
+        PaxosMessage::Heartbeat { epoch: 1, next_batch: 2, written_below: 3, hears_majority: true },
         PaxosMessage::Forward(parcel(2)),
         PaxosMessage::Read { round, instance, onwards: true },
         PaxosMessage::AckRead { round: Round(4), instance: 0, next_batch: 3, written },

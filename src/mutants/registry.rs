@@ -207,8 +207,8 @@ mutants! {
     OwnParcelsNotProposed "own-parcels-not-proposed" Paxos
         "A process that begins to lead proposes what it has received itself."
         "Fig. 9 lines 22 to 25";
-    NoProbe "no-probe" Paxos
-        "A new leader learns what its predecessor decided, even if no command comes."
+    OthersDecisionsNotLearned "others-decisions-not-learned" Paxos
+        "A leader learns what others have decided, even if no command comes."
         "§3.4, agreement; Fig. 9 line 16";
     GapNeverFilled "gap-never-filled" Paxos
         "A leader decides what keeps later decisions from being delivered."
@@ -426,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_mutant_runs_on_its_thread_until_it_returns_or_panics() {
-        let (one, other) = (Mutant::NoProbe, Mutant::NackIgnored);
+        let (one, other) = (Mutant::GapNeverFilled, Mutant::NackIgnored);
         with(one, || {
             with(other, || assert!(is_active(other) && !is_active(one)));
             let panics = std::panic::catch_unwind(|| with(other, || panic!("as mutants do")));

@@ -13,7 +13,6 @@ use crate::check::invariants::executions::Applied;
 use crate::check::invariants::{Held, Invariants};
 use crate::command::{Command, NodeId};
 use crate::protocol::{Batch, Destination, Effect, Input, Message, Protocol, WriteId};
-
 use crate::wire::{Reader, Reply, Wire, decode_store, encode_store};
 
 /// A replicated state on its way: encoded, and what the invariants know of it.

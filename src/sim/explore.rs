@@ -41,7 +41,8 @@ pub struct Stats {
     pub operations: u64,
     /// Faults that began.
     pub faults: u64,
-    /// What the cores counted, by name, summed over runs; of the last life of each replica.
+    /// What happened how often, as the cores count it, by name, summed over runs; of the last life of
+    /// each replica. [`crate::protocol::Protocol::GAUGES`] are no such counts.
     pub reached: BTreeMap<&'static str, u64>,
 }
 
@@ -81,8 +82,7 @@ pub struct Failure {
 
 /// Runs a scenario and judges it. A core that panics has failed.
 pub fn judge<P: Subject>(scenario: &Scenario<P>, trace: Trace) -> Judged {
-    let (world, operations) = build(scenario, trace);
-    let mut world = world;
+    let (mut world, operations) = build(scenario, trace);
     let verdict = caught(|| conduct(scenario, &mut world, &operations));
     Judged { stats: stats(scenario, &world), trace: std::mem::take(&mut world.trace), verdict }
 }
@@ -186,7 +186,8 @@ fn linearizability(operations: &Operations) -> Held {
 fn stats<P: Subject>(scenario: &Scenario<P>, world: &World<P>) -> Stats {
     let mut reached = BTreeMap::new();
     for core in world.nodes.iter().filter_map(|node| node.core.as_ref()) {
-        for (name, count) in core.counters() {
+        let counters = core.counters().into_iter();
+        for (name, count) in counters.filter(|(name, _)| !P::GAUGES.contains(name)) {
             *reached.entry(name).or_default() += count;
         }
     }

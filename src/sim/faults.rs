@@ -232,7 +232,7 @@ impl Plight {
         if self.faults.clocks_differ { rng.random_range(0..DAY_NS) } else { 0 }
     }
 
-    pub(super) fn first_clock(&self, _node: NodeId, rng: &mut ClientRng) -> Clock {
+    pub(super) fn first_clock(&self, rng: &mut ClientRng) -> Clock {
         Clock::new(0, self.first_reading(rng), 0)
     }
 }

@@ -103,7 +103,8 @@ pub fn predict<P: Subject>(plan: Plan<P>) -> Result<Predicted, PredictError> {
     world.run_until(phases.start_ns, |_| false)?;
     world.begin();
     world.run_until(phases.measure_ns, |_| false)?;
-    world.mark();
+    // What is counted from now on is the cost of the measured phase.
+    world.forget_counts();
     world.run_until(phases.end_ns, |_| false)?;
     let mut replicas: Vec<_> =
         names.iter().zip(0..).map(|(name, node)| world.report(NodeId(node), name)).collect();
@@ -155,14 +156,7 @@ fn build<P: Subject>(plan: Plan<P>, phases: Phases) -> Result<World<P>, BadPlan>
 }
 
 impl<P: Subject> World<P> {
-    /// The measured phase begins: what is counted from now on is its cost.
-    fn mark(&mut self) {
-        for node in &mut self.nodes {
-            node.counts = super::node::Counts::default();
-        }
-    }
-
-    /// What a replica has counted since the mark.
+    /// What a replica has counted since the measured phase began.
     fn report(&self, node: NodeId, name: &str) -> ReplicaCounters {
         let slot = &self.nodes[usize::from(node.0)];
         let counts = &slot.counts;
@@ -215,14 +209,5 @@ impl<P: Subject> World<P> {
             Ok(SiteReport::of(name, measure, record, site.clients.counters()))
         };
         self.sites.iter_mut().zip(names).map(report).collect()
-    }
-
-    /// Whether all replicas that can take part have the same state.
-    pub(super) fn has_converged(&self) -> bool {
-        let state =
-            |node: &super::node::Node<P>| (node.state.store.applied(), node.state.store.digest());
-        let mut states = self.reachable().map(state);
-        let Some(first) = states.next() else { return true };
-        states.all(|state| state == first)
     }
 }

@@ -187,9 +187,7 @@ impl<P: Subject> Script<P> {
 
     /// Forgets what was sent so far.
     pub fn forget_sent(&mut self) {
-        for node in &mut self.world.nodes {
-            node.counts = super::node::Counts::default();
-        }
+        self.world.forget_counts();
     }
 
     /// Whether all replicas that are up have the same state.

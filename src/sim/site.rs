@@ -21,8 +21,6 @@ pub(super) struct Site {
     pub(super) clients: Clients,
     pub(super) schedule: Peekable<Schedule>,
     pub(super) tick_period_ns: u64,
-    /// The arrival event that is under way, by its number.
-    pub(super) arrival_ns: Option<u64>,
     /// By the replica's number.
     pub(super) links: Vec<Link>,
     pub(super) outputs: Outputs,

@@ -13,7 +13,7 @@ use super::clock::Clock;
 use super::drive::Transferred;
 use super::faults::{Faults, Plight};
 use super::network::{Network, NetworkPlan};
-use super::node::{Arrival, DiskPlan, Node};
+use super::node::{Arrival, Counts, DiskPlan, Node};
 use super::site::{Connection, Link, Outputs, Schedule, Site};
 use super::trace::{At, Trace};
 use crate::check::invariants::executions::Executions;
@@ -165,7 +165,6 @@ pub struct World<P: Subject> {
     pub(super) sites: Vec<Site>,
     pub(super) network: Network,
     pub(super) plight: Plight,
-    pub(super) disk: DiskPlan,
     pub(super) seed: u64,
     pub(super) checked: bool,
     pub(super) invariants: P::Invariants,
@@ -209,7 +208,6 @@ impl<P: Subject> World<P> {
             nodes: Vec::new(),
             sites: Vec::new(),
             options: setup.options,
-            disk: setup.disk,
             seed: setup.seed,
             checked: setup.checked,
             invariants: P::Invariants::new(cluster),
@@ -221,8 +219,8 @@ impl<P: Subject> World<P> {
         world.trace.head(usize::from(cluster.size));
         for node in cluster.nodes() {
             let mut rng = generator(stream(setup.seed, Draw::Node), u64::from(node.0));
-            let clock = world.plight.first_clock(node, &mut rng);
-            world.nodes.push(Node::new(node, world.disk.clone(), clock, rng));
+            let clock = world.plight.first_clock(&mut rng);
+            world.nodes.push(Node::new(node, setup.disk.clone(), clock, rng));
             world.start(node);
         }
         for (index, site) in setup.sites.into_iter().enumerate() {
@@ -243,7 +241,6 @@ impl<P: Subject> World<P> {
             tick_period_ns: clients.tick_period_ns(),
             clients,
             schedule: setup.schedule.peekable(),
-            arrival_ns: None,
             links: vec![Link::default(); usize::from(self.cluster.size)],
             outputs: Outputs { commands: Vec::new(), history, history_error: None, recorder },
         });
@@ -407,7 +404,6 @@ impl<P: Subject> World<P> {
 
     fn schedule_arrivals(&mut self, site: usize) {
         if let Some(at_ns) = self.sites[site].schedule.peek().copied() {
-            self.sites[site].arrival_ns = Some(at_ns);
             self.schedule(at_ns, Event::Schedule { site, at_ns });
         }
     }
@@ -514,6 +510,21 @@ impl<P: Subject> World<P> {
         if self.trace.is_on() {
             let up = self.nodes.iter().map(Node::is_up);
             self.trace.note(self.now_ns, up, at, what);
+        }
+    }
+
+    /// Whether all replicas that can take part have the same state.
+    pub(super) fn has_converged(&self) -> bool {
+        let state = |node: &Node<P>| (node.state.store.applied(), node.state.store.digest());
+        let mut states = self.reachable().map(state);
+        let Some(first) = states.next() else { return true };
+        states.all(|state| state == first)
+    }
+
+    /// Begins anew with what every replica counts.
+    pub(super) fn forget_counts(&mut self) {
+        for node in &mut self.nodes {
+            node.counts = Counts::default();
         }
     }
 

@@ -88,10 +88,11 @@ impl Wire for ParcelSet {
 impl Wire for PaxosMessage {
     fn encode(&self, out: &mut BytesMut) {
         match self {
-            PaxosMessage::Heartbeat { epoch, next_batch, hears_majority } => {
+            PaxosMessage::Heartbeat { epoch, next_batch, written_below, hears_majority } => {
                 out.put_u8(0);
                 out.put_u32_le(*epoch);
                 out.put_u64_le(*next_batch);
+                out.put_u64_le(*written_below);
                 out.put_u8(u8::from(*hears_majority));
             }
             PaxosMessage::Forward(parcel) => {
@@ -153,6 +154,7 @@ impl Wire for PaxosMessage {
             0 => PaxosMessage::Heartbeat {
                 epoch: from.u32()?,
                 next_batch: decode_number(from)?,
+                written_below: decode_number(from)?,
                 hears_majority: decode_bool(from)?,
             },
             1 => PaxosMessage::Forward(Parcel::decode(from)?),
@@ -229,7 +231,12 @@ mod tests {
         let written = vec![Written { instance: 7, write: Round(4), value: value.clone() }];
         let set = ParcelSet { incarnation: 2, floor: 4, above: [6, 9].into() };
         vec![
-            PaxosMessage::Heartbeat { epoch: 1, next_batch: 2, hears_majority: true },
+            PaxosMessage::Heartbeat {
+                epoch: 1,
+                next_batch: 2,
+                written_below: 3,
+                hears_majority: true,
+            },
             PaxosMessage::Forward(parcel(5)),
             PaxosMessage::Read { round, instance, onwards: true },
             PaxosMessage::AckRead { round, instance, next_batch: 3, written },

@@ -105,8 +105,8 @@ pub struct PaxosInvariants {
     latest: BTreeMap<NodeId, u32>,
     /// What each parcel that left its origin carries.
     parcels: BTreeMap<ParcelId, Parcel>,
-    /// The latest incarnation of each process that anybody may have heard of.
-    born: BTreeMap<NodeId, BTreeSet<u32>>,
+    /// The latest incarnation of each process that anybody may have heard of; 0 if there is none.
+    born: Vec<u32>,
 }
 
 impl PaxosInvariants {
@@ -270,16 +270,15 @@ impl PaxosInvariants {
 
     /// A process starts each time under a new incarnation, which names its parcels apart.
     fn incarnations_are_new(&mut self, node: NodeId, number: u32) -> Held {
-        let numbers = self.born.entry(node).or_default();
-        let new = numbers.last().is_none_or(|last| *last < number);
-        numbers.insert(number);
+        let latest = &mut self.born[usize::from(node.0)];
+        let new = *latest < number;
+        *latest = number.max(*latest);
         hold(new, "incarnations are new", || format!("{node} starts as {number} again"))
     }
 
     /// The parcels that a process has sent off in its latest incarnation and that nobody has delivered.
     fn undelivered(&self, node: NodeId) -> u64 {
-        let latest = self.born.get(&node).and_then(|numbers| numbers.last()).copied();
-        let incarnation = latest.unwrap_or_default();
+        let incarnation = self.born[usize::from(node.0)];
         let first = ParcelId { origin: node, incarnation, number: 0 };
         let sent = self.parcels.range(first..=ParcelId { number: u64::MAX, ..first });
         sent.filter(|(id, _)| !self.ordered.contains(id)).count() as u64
@@ -311,7 +310,7 @@ impl Invariants<Paxos> for PaxosInvariants {
             ordered: BTreeSet::new(),
             latest: BTreeMap::new(),
             parcels: BTreeMap::new(),
-            born: BTreeMap::new(),
+            born: vec![0; usize::from(cluster.size)],
         }
     }
 

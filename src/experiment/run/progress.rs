@@ -37,7 +37,7 @@ impl Progress {
 
     /// A run begins.
     pub(super) fn start(&self, index: usize, label: &str, repeat: u32) {
-        let prefix = format!("run {} of {}: {label}, repeat {repeat}", index + 1, self.runs);
+        let prefix = format!("run {} of {}: {label}, repeat {}", index + 1, self.runs, repeat + 1);
         if self.bar.is_hidden() {
             say_line(&prefix);
         }
@@ -69,7 +69,9 @@ impl Progress {
         };
         let line = format!(
             "{}, repeat {}: {:.0} operations/s; {verdict}",
-            run.label, run.repeat, run.throughput_per_s
+            run.label,
+            run.repeat + 1,
+            run.throughput_per_s
         );
         if self.bar.is_hidden() {
             say_line(&line);

@@ -35,7 +35,7 @@ impl<'a> Setting<'a> {
 
     /// What notes and messages call the run.
     pub(super) fn run_name(&self) -> String {
-        format!("{}, repeat {}", self.label(), self.run.repeat)
+        format!("{}, repeat {}", self.label(), self.run.repeat + 1)
     }
 
     /// Where the history of a site goes; none if no operation is recorded.

@@ -49,9 +49,10 @@ impl Display for Written {
 impl Display for PaxosMessage {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
-            PaxosMessage::Heartbeat { epoch, next_batch, hears_majority } => {
+            PaxosMessage::Heartbeat { epoch, next_batch, written_below, hears_majority } => {
                 let hears = if *hears_majority { "majority" } else { "no majority" };
-                write!(f, "heartbeat(epoch {epoch}, next {next_batch}, {hears})")
+                write!(f, "heartbeat(epoch {epoch}, next {next_batch}, ")?;
+                write!(f, "written below {written_below}, {hears})")
             }
             PaxosMessage::Forward(parcel) => write!(f, "forward({parcel})"),
             PaxosMessage::Read { round, instance, onwards } => {
@@ -184,11 +185,15 @@ mod tests {
 
     #[test]
     fn messages_of_broadcast_and_election_in_one_line() {
-        let heartbeat =
-            |hears_majority| PaxosMessage::Heartbeat { epoch: 1, next_batch: 3, hears_majority };
+        let heartbeat = |hears_majority| PaxosMessage::Heartbeat {
+            epoch: 1,
+            next_batch: 3,
+            written_below: 5,
+            hears_majority,
+        };
         assert_texts(vec![
-            (heartbeat(true), "heartbeat(epoch 1, next 3, majority)"),
-            (heartbeat(false), "heartbeat(epoch 1, next 3, no majority)"),
+            (heartbeat(true), "heartbeat(epoch 1, next 3, written below 5, majority)"),
+            (heartbeat(false), "heartbeat(epoch 1, next 3, written below 5, no majority)"),
             (PaxosMessage::Forward(parcel(7, 1)), "forward(p0.1.7 [c1.0 put k0])"),
             (
                 PaxosMessage::Decision(Decided { round: K, from: 2, below: 3 }),

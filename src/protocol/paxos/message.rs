@@ -77,6 +77,9 @@ pub enum PaxosMessage {
         epoch: u32,
         /// The first instance that the sender has not delivered.
         next_batch: u64,
+        /// The instance after the last one that the sender's register holds a value of, or
+        /// `next_batch` if none does: somebody proposed that far, and may be gone.
+        written_below: u64,
         /// Whether the sender hears a majority, itself included: without it, it cannot lead.
         hears_majority: bool,
     },

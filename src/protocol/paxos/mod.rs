@@ -183,6 +183,8 @@ pub struct Paxos {
     announce: Vec<Decided>,
     /// The highest next_batch heard of.
     ahead: u64,
+    /// The highest written_below heard of.
+    written_below: u64,
     /// Who was asked for what is missing here and did not help.
     asked_in_vain: NodeSet,
     /// next_batch when the catch-up timer was armed.
@@ -202,6 +204,8 @@ impl Protocol for Paxos {
     type Timer = PaxosTimer;
     type Record = PaxosRecord;
 
+    const GAUGES: &'static [&'static str] = &["leader", "instances", "log_instances"];
+
     fn recover(
         me: NodeId,
         cluster: Cluster,
@@ -220,6 +224,7 @@ impl Protocol for Paxos {
         Paxos {
             leader: election.leader(),
             ahead: deliveries.next_batch(),
+            written_below: 0,
             asked_in_vain: NodeSet::default(),
             me,
             cluster,
@@ -408,7 +413,8 @@ impl Paxos {
         out: &mut Effects<Self>,
     ) {
         match message {
-            PaxosMessage::Heartbeat { epoch, next_batch, hears_majority } => {
+            PaxosMessage::Heartbeat { epoch, next_batch, written_below, hears_majority } => {
+                self.written_below = self.written_below.max(written_below);
                 self.election.on_heartbeat(now, from, epoch, hears_majority);
                 self.next_batches[usize::from(from.0)] = next_batch;
                 // After a restart it may know less than before.
@@ -451,6 +457,7 @@ impl Paxos {
         let message = PaxosMessage::Heartbeat {
             epoch: self.incarnation,
             next_batch: self.deliveries.next_batch(),
+            written_below: self.registers.written_below(),
             hears_majority: self.election.hears_majority(),
         };
         // The incarnation is durable before anybody hears of it.

@@ -210,6 +210,12 @@ impl Registers {
         held.is_some_and(|held| Arc::ptr_eq(held, value))
     }
 
+    /// The instance after the last one that holds a value; the first with a register if none does.
+    pub fn written_below(&self) -> u64 {
+        let last = self.slots.iter().rposition(|slot| slot.value.is_some());
+        self.floor + last.map_or(0, |last| last as u64 + 1)
+    }
+
     /// The value in one instance's register, for ackREAD.
     pub fn written_at(&self, instance: u64) -> Option<Written> {
         let slot = self.get(instance)?;
@@ -274,6 +280,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_ends_behind_the_last_value_that_is_held() {
+        let mut registers = Registers::new(3);
+        registers.read(Round(4), 9);
+        assert_eq!(registers.written_below(), 0);
+        registers.write(Round(4), 2, &value(1));
+        registers.write(Round(4), 5, &value(2));
+        assert_eq!(registers.written_below(), 6);
+        registers.drop_below(7);
+        assert_eq!(registers.written_below(), 7);
+    }
+
+    #[test]
     fn a_read_onwards_covers_instances_without_a_register_yet() {
         let mut registers = Registers::new(3);
         assert_eq!(registers.read_onwards(Round(8)), ReadAnswer::Promised);
@@ -307,8 +325,8 @@ mod tests {
         );
     }
 
-    /// M2 of `model-checking.md`: with the tag that Fig. 20 line 32 prints, the fast value and the
-    /// regular one would both carry round n+1.
+    /// With the tag that Fig. 20 line 32 prints, the fast value and the regular one would both carry
+    /// round n+1.
     #[test]
     fn a_fast_value_never_shares_its_tag_with_a_regular_one() {
         let mut registers = Registers::new(3);

@@ -334,7 +334,7 @@ impl Paxos {
     /// the last leader had decided there is learned even if no further command comes. It moves the
     /// window on for as long as it learns something.
     pub(super) fn probe(&mut self, now: Time, out: &mut Effects<Self>) {
-        if mutant!(NoProbe) {
+        if mutant!(OthersDecisionsNotLearned) {
             return;
         }
         let window = if self.options.variant == Variant::Fall { 1 } else { self.options.pipeline };
@@ -349,28 +349,40 @@ impl Paxos {
     }
 
     /// Decides the instances that keep later ones from being delivered, once nothing was delivered for
-    /// a while: decided by others, or said to be decided by somebody who is gone.
+    /// a while: decided by others, said to be decided by somebody who is gone, or written by somebody
+    /// who led for a moment and may have decided them. Of each that was decided, some process that is
+    /// heard has delivered it or holds its value.
     pub(super) fn fill_gaps(&mut self, now: Time, out: &mut Effects<Self>) {
         let next_batch = self.deliveries.next_batch();
         let Some(leading) = &mut self.leading else { return };
         if leading.stuck_at.replace(next_batch) != Some(next_batch) || mutant!(GapNeverFilled) {
             return;
         }
-        let gaps = self.deliveries.gaps(leading.next.max(self.ahead));
+        let mut written_below = self.written_below.max(self.registers.written_below());
+        if mutant!(OthersDecisionsNotLearned) {
+            written_below = 0;
+        }
+        let gaps = self.deliveries.gaps(leading.next.max(self.ahead).max(written_below));
         let idle: Vec<u64> = gaps.filter(|gap| leading.proposal(*gap).is_none()).collect();
         if idle.is_empty() {
             return;
         }
-        if self.options.variant == Variant::Multi {
-            // Decided in a round that this process has not read in, or before what it read.
-            if matches!(leading.read, ReadOnwards::Done(_)) {
-                leading.abort_all();
-                self.start_read_onwards(now, out);
-            }
-            return;
+        let round_read = match leading.read {
+            ReadOnwards::Done(round) => Some(round),
+            _ if self.options.variant == Variant::Multi => return,
+            _ => None,
+        };
+        if round_read.is_some() && idle[0] < leading.next {
+            // Decided before what this process has read.
+            leading.abort_all();
+            return self.start_read_onwards(now, out);
         }
         for instance in idle.into_iter().take(self.options.pipeline) {
-            self.propose_by_reading(now, instance, Arc::from([]), out);
+            match round_read {
+                // If another has written there in a higher round, a nack leads to the next read.
+                Some(round) => self.propose_by_writing(now, round, instance, Arc::from([]), out),
+                None => self.propose_by_reading(now, instance, Arc::from([]), out),
+            }
         }
     }
 

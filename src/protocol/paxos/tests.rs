@@ -136,6 +136,39 @@ fn an_old_leader_cut_off_decides_nothing_and_follows_once_it_is_back() {
     }
 }
 
+/// The explorer found it (seeds 1328600, 1379426 and 1449298 of its time): a process that led for a
+/// moment decided and was cut off for good, and who led before and after, and had noticed nothing,
+/// learned of it only with the next command.
+#[test]
+fn what_a_passing_leader_decided_is_delivered_without_another_command() {
+    for variant in VARIANTS {
+        let mut run = script(3, options(variant));
+        run.run_for(300);
+        let known = run.counter(0, "instances");
+        run.cut(Cut::Mute(NodeId(0)));
+        while run.counter(1, "elections") == 0 {
+            run.run_for(1);
+        }
+        if variant == Variant::Multi {
+            // It decides nothing by itself.
+            run.ask(1);
+        }
+        while run.counter(1, "writes") == 0 {
+            run.run_for(1);
+        }
+        // Its WRITE has arrived, and what it makes of the answers nobody will hear.
+        run.run_for(6);
+        run.mend();
+        run.cut(Cut::Mute(NodeId(1)));
+        run.run_for(2000);
+        let delivered = [0, 1, 2].map(|node| run.counter(node, "instances"));
+        assert!(delivered[1] > known, "{variant:?}: {delivered:?}");
+        assert_eq!(run.counter(0, "elections"), 0, "{variant:?}: p0 never ceased to lead");
+        assert!(delivered.iter().all(|n| *n >= delivered[1]), "{variant:?}: {delivered:?}");
+        assert!(run.all_answered() && run.has_converged(), "{variant:?}");
+    }
+}
+
 /// p2 is cut off while 100 commands are decided, of which logs keep 10, and comes back.
 fn one_lags_behind_every_log() -> Script<Paxos> {
     let few = PaxosOptions { log_instances_max: 10, ..options(Variant::Multi) };

@@ -165,7 +165,9 @@ fn state_transfer() -> Configuration<Paxos> {
 /// p1 hears nothing of p0 for longer than its patience, but a heartbeat of p2: the first that p2 ever
 /// sent, late.
 fn takes_over() -> Nudge<Paxos> {
-    let message = PaxosMessage::Heartbeat { epoch: 1, next_batch: 0, hears_majority: true };
+    let (next_batch, written_below) = (0, 0);
+    let message =
+        PaxosMessage::Heartbeat { epoch: 1, next_batch, written_below, hears_majority: true };
     Nudge {
         name: "suspects p0, and leads",
         node: SECOND,

@@ -66,9 +66,22 @@ impl Script {
         self.step(Input::Requests(vec![command(bytes)]))
     }
 
-    /// Hears that a process has delivered so much.
+    /// Hears that a process has delivered so much, and that its registers hold nothing beyond.
     fn heartbeat(&mut self, from: u8, epoch: u32, next_batch: u64) -> Vec<Sent> {
-        self.hear(from, PaxosMessage::Heartbeat { epoch, next_batch, hears_majority: true })
+        let (written_below, hears_majority) = (next_batch, true);
+        self.hear(
+            from,
+            PaxosMessage::Heartbeat { epoch, next_batch, written_below, hears_majority },
+        )
+    }
+
+    /// Hears that a process has delivered nothing, and that its registers hold values.
+    fn heartbeat_of_a_holder(&mut self, from: u8, written_below: u64) -> Vec<Sent> {
+        let (epoch, next_batch, hears_majority) = (1, 0, true);
+        self.hear(
+            from,
+            PaxosMessage::Heartbeat { epoch, next_batch, written_below, hears_majority },
+        )
     }
 }
 
@@ -107,7 +120,7 @@ fn asked_for_updates(sent: &[Sent]) -> Vec<Destination> {
     sent.iter().filter(lagging).map(|(to, ..)| *to).collect()
 }
 
-/// M1 of the models to cross-check: a round that was in use before a crash is not used again.
+/// A round that was in use before a crash is not used again.
 #[test]
 fn a_restarted_process_uses_no_round_that_it_had_promised_or_written() {
     let read = |instance| PaxosRecord::Read { instance, round: Round(7) };
@@ -132,7 +145,7 @@ fn a_restarted_process_uses_no_round_that_it_had_promised_or_written() {
     }
 }
 
-/// M2: a fast value at a minority and a regular one of round n+1 at a majority. Tagged n+1, as Fig. 20
+/// A fast value at a minority and a regular one of round n+1 at a majority. Tagged n+1, as Fig. 20
 /// line 32 prints it, the fast value would look as recent as the decided one.
 #[test]
 fn a_fast_value_at_a_minority_never_outranks_a_decided_regular_one() {
@@ -283,6 +296,73 @@ fn a_leader_reads_again_when_who_had_delivered_more_is_gone() {
     script.hear(1, ack_read(Round(4), 0, 5, &[]));
     assert_eq!(reads(&script.fire(PaxosTimer::Retransmit)), [], "it may still be on its way");
     assert_eq!(reads(&script.fire(PaxosTimer::Retransmit)), [(Round(7), 0)]);
+}
+
+/// A leader that has read and found nothing, and whose clients ask for nothing.
+fn idle_leader(variant: Variant) -> Script {
+    let mut script = Script::started(0, variant);
+    script.synced();
+    for instance in 0..if variant == Variant::Multi { 1 } else { 8 } {
+        script.hear(1, ack_read(Round(4), instance, 0, &[]));
+        script.synced();
+        let ack = PaxosMessage::AckWrite { round: Round(4), instance, permission: false };
+        script.hear(1, ack);
+    }
+    assert_eq!(script.fire(PaxosTimer::Retransmit), []);
+    assert_eq!(script.fire(PaxosTimer::Retransmit), []);
+    script
+}
+
+#[test]
+fn a_leader_reads_what_another_process_holds_beyond_all_that_it_knows() {
+    for variant in [Variant::Regular, Variant::Fall] {
+        let mut script = idle_leader(variant);
+        let next = script.core.next_batch();
+        script.heartbeat_of_a_holder(2, next + 2);
+        let read = reads(&script.fire(PaxosTimer::Retransmit));
+        assert_eq!(read, [(Round(4), next), (Round(4), next + 1)], "{variant:?}");
+    }
+}
+
+#[test]
+fn a_leader_that_has_read_all_writes_what_another_process_holds_and_reads_again_if_refused() {
+    let mut script = idle_leader(Variant::Multi);
+    script.heartbeat_of_a_holder(2, 1);
+    assert_eq!(writes(&script.fire(PaxosTimer::Retransmit)), [(0, vec![])]);
+    script.hear(2, PaxosMessage::Nack { round: Round(4), instance: 0, promised: Round(8) });
+    assert_eq!(reads(&script.fire(PaxosTimer::Propose)), [(Round(10), 0)]);
+    script.synced();
+    let (round, instance, next_batch) = (Round(10), 0, 0);
+    let written = vec![Written { instance, write: Round(8), value: value(1, 0) }];
+    let sent = script.hear(2, PaxosMessage::AckRead { round, instance, next_batch, written });
+    assert_eq!(writes(&sent), [(0, vec![1])]);
+}
+
+/// Else it would read again and again for as long as no command came.
+#[test]
+fn a_value_that_no_majority_holds_is_not_looked_for_again() {
+    for variant in [Variant::Regular, Variant::Fall, Variant::Multi] {
+        let mut script = idle_leader(variant);
+        let next = script.core.next_batch();
+        script.heartbeat_of_a_holder(2, next + 1);
+        script.fire(PaxosTimer::Retransmit);
+        script.synced();
+        script.hear(1, ack_read(Round(4), next, next, &[]));
+        script.synced();
+        let (round, instance) = (Round(4), next);
+        script.hear(1, PaxosMessage::AckWrite { round, instance, permission: false });
+        assert_eq!(script.core.next_batch(), next + 1, "{variant:?}");
+        assert_eq!(script.fire(PaxosTimer::Retransmit), [], "{variant:?}");
+        assert_eq!(script.fire(PaxosTimer::Retransmit), [], "{variant:?}");
+    }
+}
+
+#[test]
+fn a_leader_decides_what_another_process_wrote_to_its_own_register() {
+    let (round, instance) = (Round(5), 8);
+    let mut script = idle_leader(Variant::Regular);
+    script.hear(1, PaxosMessage::Write { round, instance, value: value(1, 0), decided: None });
+    assert_eq!(reads(&script.fire(PaxosTimer::Retransmit)), [(Round(7), instance)]);
 }
 
 #[test]

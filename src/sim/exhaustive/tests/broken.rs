@@ -51,6 +51,8 @@ impl<const HOW: How> Protocol for Broken<HOW> {
     type Timer = PaxosTimer;
     type Record = PaxosRecord;
 
+    const GAUGES: &'static [&'static str] = Paxos::GAUGES;
+
     fn recover(
         me: NodeId,
         cluster: Cluster,
