@@ -321,7 +321,10 @@ fn encode_fields(message: &EpaxosMessage, out: &mut BytesMut) {
             encode_varint(*sent_ns, out);
         }
         EpaxosMessage::HeartbeatOk { sent_ns } => encode_varint(*sent_ns, out),
-        EpaxosMessage::Lagging { executed } => encode_numbers(executed, out),
+        EpaxosMessage::Lagging { executed, known } => {
+            encode_numbers(executed, out);
+            encode_numbers(known, out);
+        }
         EpaxosMessage::State { executed, forgotten } => {
             encode_per_node(executed, out, ExecutedSet::encode);
             encode_numbers(forgotten, out);
@@ -397,7 +400,9 @@ fn decode_general(kind: u8, from: &mut Reader<'_>) -> Result<EpaxosMessage, Malf
             EpaxosMessage::Heartbeat { executed, forgettable, sent_ns: decode_number(from)? }
         }
         12 => EpaxosMessage::HeartbeatOk { sent_ns: decode_number(from)? },
-        13 => EpaxosMessage::Lagging { executed: decode_numbers(from)? },
+        13 => {
+            EpaxosMessage::Lagging { executed: decode_numbers(from)?, known: decode_numbers(from)? }
+        }
         14 => {
             let executed = decode_per_node(from, ExecutedSet::decode)?;
             EpaxosMessage::State { executed, forgotten: decode_numbers(from)? }
@@ -491,7 +496,7 @@ mod tests {
         let sets = vec![ExecutedSet { below: 4, above: vec![6, 900] }, ExecutedSet::default()];
         let (forgettable, sent_ns) = (forgotten.clone(), 1 << 50);
         vec![
-            EpaxosMessage::Lagging { executed: executed.clone() },
+            EpaxosMessage::Lagging { executed: executed.clone(), known: executed.clone() },
             EpaxosMessage::Heartbeat { executed, forgettable, sent_ns },
             EpaxosMessage::HeartbeatOk { sent_ns },
             EpaxosMessage::State { executed: sets, forgotten },

@@ -70,9 +70,10 @@ impl Epaxos {
     /// Phase 1, lines 1 to 5.
     fn start_phase1(&mut self, now: Time, id: InstanceId, command: Batch, out: &mut Effects<Self>) {
         let keys = self.conflicts.keys(&command);
-        let row =
-            |row: fn(&Row) -> u64| -> PerNode { self.rows.iter().map(|(_, it)| row(it)).collect() };
-        let (prefix, settled) = (row(Row::base), row(Row::executed_below));
+        let first =
+            |(owner, row): (NodeId, &Row)| row.base().max(self.taken_over[usize::from(owner.0)]);
+        let prefix: PerNode = self.rows.iter().map(first).collect();
+        let settled = self.executed_below();
         let mut deps = Deps { prefix, settled, ids: Vec::new() };
         self.conflicts.add_proposed(&keys, &mut deps);
         let seq = self.next_seq(&deps.ids);

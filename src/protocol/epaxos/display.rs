@@ -222,7 +222,11 @@ fn fields(message: &EpaxosMessage, f: &mut Formatter<'_>) -> Result {
             write!(f, ", sent {sent_ns} ns")
         }
         EpaxosMessage::HeartbeatOk { sent_ns } => write!(f, "sent {sent_ns} ns"),
-        EpaxosMessage::Lagging { executed } => executed_below(executed, f),
+        EpaxosMessage::Lagging { executed, known } => {
+            executed_below(executed, f)?;
+            write!(f, ", known ")?;
+            bounds(known, f)
+        }
         EpaxosMessage::State { executed, forgotten } => installed(executed, forgotten, f),
     }
 }
@@ -451,7 +455,10 @@ mod tests {
                 "Heartbeat(executed [p0<4, p2<2], forgettable [p0<1, p1<1], sent 50 ns)",
             ),
             (EpaxosMessage::HeartbeatOk { sent_ns: 50 }, "HeartbeatOK(sent 50 ns)"),
-            (EpaxosMessage::Lagging { executed: below }, "Lagging(executed [p0<4, p2<2])"),
+            (
+                EpaxosMessage::Lagging { executed: below.clone(), known: below },
+                "Lagging(executed [p0<4, p2<2], known [p0<4, p2<2])",
+            ),
             (
                 EpaxosMessage::State { executed: executed(), forgotten },
                 "State(executed [p0<4+2, p1<2, p2<0], forgotten [p0<1, p1<1])",

@@ -47,6 +47,8 @@ pub struct Instance {
     pub work: Option<Box<Work>>,
     /// The highest ballot that somebody has joined instead of this replica's.
     pub refused: Option<Round>,
+    /// How often this replica has begun to recover it.
+    pub recoveries: u32,
     /// Another recoverer waits for others before it decides this one: for which vote, and on whose.
     pub deferral: Option<(NodeSet, Attributes)>,
     /// Accept-Deps: who had accepted, and what it knew then beyond the attributes.
@@ -72,6 +74,7 @@ impl Default for Instance {
             since: Time(0),
             work: None,
             refused: None,
+            recoveries: 0,
             deferral: None,
             beyond: Vec::new(),
             visit: Visit::default(),
@@ -134,6 +137,8 @@ pub struct Row {
     base: u64,
     /// All before are executed.
     executed_below: u64,
+    /// The decisions on all before are on record, or were.
+    known_below: u64,
     slots: VecDeque<Instance>,
 }
 
@@ -146,6 +151,15 @@ impl Row {
     /// The first instance that is not executed.
     pub fn executed_below(&self) -> u64 {
         self.executed_below
+    }
+
+    /// The first instance whose decision is not on record.
+    pub fn known_below(&mut self) -> u64 {
+        self.known_below = self.known_below.max(self.base);
+        while self.get(self.known_below).is_some_and(Instance::is_committed) {
+            self.known_below += 1;
+        }
+        self.known_below
     }
 
     /// One past the last instance with a record.
@@ -196,8 +210,12 @@ impl Row {
         }
     }
 
-    /// Executed is exactly this from now on.
-    pub fn install(&mut self, below: u64, above: &[u64]) {
+    /// Executed is exactly this from now on, whether it is on record or not.
+    pub fn install(&mut self, below: u64, above: &[u64], now: Time) {
+        let last = above.last().map_or(below, |last| last + 1);
+        if let Some(last) = last.checked_sub(1) {
+            self.make(last, now);
+        }
         for (offset, slot) in self.slots.iter_mut().enumerate() {
             let number = self.base + offset as u64;
             slot.executed = number < below || above.binary_search(&number).is_ok();

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use super::Epaxos;
 use super::deps::PerNode;
-use super::instances::{Instance, Row};
+use super::instances::{INSTANCES_MAX, Instance, Row};
 use super::message::{EpaxosMessage, EpaxosRecord, EpaxosTimer, ExecutedSet, InstanceId, Proposal};
 use super::work::Work;
 use crate::command::{Command, NodeId};
@@ -43,6 +43,9 @@ const HELD_MAX: usize = 1 << 14;
 
 /// Recoveries begun in one look.
 const RECOVERIES_MAX: usize = 256;
+
+/// How often the time between two recoveries of an instance doubles, at most.
+const RETRY_DOUBLINGS_MAX: u32 = 4;
 
 /// How much longer than one whose owner is suspected an instance of an owner that is up is left alone.
 const PATIENCE_WITH_LIVE: u32 = 4;
@@ -174,8 +177,14 @@ impl Epaxos {
     }
 
     /// By replica: below which number this one has executed all instances.
-    fn executed_below(&self) -> PerNode {
+    pub(super) fn executed_below(&self) -> PerNode {
         self.rows.iter().map(|(_, row)| row.executed_below()).collect()
+    }
+
+    /// By replica: below which number this one knows the decisions on all instances.
+    fn known_below(&mut self) -> PerNode {
+        let nodes = self.cluster.nodes();
+        nodes.map(|node| self.rows.of_mut(node).known_below()).collect()
     }
 
     /// What another replica, or this one, may forget as far as this one is concerned.
@@ -242,6 +251,10 @@ impl Epaxos {
                 }
             }
         }
+        if !self.hears_majority() {
+            // Its ballots would only stop others, and it would not hear what comes of them.
+            due.retain(|(_, what)| !matches!(what, Due::Recover));
+        }
         due.truncate(RECOVERIES_MAX);
         for (id, what) in due {
             match what {
@@ -255,16 +268,26 @@ impl Epaxos {
         self.arm_check(out);
     }
 
+    /// Whether a majority, itself included, was heard of late.
+    fn hears_majority(&self) -> bool {
+        let others = self.cluster.others(self.me).map(|node| &self.peers[usize::from(node.0)]);
+        1 + others.filter(|peer| !peer.suspected).count() >= self.majority()
+    }
+
     fn due(&self, now: Time, id: InstanceId, instance: &Instance) -> Option<Due> {
         if instance.is_committed() || instance.executed {
             return None;
         }
         let fallback = Duration::from_millis(self.options.fallback_ms);
-        let retry = Duration::from_millis(self.options.recover_ms);
+        let once = Duration::from_millis(self.options.recover_ms);
+        // Twice as long each time: rivals come apart.
+        let retry = once * 2u32.pow(instance.recoveries.min(RETRY_DOUBLINGS_MAX));
         let refused = instance.refused.is_some();
         let past = |since: Time, patience: Duration| now.since(since) >= patience;
         match instance.work.as_deref() {
-            None => past(instance.since, self.patience(id)).then_some(Due::Recover),
+            None => {
+                past(instance.since, self.patience(id) + (retry - once)).then_some(Due::Recover)
+            }
             Some(Work::PreAccepting(work)) if !refused => {
                 past(work.began, self.quorum_patience(work.asked)).then_some(Due::Fallback)
             }
@@ -351,13 +374,13 @@ impl Epaxos {
             return;
         }
         self.looked = now;
-        let executed = self.executed_below();
+        let known = self.known_below();
         let stuck: Vec<usize> =
-            (0..executed.len()).filter(|place| self.progress[*place] == executed[*place]).collect();
-        self.progress = executed.clone();
+            (0..known.len()).filter(|place| self.progress[*place] == known[*place]).collect();
+        self.progress = known.clone();
         let ahead = |node: &NodeId| {
             let theirs = &self.peers[usize::from(node.0)].executed;
-            stuck.iter().any(|place| theirs[*place] > executed[*place])
+            stuck.iter().any(|place| theirs[*place] > known[*place])
         };
         let informants: NodeSet = self.cluster.others(self.me).filter(ahead).collect();
         if informants.minus(self.asked_in_vain).is_empty() {
@@ -372,7 +395,8 @@ impl Epaxos {
     /// Asks one replica for what is missing here.
     pub(super) fn ask_for_missing(&mut self, from: NodeId, out: &mut Effects<Self>) {
         self.counters.catch_ups += 1;
-        out.send(from, EpaxosMessage::Lagging { executed: self.executed_below() });
+        let (executed, known) = (self.executed_below(), self.known_below());
+        out.send(from, EpaxosMessage::Lagging { executed, known });
     }
 
     /// Another replica lags: it gets what is committed here, or the state.
@@ -380,7 +404,7 @@ impl Epaxos {
         &mut self,
         now: Time,
         from: NodeId,
-        executed: &PerNode,
+        (executed, known): (&PerNode, &PerNode),
         out: &mut Effects<Self>,
     ) {
         if self.rows.iter().any(|(owner, row)| executed[usize::from(owner.0)] < row.base()) {
@@ -389,7 +413,7 @@ impl Epaxos {
         let mut bytes = 0;
         let mut missing = Vec::new();
         for (owner, row) in self.rows.iter() {
-            for (number, instance) in row.from(executed[usize::from(owner.0)]) {
+            for (number, instance) in row.from(known[usize::from(owner.0)]) {
                 if instance.final_here && bytes < CATCH_UP_BYTES_MAX {
                     bytes +=
                         64 + instance.command().map_or(0, |c| c.iter().map(Command::bytes).sum());
@@ -423,6 +447,7 @@ impl Epaxos {
     /// holds all that this replica has forgotten; what it does not hold is executed again.
     pub(super) fn on_state(
         &mut self,
+        now: Time,
         executed: Vec<ExecutedSet>,
         forgotten: PerNode,
         out: &mut Effects<Self>,
@@ -439,20 +464,22 @@ impl Epaxos {
             executed: executed.clone(),
             forgotten: forgotten.clone(),
         });
-        self.install(&executed, &forgotten);
+        self.install(now, &executed, &forgotten);
         self.execute(out);
     }
 
     /// The replicated state holds exactly what is said from now on.
-    pub(super) fn install(&mut self, executed: &[ExecutedSet], forgotten: &PerNode) {
+    pub(super) fn install(&mut self, now: Time, executed: &[ExecutedSet], forgotten: &PerNode) {
         for (place, set) in executed.iter().enumerate() {
             let owner = NodeId(place as u8);
-            self.rows.of_mut(owner).install(set.below, &set.above);
-            self.drop_records(owner, set.below);
+            self.forget_below(owner, forgotten[place]);
+            // What is so far behind that it has no place cannot be asked for either.
+            self.drop_records(owner, set.below.saturating_sub(INSTANCES_MAX / 2));
+            self.rows.of_mut(owner).install(set.below, &set.above, now);
+            self.taken_over[place] = self.taken_over[place].max(set.below);
         }
-        raise(&mut self.forgotten, forgotten);
         self.conflicts.forget_executions();
-        self.next = self.next.max(self.rows.of(self.me).base());
+        self.next = self.next.max(self.rows.of(self.me).end());
         self.count_unexecuted();
         let ready: Vec<InstanceId> = self.committed_and_not_executed().collect();
         for id in ready {

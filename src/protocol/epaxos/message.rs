@@ -201,6 +201,9 @@ pub enum EpaxosMessage {
     Lagging {
         /// By replica: the sender has executed all its instances with a lower number.
         executed: PerNode,
+        /// By replica: the sender knows the decisions on all its instances with a lower number, which is
+        /// less where it was sent the state.
+        known: PerNode,
     },
     /// The replicated state of a replica that is ahead comes with it.
     State {

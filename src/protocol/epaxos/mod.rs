@@ -135,7 +135,10 @@ pub struct Epaxos {
     allowed: PerNode,
     /// Up to where it has forgotten by the rule (`keeping`).
     forgotten: PerNode,
-    /// Up to where it had executed when it last looked.
+    /// Up to where the replicated state came from another replica: in which order it was executed is not
+    /// known here.
+    taken_over: PerNode,
+    /// Up to where it knew the decisions when it last looked.
     progress: PerNode,
     /// When that was.
     looked: Time,
@@ -149,6 +152,8 @@ impl Protocol for Epaxos {
     type Message = EpaxosMessage;
     type Timer = EpaxosTimer;
     type Record = EpaxosRecord;
+
+    const GAUGES: &'static [&'static str] = &["component_max"];
 
     fn recover(
         me: NodeId,
@@ -238,6 +243,7 @@ impl Epaxos {
             deferring: Vec::new(),
             allowed: zeros.clone(),
             forgotten: zeros.clone(),
+            taken_over: zeros.clone(),
             progress: zeros,
             looked: Time(0),
             asked_in_vain: NodeSet::default(),
@@ -323,9 +329,11 @@ impl Epaxos {
                 self.on_heartbeat(from, (executed, forgettable), sent_ns, out);
             }
             EpaxosMessage::HeartbeatOk { sent_ns } => self.on_heartbeat_ok(now, from, sent_ns),
-            EpaxosMessage::Lagging { executed } => self.on_lagging(now, from, &executed, out),
+            EpaxosMessage::Lagging { executed, known } => {
+                self.on_lagging(now, from, (&executed, &known), out);
+            }
             EpaxosMessage::State { executed, forgotten } => {
-                self.on_state(executed, forgotten, out);
+                self.on_state(now, executed, forgotten, out);
             }
         }
     }

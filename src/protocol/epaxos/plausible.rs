@@ -66,7 +66,9 @@ impl Judge {
             EpaxosMessage::Heartbeat { executed, forgettable, .. } => {
                 self.per_node(executed) && self.per_node(forgettable)
             }
-            EpaxosMessage::Lagging { executed } => self.per_node(executed),
+            EpaxosMessage::Lagging { executed, known } => {
+                self.per_node(executed) && self.per_node(known)
+            }
             EpaxosMessage::State { executed, forgotten } => {
                 executed.len() == usize::from(self.size)
                     && executed.iter().all(is_in_order)
@@ -413,7 +415,10 @@ mod tests {
             sent_ns: 1,
         };
         taken(OTHER, &heartbeat(3, 3));
-        let lagging = |executed| EpaxosMessage::Lagging { executed: numbers(executed) };
+        let lagging = |executed| {
+            let executed = numbers(executed);
+            EpaxosMessage::Lagging { known: executed.clone(), executed }
+        };
         taken(OTHER, &lagging(3));
         for count in [0, 2, 4] {
             refused(OTHER, &heartbeat(count, 3));

@@ -50,7 +50,9 @@ impl Epaxos {
                 self.executor.committed(id, &mut self.rows);
             }
             EpaxosRecord::Forgettable { below } => self.allowed = below,
-            EpaxosRecord::Installed { executed, forgotten } => self.install(&executed, &forgotten),
+            EpaxosRecord::Installed { executed, forgotten } => {
+                self.install(Time(0), &executed, &forgotten);
+            }
         }
     }
 
@@ -85,6 +87,5 @@ impl Epaxos {
     /// The log is at its end.
     pub(super) fn replayed(&mut self) {
         self.count_unexecuted();
-        self.progress = self.rows.iter().map(|(_, row)| row.executed_below()).collect();
     }
 }

@@ -42,6 +42,7 @@ impl Epaxos {
         let ballot = met.next_owned(me, size);
         instance.ballot = ballot;
         instance.refused = None;
+        instance.recoveries += 1;
         instance.since = now;
         let preparing = Preparing { ballot, answers: Vec::new(), began: now };
         instance.work = Some(Box::new(Work::Preparing(preparing)));

@@ -111,8 +111,8 @@ impl Epaxos {
     }
 
     /// The interfering instances that are not among the dependencies and do not depend on the command
-    /// themselves (§6.2 step 6). None if this replica cannot tell, because it was sent the state and has
-    /// no records of what is behind it.
+    /// themselves (§6.2 step 6). None if this replica cannot tell yet, because it was sent the state and has
+    /// no records of what is in it.
     ///
     /// What is forgotten by the rule (`keeping`) and not covered tells that the fast commit did not happen.
     fn in_the_way(
@@ -130,6 +130,9 @@ impl Epaxos {
                 let id = InstanceId { owner, number: covered };
                 found.push(Conflict { id, committed: true });
             } else if row.base() > covered {
+                return None;
+            }
+            if row.from(covered).any(|(_, other)| other.executed && !other.is_committed()) {
                 return None;
             }
             for (number, other) in row.from(covered) {
@@ -206,8 +209,10 @@ impl Epaxos {
         if work.suspicion.ballot != ballot || !work.heard.insert(from) {
             return;
         }
+        // One that is committed settles it, whatever the others say.
+        let settled = conflicts.iter().any(|conflict| conflict.committed);
         work.conflicts.extend(conflicts);
-        if work.suspicion.answered.minus(work.heard).is_empty() {
+        if settled || work.suspicion.answered.minus(work.heard).is_empty() {
             let (suspicion, mut conflicts) =
                 (work.suspicion.clone(), std::mem::take(&mut work.conflicts));
             conflicts.sort_unstable();
