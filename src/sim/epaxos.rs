@@ -39,6 +39,7 @@ impl Subject for Epaxos {
             dependencies: if explicit { Dependencies::Explicit } else { Dependencies::Prefix },
             reply: ReplyAt::Executed,
             window: one_of(rng, &[1, 4, 256]),
+            hold: rng.random_bool(0.7),
             batch: one_of(rng, &[1, 3, 4096]),
             heartbeat_ms: 20,
             suspect_ms: 200,

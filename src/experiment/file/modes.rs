@@ -186,7 +186,7 @@ fn read_leader(at: &At<'_>, sites: Option<&[String]>) -> Option<u8> {
 }
 
 fn read_epaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<EpaxosOptions> {
-    const KEYS: [&str; 14] = [
+    const KEYS: [&str; 15] = [
         "mode",
         "label",
         "fast_path",
@@ -195,6 +195,7 @@ fn read_epaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<EpaxosOp
         "dependencies",
         "reply",
         "window",
+        "hold",
         "batch",
         "heartbeat",
         "suspect",
@@ -220,6 +221,7 @@ fn read_epaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<EpaxosOp
         (time_ms("heartbeat", usual.heartbeat_ms), time_ms("suspect", usual.suspect_ms));
     let (fallback_ms, recover_ms) =
         (time_ms("fallback", usual.fallback_ms), time_ms("recover", usual.recover_ms));
+    let hold = fields.or("hold", usual.hold, At::flag);
     let log_instances_max = count("log_instances_max", usual.log_instances_max, 1 << 32);
     let options = EpaxosOptions {
         fast_path: fast_path?,
@@ -229,6 +231,7 @@ fn read_epaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<EpaxosOp
         dependencies: dependencies?,
         reply: reply?,
         window: window?,
+        hold: hold?,
         batch: batch?,
         heartbeat_ms: heartbeat_ms?,
         suspect_ms: suspect_ms?,
@@ -290,6 +293,7 @@ fn write_epaxos(label: &str, options: &EpaxosOptions) -> Written {
         ("dependencies", word_for(&DEPENDENCIES, options.dependencies).into()),
         ("reply", word_for(&REPLIES, options.reply).into()),
         ("window", options.window.into()),
+        ("hold", options.hold.into()),
         ("batch", options.batch.into()),
         ("heartbeat", ms(options.heartbeat_ms)),
         ("suspect", ms(options.suspect_ms)),

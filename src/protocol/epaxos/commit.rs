@@ -1,5 +1,6 @@
 //! Phase 1, Paxos-Accept and Commit (§5.1), with the fast paths of §5 and §6.1.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Epaxos;
@@ -41,7 +42,11 @@ impl Epaxos {
 
     /// Init: the commands that wait go into new instances, as far as the window has room.
     pub(super) fn propose(&mut self, now: Time, out: &mut Effects<Self>) {
-        while self.unexecuted < self.options.window && !self.requests.is_empty() {
+        while self.unexecuted < self.options.window {
+            self.set_held_aside();
+            if self.requests.is_empty() {
+                return;
+            }
             let number = self.next;
             if !self.rows.of(self.me).has_place(number) {
                 return;
@@ -50,6 +55,16 @@ impl Epaxos {
             self.unexecuted += 1;
             let command = self.take_batch();
             self.start_phase1(now, InstanceId { owner: self.me, number }, command, out);
+        }
+    }
+
+    /// What interferes with an own instance that cannot be executed waits until it is.
+    fn set_held_aside(&mut self) {
+        if self.conflicts.holds_any() {
+            let requests = std::mem::take(&mut self.requests);
+            let (held, free) = requests.into_iter().partition(|c| self.conflicts.is_held(c));
+            self.requests = free;
+            self.held.extend::<VecDeque<Command>>(held);
         }
     }
 
@@ -629,7 +644,22 @@ impl Epaxos {
         self.resubmit(id);
         self.executor.committed(id, &mut self.rows);
         self.execute(out);
+        self.hold(id);
         self.look_at_deferred(now, out);
+    }
+
+    /// Nothing more is proposed on the keys of an own instance that is committed and cannot be executed,
+    /// until it is: others contend for them. Each new command would wait for those that are under way, and
+    /// they for it ("EPaxos Revisited" calls it a livelock).
+    fn hold(&mut self, id: InstanceId) {
+        if id.owner != self.me || !self.options.hold {
+            return;
+        }
+        let Some(instance) = self.rows.get_mut(id) else { return };
+        if !instance.executed && !instance.holds {
+            instance.holds = true;
+            self.conflicts.hold(&instance.keys);
+        }
     }
 
     /// The owner proposes again what recovery has made a no-op.

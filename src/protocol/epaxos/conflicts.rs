@@ -64,6 +64,8 @@ struct Entry {
     key: Key,
     /// Instances in the index that use the key.
     users: u32,
+    /// Own instances that use the key and keep others from it.
+    holders: u32,
     writers: SmallVec<[InstanceId; 2]>,
     readers: SmallVec<[InstanceId; 1]>,
     /// The last write that was executed here.
@@ -83,6 +85,8 @@ pub struct Conflicts {
     slots: FxHashMap<Key, u32>,
     entries: Vec<Entry>,
     free: Vec<u32>,
+    /// Instances that keep others from their keys.
+    holders: u32,
 }
 
 /// Equal indices are equal whatever the places of their keys.
@@ -98,7 +102,7 @@ impl Conflicts {
     /// An empty index of a cluster of `size` replicas.
     pub fn new(size: u8, kind: Dependencies) -> Conflicts {
         let slots = FxHashMap::default();
-        Conflicts { size, kind, slots, entries: Vec::new(), free: Vec::new() }
+        Conflicts { size, kind, slots, entries: Vec::new(), free: Vec::new(), holders: 0 }
     }
 
     /// The keys of a command. They have a place in the index until they are removed, which must happen
@@ -200,6 +204,37 @@ impl Conflicts {
         }
     }
 
+    /// From now on nothing that uses these keys is to be proposed.
+    pub fn hold(&mut self, keys: &Keys) {
+        self.holders += 1;
+        for used in &keys.0 {
+            self.entries[used.slot as usize].holders += 1;
+        }
+    }
+
+    /// One that held its keys does so no longer.
+    pub fn release(&mut self, keys: &Keys) {
+        self.holders -= 1;
+        for used in &keys.0 {
+            self.entries[used.slot as usize].holders -= 1;
+        }
+    }
+
+    /// Whether anything may not be proposed now.
+    pub fn holds_any(&self) -> bool {
+        self.holders > 0
+    }
+
+    /// Whether a command may not be proposed now.
+    pub fn is_held(&self, command: &Command) -> bool {
+        let held = |key: &Key| {
+            let slot = self.slots.get(key);
+            slot.is_some_and(|slot| self.entries[*slot as usize].holders > 0)
+        };
+        let (first, second) = command.operation.keys();
+        held(&first) || second.is_some_and(|key| held(&key))
+    }
+
     /// What a command depends on as its proposer computes it, beside the prefix that is in `deps` already:
     /// `deps.settled` says what the proposer has executed.
     pub fn add_proposed(&self, keys: &Keys, deps: &mut Deps) {
@@ -262,6 +297,7 @@ impl Entry {
         Entry {
             key: Key(0),
             users: 0,
+            holders: 0,
             writers: SmallVec::new(),
             readers: SmallVec::new(),
             last_write: None,

@@ -47,6 +47,8 @@ pub struct Instance {
     pub work: Option<Box<Work>>,
     /// The highest ballot that somebody has joined instead of this replica's.
     pub refused: Option<Round>,
+    /// It is this replica's own, committed and not executed, and keeps others from its keys.
+    pub holds: bool,
     /// How often this replica has begun to recover it.
     pub recoveries: u32,
     /// Another recoverer waits for others before it decides this one: for which vote, and on whose.
@@ -74,6 +76,7 @@ impl Default for Instance {
             since: Time(0),
             work: None,
             refused: None,
+            holds: false,
             recoveries: 0,
             deferral: None,
             beyond: Vec::new(),

@@ -236,6 +236,9 @@ impl Epaxos {
 
     fn drop_records(&mut self, owner: NodeId, below: u64) {
         for (number, instance) in self.rows.of_mut(owner).forget_below(below) {
+            if instance.holds {
+                self.conflicts.release(&instance.keys);
+            }
             self.conflicts.remove(InstanceId { owner, number }, &instance.keys);
         }
     }
@@ -479,12 +482,25 @@ impl Epaxos {
             self.taken_over[place] = self.taken_over[place].max(set.below);
         }
         self.conflicts.forget_executions();
+        self.release_executed();
         self.next = self.next.max(self.rows.of(self.me).end());
         self.count_unexecuted();
         let ready: Vec<InstanceId> = self.committed_and_not_executed().collect();
         for id in ready {
             self.executor.committed(id, &mut self.rows);
         }
+    }
+
+    /// Own instances that the state holds keep others from their keys no longer.
+    fn release_executed(&mut self) {
+        let row = self.rows.of(self.me);
+        let done = row.from(0).filter(|(_, i)| i.executed && i.holds).map(|(number, _)| number);
+        for number in done.collect::<Vec<_>>() {
+            let Some(instance) = self.rows.of_mut(self.me).get_mut(number) else { continue };
+            instance.holds = false;
+            self.conflicts.release(&instance.keys);
+        }
+        self.requests.extend(self.held.drain(..));
     }
 
     /// What is committed here and waits to be executed.

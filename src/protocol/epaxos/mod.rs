@@ -126,6 +126,8 @@ pub struct Epaxos {
     /// Commands that wait for a place in the window.
     requests: VecDeque<Command>,
     request_bytes: usize,
+    /// Those of them that interfere with an own instance which cannot be executed yet.
+    held: VecDeque<Command>,
     /// Messages of this replica to itself, until what they wait for is durable.
     to_self: VecDeque<(WriteId, EpaxosMessage)>,
     durable: WriteId,
@@ -238,6 +240,7 @@ impl Epaxos {
             unexecuted: 0,
             requests: VecDeque::new(),
             request_bytes: 0,
+            held: VecDeque::new(),
             to_self: VecDeque::new(),
             durable: WriteId(0),
             deferring: Vec::new(),
@@ -260,7 +263,7 @@ impl Epaxos {
     pub fn open(&self) -> usize {
         let open = |row: &Row| row.from(0).filter(|(_, instance)| !instance.executed).count();
         let rows: usize = self.rows.iter().map(|(_, row)| open(row)).sum();
-        rows + self.requests.len()
+        rows + self.requests.len() + self.held.len()
     }
 
     /// What contradicts itself in this replica's state; none if all is well. It looks at everything.
@@ -368,7 +371,11 @@ impl Epaxos {
             if id.owner == self.me {
                 self.unexecuted -= 1;
             }
-            let Some(instance) = self.rows.get(id) else { continue };
+            let Some(instance) = self.rows.get_mut(id) else { continue };
+            if std::mem::take(&mut instance.holds) {
+                self.conflicts.release(&instance.keys);
+                self.held.drain(..).rev().for_each(|command| self.requests.push_front(command));
+            }
             self.conflicts.executed(id, &instance.keys);
             if let Some(Proposal::Command(command)) = &instance.proposal {
                 out.push(Effect::Execute(command.clone()));

@@ -25,6 +25,9 @@ pub struct EpaxosOptions {
     pub reply: ReplyAt,
     /// A replica's own instances that it has not executed, at most: what bounds chains and cycles.
     pub window: usize,
+    /// Whether what interferes with an own instance that others contend for waits until that is executed.
+    /// Else a contended key is one cycle that closes only when all windows are full.
+    pub hold: bool,
     /// Commands in one instance at most.
     pub batch: usize,
     /// A replica says that it is alive, and how far it is, this often, in ms.
@@ -106,6 +109,7 @@ impl Default for EpaxosOptions {
             dependencies: Dependencies::default(),
             reply: ReplyAt::default(),
             window: 256,
+            hold: true,
             batch: 4096,
             heartbeat_ms: 50,
             suspect_ms: 1000,
