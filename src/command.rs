@@ -169,6 +169,11 @@ impl Operation {
         matches!(self, Operation::Get { .. })
     }
 
+    /// What executing the operation will return, if that is the same in every state: of a put.
+    pub fn outcome_before_execution(&self) -> Option<Outcome> {
+        matches!(self, Operation::Put { .. }).then_some(Outcome::Done)
+    }
+
     /// The interference relation: they touch a common key, and not both only read.
     pub fn interferes(&self, other: &Operation) -> bool {
         if self.is_read() && other.is_read() {

@@ -161,6 +161,10 @@ pub enum Effect<P: Protocol> {
     /// Apply these commands to the replicated state, in order, and answer those whose clients are
     /// connected here.
     Execute(Batch),
+    /// These commands will be executed, whatever happens: answer those whose outcome is known without
+    /// that ([`crate::command::Operation::outcome_before_execution`]), as far as their clients are
+    /// connected here.
+    Committed(Batch),
     /// Send the replicated state, as the effects before this one left it, together with `message`.
     SendState {
         /// To whom.

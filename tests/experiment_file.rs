@@ -173,6 +173,7 @@ modes:
     dependencies: explicit
     reply: committed
     window: 7
+    hold: false
     batch: 8
     heartbeat: 90ms
     suspect: 2s
@@ -193,6 +194,7 @@ modes:
         dependencies: Dependencies::Explicit,
         reply: ReplyAt::Committed,
         window: 7,
+        hold: false,
         batch: 8,
         heartbeat_ms: 90,
         suspect_ms: 2000,
@@ -226,6 +228,7 @@ fn epaxos_stands_beside_paxos_and_its_defaults_are_written_out() {
   dependencies: explicit
   reply: executed
   window: 256
+  hold: true
   batch: 4096
   heartbeat: 50ms
   suspect: 1s
@@ -432,9 +435,9 @@ fn epaxos_options(sites: u8) -> impl Strategy<Value = EpaxosOptions> {
     ]);
     let sizes = (1usize..1 << 20, 1usize..1 << 20, 1usize..1 << 32);
     let times_ms = (1u64..5000, 1u64..100_000, 1u64..100_000, 1u64..100_000);
-    let choices = (fast_paths, any::<[bool; 4]>());
+    let choices = (fast_paths, any::<[bool; 5]>());
     let options = (choices, sizes, times_ms).prop_map(
-        |((fast_path, [thrifty, near, prefix, early]), (window, batch, kept), times_ms)| {
+        |((fast_path, [thrifty, near, prefix, early, hold]), (window, batch, kept), times_ms)| {
             let (heartbeat_ms, more_ms, fallback_ms, recover_ms) = times_ms;
             EpaxosOptions {
                 fast_path,
@@ -444,6 +447,7 @@ fn epaxos_options(sites: u8) -> impl Strategy<Value = EpaxosOptions> {
                 dependencies: if prefix { Dependencies::Prefix } else { Dependencies::Explicit },
                 reply: if early { ReplyAt::Committed } else { ReplyAt::Executed },
                 window,
+                hold,
                 batch,
                 heartbeat_ms,
                 suspect_ms: heartbeat_ms + more_ms,

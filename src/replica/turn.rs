@@ -15,7 +15,7 @@ use super::peers::Peers;
 use super::sessions::Sessions;
 use super::traffic::Tally;
 use crate::cluster::ClusterFile;
-use crate::command::Command;
+use crate::command::{Command, CommandId, Outcome};
 use crate::kv::Store;
 use crate::net::LaneSender;
 use crate::protocol::{Destination, Effect, Effects, Input, Message, Protocol, Time, WriteId};
@@ -56,6 +56,19 @@ pub(super) struct Replica<P: Protocol> {
     written: Option<WriteId>,
     rss_bytes_start: u64,
     marked: Usage,
+}
+
+/// Answers a client, if it is connected here.
+fn answer(
+    sessions: &Sessions<ConnectionId>,
+    clients: &mut FxHashMap<ConnectionId, Client>,
+    id: CommandId,
+    outcome: &Outcome,
+) {
+    let Some(to) = sessions.connection_of(id.client) else { return };
+    let Some(client) = clients.get_mut(&to) else { return };
+    let lane = (id.sequence % client.lanes.len() as u64) as usize;
+    frame(&mut client.lanes[lane].1, |out| encode_reply(id, outcome, out));
 }
 
 /// Runs turns for ever: on arrivals and when timers run out.
@@ -246,6 +259,7 @@ where
                 }
                 Effect::Disarm(timer) => self.disarm(timer),
                 Effect::Execute(batch) => self.execute(&batch),
+                Effect::Committed(batch) => self.answer_committed(&batch),
                 Effect::SendState { to, message } => {
                     self.peers.send_state(to, &message, &self.store);
                     self.sent.count(message.kind(), 1, 0);
@@ -280,11 +294,18 @@ where
     fn execute(&mut self, batch: &[Command]) {
         self.decided += batch.len() as u64;
         for command in batch {
-            let Some(outcome) = self.store.execute(command).outcome() else { continue };
-            let Some(to) = self.sessions.connection_of(command.id.client) else { continue };
-            let Some(client) = self.clients.get_mut(&to) else { continue };
-            let lane = (command.id.sequence % client.lanes.len() as u64) as usize;
-            frame(&mut client.lanes[lane].1, |out| encode_reply(command.id, outcome, out));
+            if let Some(outcome) = self.store.execute(command).outcome() {
+                answer(&self.sessions, &mut self.clients, command.id, outcome);
+            }
+        }
+    }
+
+    /// Answers the commands whose outcome is known before they are executed.
+    fn answer_committed(&mut self, batch: &[Command]) {
+        for command in batch {
+            if let Some(outcome) = command.operation.outcome_before_execution() {
+                answer(&self.sessions, &mut self.clients, command.id, &outcome);
+            }
         }
     }
 

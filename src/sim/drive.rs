@@ -11,7 +11,7 @@ use super::trace::At;
 use super::world::{Event, World};
 use crate::check::invariants::executions::Applied;
 use crate::check::invariants::{Held, Invariants};
-use crate::command::{Command, NodeId};
+use crate::command::{Command, NodeId, Outcome};
 use crate::protocol::{Batch, Destination, Effect, Input, Message, Protocol, WriteId};
 use crate::wire::{Reader, Reply, Wire, decode_store, encode_store};
 
@@ -179,6 +179,10 @@ impl<P: Subject> World<P> {
                 Ok(())
             }
             Effect::Execute(batch) => self.execute_all(node, &batch),
+            Effect::Committed(batch) => batch.iter().try_for_each(|command| {
+                let outcome = command.operation.outcome_before_execution();
+                outcome.map_or(Ok(()), |outcome| self.tell_outcome(node, command, &outcome))
+            }),
             Effect::SendState { to, message } => {
                 let transferred = self.encode_state(node);
                 self.transmit(node, Destination::One(to), &message, Some(transferred))
@@ -241,10 +245,15 @@ impl<P: Subject> World<P> {
             let applied = &mut slot.state.applied;
             self.executions.on_executed(node, command, &executed, applied)?;
         }
-        let Some(outcome) = executed.outcome() else { return Ok(()) };
-        let connection = slot.sessions.connection_of(command.id.client);
+        let Some(outcome) = executed.outcome().cloned() else { return Ok(()) };
+        self.tell_outcome(node, command, &outcome)
+    }
+
+    /// Answers a command's client, if it is connected to this replica.
+    fn tell_outcome(&mut self, node: NodeId, command: &Command, outcome: &Outcome) -> Held {
+        let connection = self.node_mut(node).sessions.connection_of(command.id.client);
         let Some(connection) = connection else { return Ok(()) };
-        if checked {
+        if self.checked {
             self.executions.on_replied(command.id, outcome)?;
         }
         let reply = Reply { id: command.id, outcome: outcome.clone() };

@@ -37,7 +37,10 @@ impl Subject for Epaxos {
             },
             near: Vec::new(),
             dependencies: if explicit { Dependencies::Explicit } else { Dependencies::Prefix },
-            reply: ReplyAt::Executed,
+            reply: match fast_path.has_seq() && rng.random_bool(0.5) {
+                true => ReplyAt::Committed,
+                false => ReplyAt::Executed,
+            },
             window: one_of(rng, &[1, 4, 256]),
             hold: rng.random_bool(0.7),
             batch: one_of(rng, &[1, 3, 4096]),

@@ -144,9 +144,11 @@ impl Executions {
         })
     }
 
-    /// A client is told what some replica's execution returned, and never two things.
+    /// A client is told what some replica's execution returned, or what any will, and never two things.
     fn answers_are_outcomes(&self, id: CommandId, outcome: &Outcome) -> Held {
-        let computed = self.outcomes.get(&id);
+        let asked = self.asked.get(&id);
+        let early = asked.and_then(|command| command.operation.outcome_before_execution());
+        let computed = self.outcomes.get(&id).or(early.as_ref());
         hold(computed == Some(outcome), "answers are outcomes", || {
             format!("the answer to {id:?} is {outcome:?}, computed was {computed:?}")
         })

@@ -7,12 +7,12 @@ use super::Epaxos;
 use super::deps::{Attributes, Deps, PerNode};
 use super::instances::{Instance, Row};
 use super::message::{EpaxosMessage, EpaxosRecord, Initial, InstanceId, Phase, Proposal};
-use super::options::{FastPath, QuorumChoice};
+use super::options::{FastPath, QuorumChoice, ReplyAt};
 use super::work::{Accepting, PreAcceptVote, PreAccepting, Work};
 use crate::command::{Command, NodeId};
 use crate::protocol::ballot::Round;
 use crate::protocol::quorum::NodeSet;
-use crate::protocol::{Batch, Effects, Time, WriteId};
+use crate::protocol::{Batch, Effect, Effects, Time, WriteId};
 
 /// Bytes of commands in one instance, unless a single command is larger.
 const COMMAND_BYTES_MAX: usize = 256 << 10;
@@ -642,10 +642,21 @@ impl Epaxos {
     /// An instance is decided here: what waited for that goes on.
     fn decided(&mut self, now: Time, id: InstanceId, out: &mut Effects<Self>) {
         self.resubmit(id);
+        self.answer_committed(id, out);
         self.executor.committed(id, &mut self.rows);
         self.execute(out);
         self.hold(id);
         self.look_at_deferred(now, out);
+    }
+
+    /// RequestReply (§5.1, lines 13 and 23): the clients that do not wait for the execution are answered.
+    fn answer_committed(&self, id: InstanceId, out: &mut Effects<Self>) {
+        let instance = self.rows.get(id).filter(|_| id.owner == self.me);
+        if self.options.reply == ReplyAt::Committed
+            && let Some(Proposal::Command(command)) = instance.and_then(|i| i.proposal.as_ref())
+        {
+            out.push(Effect::Committed(command.clone()));
+        }
     }
 
     /// Nothing more is proposed on the keys of an own instance that is committed and cannot be executed,

@@ -275,6 +275,7 @@ impl<P: Modelled> Node<P> {
                 Effect::Arm(timer, _) => drop(self.armed.insert(timer)),
                 Effect::Disarm(timer) => drop(self.armed.remove(&timer)),
                 Effect::Execute(batch) => self.execute(&batch, turn),
+                Effect::Committed(batch) => self.answer_committed(&batch, turn),
                 Effect::SendState { to, message } => {
                     let state = Some(Arc::new(self.state.clone()));
                     self.send(setup, Destination::One(to), message, state, turn);
@@ -316,6 +317,16 @@ impl<P: Modelled> Node<P> {
             Destination::One(to) => fly(to),
             Destination::Some(_) | Destination::Others => {
                 setup.cluster.nodes().filter(|node| to.includes(from, *node)).for_each(fly);
+            }
+        }
+    }
+
+    fn answer_committed(&mut self, batch: &Batch, turn: &mut Turn<P>) {
+        for command in batch.iter() {
+            if let Some(outcome) = command.operation.outcome_before_execution()
+                && self.clients.remove(&command.id)
+            {
+                turn.seen.push(Seen::Answered(command.id, outcome));
             }
         }
     }
