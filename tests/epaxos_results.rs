@@ -72,6 +72,10 @@ fn the_death_of_any_replica_stops_no_other_site() {
         let longest = others.map(|(_, gap_ms)| *gap_ms).max().unwrap();
         // A quorum that lost a member is given up after two round trips and two heartbeats.
         assert!(longest <= 400, "{victim} dies: {gaps_ms:?}");
-        assert_eq!(common::totals(&results.summary.runs[0]).1, 0, "no client is left without answer");
+        assert_eq!(
+            common::totals(&results.summary.runs[0]).1,
+            0,
+            "no client is left without answer"
+        );
     }
 }

@@ -42,11 +42,8 @@ impl Epaxos {
 
     /// Init: the commands that wait go into new instances, as far as the window has room.
     pub(super) fn propose(&mut self, now: Time, out: &mut Effects<Self>) {
-        while self.unexecuted < self.options.window {
-            self.set_held_aside();
-            if self.requests.is_empty() {
-                return;
-            }
+        self.set_held_aside();
+        while self.unexecuted < self.options.window && !self.requests.is_empty() {
             let number = self.next;
             if !self.rows.of(self.me).has_place(number) {
                 return;
@@ -232,9 +229,15 @@ impl Epaxos {
         if self.options.fast_path != FastPath::DepsCommitted {
             return Vec::new();
         }
+        // Committed, and with a sequence number that these were computed from: not since they were.
+        let below = |instance: &Instance| {
+            let seq = instance.attributes.as_ref().map_or(u64::MAX, |known| known.seq);
+            instance.is_committed() && seq < attributes.seq
+        };
         let open = |id: &&InstanceId| {
-            let committed = self.rows.get(**id).is_some_and(Instance::is_committed);
-            !committed && !self.rows.is_executed(**id)
+            let known = self.rows.get(**id);
+            let settled = id.number < attributes.deps.settled[usize::from(id.owner.0)];
+            !settled && !known.is_some_and(below)
         };
         attributes.deps.ids.iter().filter(open).copied().collect()
     }
@@ -335,6 +338,10 @@ impl Epaxos {
         };
         match self.options.fast_path {
             FastPath::Published => {
+                let same = work.votes.iter().filter(|vote| vote.attributes.is_none()).count();
+                1 + same + silent < self.fast_quorum()
+            }
+            FastPath::Simplified if self.cluster.size == 3 => {
                 let same = work.votes.iter().filter(|vote| vote.attributes.is_none()).count();
                 1 + same + silent < self.fast_quorum()
             }
@@ -447,8 +454,8 @@ impl Epaxos {
         let Some(instance) = self.rows.get(id) else { return Vec::new() };
         let Some(attributes) = &instance.attributes else { return Vec::new() };
         let mut known = Deps { ids: Vec::new(), ..(*attributes.deps).clone() };
-        self.conflicts.add_known(id, &instance.keys, &mut known);
-        known.ids.retain(|other| !attributes.deps.covers(*other));
+        self.conflicts.add_all(&instance.keys, &mut known);
+        known.ids.retain(|other| *other != id && !attributes.deps.covers(*other));
         known.ids
     }
 
@@ -505,6 +512,8 @@ impl Epaxos {
             EpaxosRecord::Accepted { id, ballot, proposal: stored, attributes: attributes.clone() };
         out.persist(record);
         instance.attributes = Some(attributes);
+        // What was known when something else was accepted says nothing of this.
+        instance.beyond.clear();
         self.set_proposal(id, proposal);
         if self.options.fast_path == FastPath::AcceptDeps {
             let known = self.known_beyond(id);
@@ -594,9 +603,6 @@ impl Epaxos {
         (proposal, attributes): (Option<Proposal>, Attributes),
         out: &mut Effects<Self>,
     ) {
-        if !self.has_places(&attributes) {
-            return;
-        }
         let Some(instance) = self.rows.make(id, now) else { return };
         if from == self.me {
             let work = instance.work.take().map(|work| *work);
@@ -611,7 +617,9 @@ impl Epaxos {
             return;
         }
         let Some(proposal) = instance.resolve(proposal) else { return };
-        instance.work = None;
+        if !self.has_places(&attributes) {
+            return;
+        }
         self.learn(now, id, (proposal, attributes), out);
     }
 
@@ -627,6 +635,10 @@ impl Epaxos {
         instance.phase = Phase::Committed;
         instance.final_here = true;
         instance.since = now;
+        instance.work = None;
+        if instance.attributes.as_ref() != Some(&attributes) {
+            instance.beyond.clear();
+        }
         let stored = instance.unless_on_record(&proposal);
         out.persist(EpaxosRecord::Committed {
             id,

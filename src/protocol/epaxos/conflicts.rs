@@ -255,6 +255,12 @@ impl Conflicts {
         deps.tidy();
     }
 
+    /// All that is recorded, whoever proposed it, and the command itself.
+    pub fn add_all(&self, keys: &Keys, deps: &mut Deps) {
+        self.add(keys, None, deps);
+        deps.tidy();
+    }
+
     fn add(&self, keys: &Keys, not: Option<InstanceId>, deps: &mut Deps) {
         for used in &keys.0 {
             let entry = &self.entries[used.slot as usize];

@@ -187,7 +187,12 @@ impl Row {
 
     /// An instance, with a record made if need be, first heard of `now`.
     pub fn make(&mut self, number: u64, now: Time) -> Option<&mut Instance> {
-        let offset = self.has_place(number).then(|| (number - self.base) as usize)?;
+        if self.has_place(number) { self.extend_to(number, now) } else { None }
+    }
+
+    /// The same, however far ahead.
+    fn extend_to(&mut self, number: u64, now: Time) -> Option<&mut Instance> {
+        let offset = number.checked_sub(self.base)? as usize;
         while self.slots.len() <= offset {
             self.slots.push_back(Instance { since: now, ..Instance::default() });
         }
@@ -296,6 +301,11 @@ impl Rows {
     /// One instance, with a record made if need be.
     pub fn make(&mut self, id: InstanceId, now: Time) -> Option<&mut Instance> {
         self.of_mut(id.owner).make(id.number, now)
+    }
+
+    /// One instance that the log tells of: it has a record however long the log, unless it is forgotten.
+    pub fn on_record(&mut self, id: InstanceId, now: Time) -> Option<&mut Instance> {
+        self.of_mut(id.owner).extend_to(id.number, now)
     }
 
     /// Whether an instance is executed.

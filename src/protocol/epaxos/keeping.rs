@@ -336,7 +336,7 @@ impl Epaxos {
     }
 
     /// A fast quorum has not answered: everybody is asked, and any majority will do.
-    fn fall_back(&mut self, now: Time, id: InstanceId, out: &mut Effects<Self>) {
+    pub(super) fn fall_back(&mut self, now: Time, id: InstanceId, out: &mut Effects<Self>) {
         let others = self.others();
         let Some(instance) = self.rows.get_mut(id) else { return };
         let Some(initial) = instance.initial.clone() else { return };
@@ -410,7 +410,11 @@ impl Epaxos {
         (executed, known): (&PerNode, &PerNode),
         out: &mut Effects<Self>,
     ) {
-        if self.rows.iter().any(|(owner, row)| executed[usize::from(owner.0)] < row.base()) {
+        let lacks = |(owner, row): (NodeId, &Row)| {
+            let below = executed[usize::from(owner.0)];
+            below < row.base() || row.from(below).any(|(_, i)| i.executed && !i.is_committed())
+        };
+        if self.rows.iter().any(lacks) {
             return self.send_state(now, from, out);
         }
         let mut bytes = 0;
@@ -456,7 +460,15 @@ impl Epaxos {
         out: &mut Effects<Self>,
     ) {
         let rows = || self.rows.iter().zip(&executed);
-        let holds_all = rows().all(|((_, row), set)| set.below >= row.base());
+        let holds = |set: &ExecutedSet, number: u64| {
+            number < set.below || set.above.binary_search(&number).is_ok()
+        };
+        // Without a record of the decision it could not be executed again.
+        let holds_all = rows().all(|((_, row), set)| {
+            let mut only_there =
+                row.from(set.below).filter(|(_, i)| i.executed && !i.is_committed());
+            set.below >= row.base() && only_there.all(|(number, _)| holds(set, number))
+        });
         let is_ahead = rows().any(|((_, row), set)| set.below > row.executed_below());
         if !holds_all || !is_ahead {
             return;
@@ -479,7 +491,8 @@ impl Epaxos {
             // What is so far behind that it has no place cannot be asked for either.
             self.drop_records(owner, set.below.saturating_sub(INSTANCES_MAX / 2));
             self.rows.of_mut(owner).install(set.below, &set.above, now);
-            self.taken_over[place] = self.taken_over[place].max(set.below);
+            let end = set.above.last().map_or(set.below, |last| last + 1);
+            self.taken_over[place] = self.taken_over[place].max(end);
         }
         self.conflicts.forget_executions();
         self.release_executed();

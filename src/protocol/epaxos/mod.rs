@@ -173,7 +173,10 @@ impl Protocol for Epaxos {
         match input {
             Input::Started => self.on_started(now, out),
             Input::Message { from, message } => {
-                if message.is_plausible(from, self.cluster.size) {
+                // Nobody can know of an own instance that this replica has not proposed.
+                let unborn =
+                    message.id().is_some_and(|id| id.owner == self.me && id.number >= self.next);
+                if message.is_plausible(from, self.cluster.size) && !unborn {
                     self.peers[usize::from(from.0)].heard(now);
                     self.on_message(now, from, message, out);
                 } else {

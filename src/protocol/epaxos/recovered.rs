@@ -15,7 +15,7 @@ impl Epaxos {
         match record {
             EpaxosRecord::PreAccepted { id, initial, attributes } => {
                 let command = Proposal::Command(initial.command.clone());
-                if let Some(instance) = self.rows.make(id, Time(0)) {
+                if let Some(instance) = self.rows.on_record(id, Time(0)) {
                     instance.phase = Phase::PreAccepted;
                     instance.attributes = Some(attributes.unwrap_or(initial.attributes.clone()));
                     instance.initial = Some(initial);
@@ -24,12 +24,12 @@ impl Epaxos {
                 self.note_own(id);
             }
             EpaxosRecord::Joined { id, ballot } => {
-                if let Some(instance) = self.rows.make(id, Time(0)) {
+                if let Some(instance) = self.rows.on_record(id, Time(0)) {
                     instance.ballot = ballot;
                 }
             }
             EpaxosRecord::Tentative { id, initial } => {
-                if let Some(instance) = self.rows.make(id, Time(0)) {
+                if let Some(instance) = self.rows.on_record(id, Time(0)) {
                     if instance.keys.is_empty() {
                         instance.keys = self.conflicts.keys(&initial.command);
                         self.conflicts.record(id, &instance.keys);
@@ -41,7 +41,7 @@ impl Epaxos {
                 self.replay_vote(id, Some(ballot), proposal, attributes);
             }
             EpaxosRecord::AcceptedElsewhere { id, node, beyond } => {
-                if let Some(instance) = self.rows.make(id, Time(0)) {
+                if let Some(instance) = self.rows.on_record(id, Time(0)) {
                     instance.beyond.push((node, beyond));
                 }
             }
@@ -64,13 +64,16 @@ impl Epaxos {
         proposal: Option<Proposal>,
         attributes: super::deps::Attributes,
     ) {
-        let Some(instance) = self.rows.make(id, Time(0)) else { return };
+        let Some(instance) = self.rows.on_record(id, Time(0)) else { return };
         if let Some(ballot) = accepted {
             (instance.ballot, instance.vote_ballot) = (ballot, ballot);
             instance.phase = Phase::Accepted;
         } else {
             instance.phase = Phase::Committed;
             instance.final_here = true;
+        }
+        if accepted.is_some() || instance.attributes.as_ref() != Some(&attributes) {
+            instance.beyond.clear();
         }
         instance.attributes = Some(attributes);
         let proposal = instance.resolve(proposal);

@@ -89,7 +89,14 @@ impl Epaxos {
             instance.keys = self.conflicts.keys(&initial.command);
             self.conflicts.record(id, &instance.keys);
         }
-        let Some(conflicts) = self.in_the_way(id, &initial, &attributes) else { return };
+        let executed = self.rows.is_executed(id);
+        // The state that came from elsewhere holds it: it was committed, and nobody of Q has accepted it, so
+        // it was on the fast path.
+        let conflicts = match executed {
+            true => Some(Vec::new()),
+            false => self.in_the_way(id, &initial, &attributes),
+        };
+        let Some(conflicts) = conflicts else { return };
         self.record_initial(now, id, initial, out);
         let message = EpaxosMessage::TentativePreAcceptOk { id, ballot, conflicts };
         self.reply(from, message, out.last_write(), out);
@@ -130,9 +137,6 @@ impl Epaxos {
                 let id = InstanceId { owner, number: covered };
                 found.push(Conflict { id, committed: true });
             } else if row.base() > covered {
-                return None;
-            }
-            if row.from(covered).any(|(_, other)| other.executed && !other.is_committed()) {
                 return None;
             }
             for (number, other) in row.from(covered) {
@@ -233,7 +237,10 @@ impl Epaxos {
             return self.accept_suspected(now, at, suspicion, out);
         }
         let decided = conflicts.iter().any(|conflict| conflict.committed);
-        let excluded = conflicts.iter().any(|c| self.owner_took_part(&suspicion, c.id.owner));
+        // 7 c is about what is not among the dependencies; one that is may be a no-op yet.
+        let apart = |c: &&Conflict| !suspicion.attributes.deps.covers(c.id);
+        let mut apart = conflicts.iter().filter(apart);
+        let excluded = apart.any(|c| self.owner_took_part(&suspicion, c.id.owner));
         if decided || excluded {
             return self.accept_nop(now, at, out);
         }
@@ -343,8 +350,14 @@ impl Epaxos {
         let Some(instance) = self.rows.get(other) else { return Fate::Unclear };
         if !instance.is_committed() {
             return match &instance.deferral {
-                _ if instance.executed => Fate::Unclear,
-                Some(said) if self.gives_in(id, suspicion, said) => Fate::Contradicts,
+                // Its decision is asked for (`catch_up`); to recover it tells nothing.
+                _ if instance.executed => Fate::Open,
+                Some(said)
+                    if !suspicion.attributes.deps.covers(other)
+                        && self.gives_in(id, suspicion, said) =>
+                {
+                    Fate::Contradicts
+                }
                 _ => Fate::Open,
             };
         }
