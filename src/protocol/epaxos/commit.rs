@@ -447,7 +447,7 @@ impl Epaxos {
         out: &mut Effects<Self>,
     ) {
         if self.is_forgotten(id) {
-            return self.nack_forgotten(from, (id, ballot), out);
+            return Self::nack_forgotten(from, (id, ballot), out);
         }
         if !self.has_places(&attributes) {
             return;
@@ -626,7 +626,7 @@ impl Epaxos {
     /// An instance is decided here: what waited for that goes on.
     fn decided(&mut self, now: Time, id: InstanceId, out: &mut Effects<Self>) {
         self.resubmit(id);
-        self.executor.committed(id, &mut self.rows);
+        self.executor.committed(id);
         self.execute(out);
         self.look_at_deferred(now, out);
     }

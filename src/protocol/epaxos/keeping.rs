@@ -354,7 +354,7 @@ impl Epaxos {
         let executed = self.executed_below();
         let stuck: Vec<usize> =
             (0..executed.len()).filter(|place| self.progress[*place] == executed[*place]).collect();
-        self.progress = executed.clone();
+        self.progress.clone_from(&executed);
         let ahead = |node: &NodeId| {
             let theirs = &self.peers[usize::from(node.0)].executed;
             stuck.iter().any(|place| theirs[*place] > executed[*place])
@@ -456,7 +456,7 @@ impl Epaxos {
         self.count_unexecuted();
         let ready: Vec<InstanceId> = self.committed_and_not_executed().collect();
         for id in ready {
-            self.executor.committed(id, &mut self.rows);
+            self.executor.committed(id);
         }
     }
 
