@@ -1,1 +1,8 @@
 //! Tests of the core that need none of its drivers.
+
+mod bench;
+mod executing;
+mod interfering;
+mod keeping;
+mod recovering;
+mod schedules;
