@@ -275,3 +275,24 @@ fn a_backlog_on_one_key_costs_each_of_its_dependencies_a_few_looks() {
         assert!(run.executor.counts.looks <= 4 * edges, "{} of {edges}", run.executor.counts.looks);
     }
 }
+
+/// A chain that was committed from its end, each instance blocked by the next: who depends on its end finds
+/// the one instance that is missing without going through all of them.
+#[test]
+fn what_blocks_a_long_chain_is_found_once_and_not_by_everyone_who_waits_for_its_end() {
+    for length in [100, 1000, 10_000] {
+        let mut run = Run::new(1);
+        let on = |number| attributes(1, 0, &[], vec![id(0, number)]);
+        for number in (1..length).rev() {
+            run.commit(id(0, number), &on(number - 1));
+        }
+        for number in length..2 * length {
+            run.commit(id(0, number), &on(length - 1));
+        }
+        assert_eq!(run.order, []);
+        run.commit(id(0, 0), &attributes(1, 0, &[], Vec::new()));
+        assert_eq!(run.order.len() as u64, 2 * length);
+        let per_command = run.executor.counts.looks / (2 * length);
+        assert!(per_command <= 12, "{length}: {per_command}");
+    }
+}
