@@ -5,12 +5,17 @@
 use std::path::Path;
 
 use paxbench::command::NodeId;
+use paxbench::load::plan::OperationMix;
+use paxbench::protocol::epaxos::Epaxos;
+use paxbench::protocol::epaxos::options::{EpaxosOptions, QuorumChoice};
 use paxbench::protocol::paxos::{Paxos, PaxosOptions, Variant};
+use paxbench::sim::Subject;
 use paxbench::sim::faults::Cut;
 use paxbench::sim::script::Script;
 
 /// Heartbeats and their timers go on all the time, and say nothing else here.
-const OMITTED: [&str; 2] = ["heartbeat(", "timer Heartbeat"];
+const OMITTED: [&str; 5] =
+    ["heartbeat(", "timer Heartbeat", "Heartbeat(", "HeartbeatOK(", "timer Check"];
 
 fn options(variant: Variant) -> PaxosOptions {
     PaxosOptions {
@@ -24,7 +29,7 @@ fn options(variant: Variant) -> PaxosOptions {
     }
 }
 
-fn compare(name: &str, script: &Script<Paxos>) {
+fn compare<P: Subject>(name: &str, script: &Script<P>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/transcripts/{name}.txt"));
     let text = script.transcript(&OMITTED);
     if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
@@ -102,4 +107,146 @@ fn two_leaders() {
     // The old one's command came to it with the state; its client would have to ask again.
     assert!(script.has_converged() && script.counter(0, "instances") == 3);
     compare("two_leaders", &script);
+}
+
+fn epaxos(size: u8) -> Script<Epaxos> {
+    Script::traced(size, epaxos_options(), 10, 1)
+}
+
+/// Quorums are the owner and the next places, so that a reader can tell them.
+fn epaxos_options() -> EpaxosOptions {
+    EpaxosOptions {
+        quorum: QuorumChoice::Nearest,
+        heartbeat_ms: 50,
+        suspect_ms: 200,
+        fallback_ms: 100,
+        recover_ms: 200,
+        ..EpaxosOptions::default()
+    }
+}
+
+/// PreAccept, PreAcceptOK, Commit: one round trip to the one other of the quorum.
+#[test]
+fn epaxos_commits_on_the_fast_path() {
+    let mut script = epaxos(3);
+    script.run_for(100);
+    let only = script.ask(0);
+    script.run_for(40);
+    assert_eq!(script.answered_ms(only), Some(120));
+    assert!(script.has_converged());
+    compare("epaxos_commits_on_the_fast_path", &script);
+}
+
+/// p0 and p2 propose at once. Both are in p0's quorum with p1, which hears of p0.0 first: so p1 and p2
+/// differ on p0.0, which takes a second round trip, and p0 and p1 agree on p2.0, which does not.
+#[test]
+fn epaxos_settles_a_conflict_of_five_in_a_second_round_trip() {
+    let mut script = epaxos(5);
+    script.run_for(100);
+    let slow = script.ask(0);
+    let fast = script.ask(2);
+    script.run_for(60);
+    assert_eq!([0, 2].map(|node| script.counter(node, "slow")), [1, 0]);
+    assert!(script.answered_ms(slow).is_some() && script.answered_ms(fast).is_some());
+    assert!(script.has_converged());
+    compare("epaxos_settles_a_conflict_of_five_in_a_second_round_trip", &script);
+}
+
+/// Of three replicas a fast quorum is two: there is nobody whom its other member could contradict. Both
+/// commands depend on each other, and are executed together.
+#[test]
+fn epaxos_stays_fast_in_a_conflict_of_three() {
+    let mut script = epaxos(3);
+    script.run_for(100);
+    let both = [script.ask(0), script.ask(1)];
+    script.run_for(40);
+    // Committed after one round trip; executed as soon as the other's Commit has come.
+    assert_eq!(both.map(|asked| script.answered_ms(asked)), [Some(130), Some(130)]);
+    assert_eq!([0, 1].map(|node| script.counter(node, "slow")), [0, 0]);
+    assert!(script.has_converged());
+    compare("epaxos_stays_fast_in_a_conflict_of_three", &script);
+}
+
+/// The owner is gone when its Accepts arrive: what was accepted is found, and accepted again.
+#[test]
+fn epaxos_recovers_what_was_accepted() {
+    let mut script = epaxos(5);
+    script.run_for(100);
+    script.ask(0);
+    script.ask(2);
+    script.run_for(25);
+    script.crash(0);
+    script.run_for(600);
+    assert!((1..5).all(|node| script.core(node).open() == 0) && script.has_converged());
+    compare("epaxos_recovers_what_was_accepted", &script);
+}
+
+/// The owner is gone when the answer to its PreAccept arrives, which would have committed the command. So the
+/// recoverer must do so, after it has seen that nothing is in the way.
+#[test]
+fn epaxos_recovers_what_may_have_been_committed_on_the_fast_path() {
+    let mut script = epaxos(3);
+    script.run_for(100);
+    script.ask(0);
+    script.run_for(15);
+    script.crash(0);
+    script.run_for(600);
+    assert!((1..3).all(|node| script.core(node).open() == 0) && script.has_converged());
+    assert_eq!(script.counter(1, "tentative") + script.counter(2, "tentative"), 1);
+    assert_eq!(script.counter(1, "nops"), 0);
+    compare("epaxos_recovers_what_may_have_been_committed_on_the_fast_path", &script);
+}
+
+/// The owner restarts before anybody has heard of its command. It does not know what it said in ballot 0, so
+/// it makes the instance a no-op and proposes the command again.
+#[test]
+fn epaxos_makes_a_no_op_and_proposes_again() {
+    let mut script = epaxos(3);
+    script.run_for(100);
+    script.cut(Cut::Alone(NodeId(0)));
+    let asked = script.ask(0);
+    script.run_for(15);
+    script.crash(0);
+    script.mend();
+    script.run_for(5);
+    script.restart(0);
+    script.run_for(500);
+    assert_eq!((script.counter(0, "nops"), script.counter(0, "resubmitted")), (1, 1));
+    assert!(script.answered_ms(asked).is_some() && script.has_converged());
+    compare("epaxos_makes_a_no_op_and_proposes_again", &script);
+}
+
+/// Two reads and a write at once: the reads do not depend on each other; the write and each read do.
+#[test]
+fn epaxos_reads_beside_a_write() {
+    let mix = OperationMix { get: 0.5, rmw: 0.5, ..OperationMix::default() };
+    let mut script = Script::<Epaxos>::traced_mix(3, epaxos_options(), 10, READS_AT_P0_AND_P1, mix);
+    script.run_for(100);
+    let asked = [0, 1, 2].map(|node| script.ask(node));
+    script.run_for(60);
+    assert!(asked.into_iter().all(|asked| script.answered_ms(asked).is_some()));
+    assert!(script.has_converged());
+    compare("epaxos_reads_beside_a_write", &script);
+}
+
+/// A seed with which the clients of p0 and p1 read, and that of p2 writes.
+const READS_AT_P0_AND_P1: u64 = 2;
+
+/// p2 hears nothing while six commands are executed, of which three are kept: it is sent the state.
+#[test]
+fn epaxos_sends_the_state_to_one_that_lags() {
+    let few = EpaxosOptions { log_instances_max: 3, ..epaxos_options() };
+    let mut script = Script::<Epaxos>::traced(3, few, 10, 1);
+    script.run_for(100);
+    script.cut(Cut::Alone(NodeId(2)));
+    for _ in 0..6 {
+        script.ask(0);
+        script.run_for(50);
+    }
+    script.run_for(200);
+    script.mend();
+    script.run_for(400);
+    assert_eq!(script.counter(2, "states_installed"), 1);
+    assert!(script.has_converged());
+    compare("epaxos_sends_the_state_to_one_that_lags", &script);
 }

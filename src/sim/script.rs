@@ -40,15 +40,32 @@ pub struct Asked {
 impl<P: Subject> Script<P> {
     /// `size` replicas, every message taking `one_way_ms`, with one site at each; nothing was asked.
     pub fn new(size: u8, options: P::Options, one_way_ms: u64, seed: u64) -> Self {
-        Script::noted(size, options, one_way_ms, seed, Trace::Off)
+        Script::noted(size, options, one_way_ms, seed, (rmw_only(), Trace::Off))
     }
 
     /// As [`Script::new`], with a transcript.
     pub fn traced(size: u8, options: P::Options, one_way_ms: u64, seed: u64) -> Self {
-        Script::noted(size, options, one_way_ms, seed, Trace::Text(String::new()))
+        Script::traced_mix(size, options, one_way_ms, seed, rmw_only())
     }
 
-    fn noted(size: u8, options: P::Options, one_way_ms: u64, seed: u64, trace: Trace) -> Self {
+    /// As [`Script::traced`], with clients that ask for operations of this mix, drawn from the seed.
+    pub fn traced_mix(
+        size: u8,
+        options: P::Options,
+        one_way_ms: u64,
+        seed: u64,
+        operations: OperationMix,
+    ) -> Self {
+        Script::noted(size, options, one_way_ms, seed, (operations, Trace::Text(String::new())))
+    }
+
+    fn noted(
+        size: u8,
+        options: P::Options,
+        one_way_ms: u64,
+        seed: u64,
+        (mix, trace): (OperationMix, Trace),
+    ) -> Self {
         let places = usize::from(size);
         let apart_ns = |a: usize, b: usize| if a == b { 0 } else { one_way_ms * MS };
         let row = |a: usize| (0..places).map(|b| apart_ns(a, b)).collect();
@@ -77,7 +94,7 @@ impl<P: Subject> Script<P> {
                 manner: Manner::Datagrams { duplicates: 0.0, stragglers: 0.0 },
             },
             disk: DiskPlan::Synced { sync_ns: 0..0 },
-            load: load(seed),
+            load: LoadPlan { operations: mix, ..load(seed) },
             sites: (0..places).map(site).collect(),
             faults: Faults::default(),
             trace,
@@ -87,8 +104,8 @@ impl<P: Subject> Script<P> {
         Script { world, operations }
     }
 
-    /// A client of this replica asks for its next operation, now: an rmw on the one key that all
-    /// share, so that all interfere.
+    /// A client of this replica asks for its next operation, now, on the one key that all share: an rmw,
+    /// unless the script has another mix, so that all interfere.
     pub fn ask(&mut self, node: u8) -> Asked {
         let index = self.operations.history().operations.len();
         self.world.with_clients(usize::from(node), |clients, now_ns, outputs| {
@@ -212,7 +229,7 @@ pub(super) fn load(seed: u64) -> LoadPlan {
         clients_per_site: 1,
         // Operations are asked for by hand.
         arrival: Arrival::Constant { rate_per_s: 1.0 },
-        operations: OperationMix { rmw: 1.0, ..OperationMix::default() },
+        operations: rmw_only(),
         keys: KeyChoice::Uniform { keys: 1 },
         value_bytes: 8,
         warmup: Duration::ZERO,
@@ -222,6 +239,10 @@ pub(super) fn load(seed: u64) -> LoadPlan {
         seed,
         record_history: true,
     }
+}
+
+fn rmw_only() -> OperationMix {
+    OperationMix { rmw: 1.0, ..OperationMix::default() }
 }
 
 fn keeps(held: Held) {

@@ -470,7 +470,7 @@ impl Epaxos {
         out: &mut Effects<Self>,
     ) {
         if self.is_forgotten(id) {
-            return self.nack_forgotten(from, (id, ballot), out);
+            return Self::nack_forgotten(from, (id, ballot), out);
         }
         if !self.has_places(&attributes) {
             return;
@@ -655,7 +655,7 @@ impl Epaxos {
     fn decided(&mut self, now: Time, id: InstanceId, out: &mut Effects<Self>) {
         self.resubmit(id);
         self.answer_committed(id, out);
-        self.executor.committed(id, &mut self.rows);
+        self.executor.committed(id);
         self.execute(out);
         self.hold(id);
         self.look_at_deferred(now, out);

@@ -283,7 +283,7 @@ impl Conflicts {
     }
 
     /// Keys in the index.
-    pub fn len(&self) -> usize {
+    pub fn key_count(&self) -> usize {
         self.slots.len()
     }
 }

@@ -4,10 +4,12 @@
 //! Tarjan's algorithm with a stack of its own instead of recursion. A component is executed as soon as
 //! its search leaves it: what it depends on came out before. A search that meets an instance that is not
 //! committed ends there: all that is on its stack reaches that instance, so it is noted at each, and the
-//! search starts again when that one is committed. So an edge is looked at once for each time that its
-//! source is blocked, however long the backlog.
+//! search starts again when that one is executed. Not when it is merely committed: if it is blocked itself, so
+//! is all that reaches it. So an edge is looked at once for each time that its source is blocked, however
+//! long the backlog.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use super::deps::Deps;
 use super::instances::Rows;
@@ -46,12 +48,26 @@ pub struct Executor {
     frames: Vec<Frame>,
     /// Tarjan's stack: met, and not yet in a component that is complete.
     stack: Vec<InstanceId>,
-    /// Sizes of components: how many there were, and the largest.
+    /// What it did.
+    pub counts: Counts,
+}
+
+/// What an executor did so far.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counts {
+    /// Components that were executed.
     pub components: u64,
-    /// The size of the largest component.
+    /// The size of the largest.
     pub component_max: u64,
     /// Instances in components of more than one.
     pub in_cycles: u64,
+    /// Dependencies that were looked at, and steps from one that is blocked to what blocks it.
+    pub looks: u64,
+}
+
+/// As all that a replica counts, no part of its state.
+impl Hash for Counts {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// What a look at the next dependency of an instance shows.
@@ -67,12 +83,9 @@ enum Next {
 }
 
 impl Executor {
-    /// An instance is final: it, and what waited for it, may be executed now.
-    pub fn committed(&mut self, id: InstanceId, rows: &mut Rows) {
+    /// An instance is final: it may be executed now, and what waited for it.
+    pub fn committed(&mut self, id: InstanceId) {
         self.roots.push_back(id);
-        if let Some(instance) = rows.get_mut(id) {
-            self.roots.extend(instance.waiters.drain(..));
-        }
     }
 
     /// Executes all that can be: appends it to `order`.
@@ -82,6 +95,9 @@ impl Executor {
             if ready {
                 self.search(root, rows, order);
             }
+            if let Some(instance) = rows.get_mut(root).filter(|instance| instance.executed) {
+                self.roots.extend(instance.waiters.drain(..));
+            }
         }
     }
 
@@ -90,7 +106,7 @@ impl Executor {
         self.meet(root, &mut indices, rows);
         while let Some(frame) = self.frames.last_mut() {
             let id = frame.id;
-            match look(id, &mut frame.next, rows) {
+            match look(id, &mut frame.next, rows, &mut self.counts.looks) {
                 Next::Unmet(other) => self.meet(other, &mut indices, rows),
                 Next::OnStack(other) => {
                     let index = visit(rows, other).index;
@@ -125,10 +141,10 @@ impl Executor {
         let seq =
             |id: &InstanceId| rows.get(*id).and_then(|i| i.attributes.as_ref()).map(|a| a.seq);
         component.sort_unstable_by_key(|id| (seq(id), id.number, id.owner));
-        self.components += 1;
-        self.component_max = self.component_max.max(component.len() as u64);
+        self.counts.components += 1;
+        self.counts.component_max = self.counts.component_max.max(component.len() as u64);
         if component.len() > 1 {
-            self.in_cycles += component.len() as u64;
+            self.counts.in_cycles += component.len() as u64;
         }
         for id in component {
             *visit_mut(rows, id) = Visit::default();
@@ -137,7 +153,7 @@ impl Executor {
         }
     }
 
-    /// The search of `root` ends at an instance that is not committed.
+    /// The search of `root` ends at an instance that is not committed. What waits for `root` goes on doing so.
     fn block(&mut self, root: InstanceId, on: InstanceId, rows: &mut Rows) {
         self.frames.clear();
         for id in self.stack.drain(..) {
@@ -160,10 +176,32 @@ fn lower(rows: &mut Rows, id: InstanceId, to: u32) {
     visit.low = visit.low.min(to);
 }
 
+/// The instance, not committed, that one which was met and is not executed has been blocked on: the end of
+/// a chain, as what blocked it may have been committed since, and blocked by another. None if nothing that
+/// is known blocks it.
+fn blocker(id: InstanceId, rows: &mut Rows, looks: &mut u64) -> Option<InstanceId> {
+    let mut end = next_blocker(id, rows)?;
+    while let Some(next) = next_blocker(end, rows) {
+        *looks += 1;
+        end = next;
+    }
+    // The next look finds the end at once.
+    let mut at = id;
+    while let Some(next) = next_blocker(at, rows) {
+        visit_mut(rows, at).blocked_on = Some(end);
+        at = next;
+    }
+    rows.get(end).filter(|instance| !instance.final_here && !instance.executed).map(|_| end)
+}
+
+fn next_blocker(id: InstanceId, rows: &Rows) -> Option<InstanceId> {
+    rows.get(id).filter(|i| i.final_here && !i.executed)?.visit.blocked_on
+}
+
 /// Looks at the dependencies of an instance from where the cursor stands to the first that matters.
-fn look(id: InstanceId, cursor: &mut Cursor, rows: &mut Rows) -> Next {
+fn look(id: InstanceId, cursor: &mut Cursor, rows: &mut Rows, looks: &mut u64) -> Next {
     let since = rows.get(id).map(|i| i.since).unwrap_or_default();
-    while let Some(other) = step(deps(id, rows), cursor, rows) {
+    while let Some(other) = step(deps(id, rows), cursor, rows, looks) {
         let Some(record) = rows.make(other, since) else { return Next::Blocked(id) };
         if record.executed || other == id {
             continue;
@@ -174,11 +212,10 @@ fn look(id: InstanceId, cursor: &mut Cursor, rows: &mut Rows) -> Next {
         if record.visit.index > 0 {
             return Next::OnStack(other);
         }
-        let Some(on) = record.visit.blocked_on else { return Next::Unmet(other) };
-        if rows.get(on).is_some_and(|i| !i.final_here && !i.executed) {
-            return Next::Blocked(on);
-        }
-        return Next::Unmet(other);
+        return match blocker(other, rows, looks) {
+            Some(on) => Next::Blocked(on),
+            None => Next::Unmet(other),
+        };
     }
     Next::None
 }
@@ -189,8 +226,9 @@ fn deps(id: InstanceId, rows: &Rows) -> &Deps {
 }
 
 /// The dependency at the cursor, which moves on; none at the end. Passes over what is executed.
-fn step(deps: &Deps, cursor: &mut Cursor, rows: &Rows) -> Option<InstanceId> {
+fn step(deps: &Deps, cursor: &mut Cursor, rows: &Rows, looks: &mut u64) -> Option<InstanceId> {
     while let Some(below) = deps.prefix.get(usize::from(cursor.owner)) {
+        *looks += 1;
         let owner = crate::command::NodeId(cursor.owner);
         let number = cursor.number.max(rows.of(owner).executed_below());
         if number < *below {
@@ -200,6 +238,7 @@ fn step(deps: &Deps, cursor: &mut Cursor, rows: &Rows) -> Option<InstanceId> {
         *cursor = Cursor { owner: cursor.owner + 1, ..Cursor::default() };
     }
     while let Some(id) = deps.ids.get(cursor.position) {
+        *looks += 1;
         cursor.position += 1;
         if !rows.is_executed(*id) {
             return Some(*id);

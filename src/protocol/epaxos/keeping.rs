@@ -8,10 +8,11 @@
 //! something is in the way. The rule:
 //!
 //! - Replica *t* tells *s*, with every heartbeat, below which number of each row *s* may forget as far as *t*
-//!   is concerned: what all that are up have executed, but nothing that is not covered by the attributes of a
-//!   γ that *t* knows and *s* has not executed (`forgettable_for`).
+//!   is concerned: what all that are up have executed, as long as they do not lag by more than
+//!   [`EpaxosOptions::log_instances_max`], but nothing that is not covered by the attributes of a γ that *t*
+//!   knows and *s* has not executed (`forgettable_for`).
 //! - *s* forgets what a majority, itself among it, lets it forget; what all that are up let it, as long as they
-//!   do not lag by more than [`EpaxosOptions::log_instances_max`]. That bounds what is kept when a replica dies.
+//!   do not lag by more than that. So what is kept is bounded when a replica dies, or lags.
 //! - *t* remembers, durably, what it has let others forget (`allowed`), and its later votes cover that.
 //!
 //! So if *s* has forgotten something that the attributes of γ do not cover, and has not executed γ, then γ was
@@ -187,12 +188,21 @@ impl Epaxos {
         nodes.map(|node| self.rows.of_mut(node).known_below()).collect()
     }
 
+    /// By replica: what lies so far back that nobody who lags makes this one keep it.
+    fn beyond_what_is_kept(&self) -> PerNode {
+        let kept_max = self.options.log_instances_max as u64;
+        self.executed_below().iter().map(|below| below.saturating_sub(kept_max)).collect()
+    }
+
     /// What another replica, or this one, may forget as far as this one is concerned.
-    fn forgettable_for(&self, node: NodeId) -> PerNode {
+    pub(super) fn forgettable_for(&self, node: NodeId) -> PerNode {
         let mut limit = self.executed_below();
+        let beyond = self.beyond_what_is_kept();
         let others = self.cluster.others(self.me).map(|other| &self.peers[usize::from(other.0)]);
         for peer in others.filter(|peer| !peer.suspected) {
-            lower(&mut limit, &peer.executed);
+            let mut executed = peer.executed.clone();
+            raise(&mut executed, &beyond);
+            lower(&mut limit, &executed);
         }
         let executed = match node == self.me {
             true => self.executed_below(),
@@ -213,6 +223,7 @@ impl Epaxos {
     /// Forgets what a majority lets this replica forget, and all others that do not lag too far.
     fn forget(&mut self) {
         let own = self.forgettable_for(self.me);
+        let beyond = self.beyond_what_is_kept();
         for place in 0..own.len() {
             let others = self.cluster.others(self.me).map(|node| &self.peers[usize::from(node.0)]);
             let mut let_go: Vec<u64> = others.map(|peer| peer.forgettable[place]).collect();
@@ -222,9 +233,7 @@ impl Epaxos {
             let others = self.cluster.others(self.me).map(|node| &self.peers[usize::from(node.0)]);
             let live = others.filter(|peer| !peer.suspected).map(|peer| peer.forgettable[place]);
             let by_all_live = live.min().unwrap_or(by_majority).min(by_majority);
-            let kept_max = self.options.log_instances_max as u64;
-            let lagging = by_majority.saturating_sub(kept_max);
-            self.forget_below(NodeId(place as u8), by_all_live.max(lagging));
+            self.forget_below(NodeId(place as u8), by_all_live.max(by_majority.min(beyond[place])));
         }
     }
 
@@ -380,7 +389,7 @@ impl Epaxos {
         let known = self.known_below();
         let stuck: Vec<usize> =
             (0..known.len()).filter(|place| self.progress[*place] == known[*place]).collect();
-        self.progress = known.clone();
+        self.progress.clone_from(&known);
         let ahead = |node: &NodeId| {
             let theirs = &self.peers[usize::from(node.0)].executed;
             stuck.iter().any(|place| theirs[*place] > known[*place])
@@ -500,7 +509,7 @@ impl Epaxos {
         self.count_unexecuted();
         let ready: Vec<InstanceId> = self.committed_and_not_executed().collect();
         for id in ready {
-            self.executor.committed(id, &mut self.rows);
+            self.executor.committed(id);
         }
     }
 

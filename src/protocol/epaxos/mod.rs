@@ -217,9 +217,9 @@ impl Protocol for Epaxos {
             ("catch_ups", c.catch_ups),
             ("states_sent", c.states_sent),
             ("states_installed", c.states_installed),
-            ("components", self.executor.components),
-            ("component_max", self.executor.component_max),
-            ("in_cycles", self.executor.in_cycles),
+            ("components", self.executor.counts.components),
+            ("component_max", self.executor.counts.component_max),
+            ("in_cycles", self.executor.counts.in_cycles),
             ("implausible", c.implausible),
             ("requests_dropped", c.requests_dropped),
         ]

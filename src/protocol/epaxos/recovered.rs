@@ -47,7 +47,7 @@ impl Epaxos {
             }
             EpaxosRecord::Committed { id, proposal, attributes } => {
                 self.replay_vote(id, None, proposal, attributes);
-                self.executor.committed(id, &mut self.rows);
+                self.executor.committed(id);
             }
             EpaxosRecord::Forgettable { below } => self.allowed = below,
             EpaxosRecord::Installed { executed, forgotten } => {

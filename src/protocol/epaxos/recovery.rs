@@ -62,7 +62,7 @@ impl Epaxos {
         out: &mut Effects<Self>,
     ) {
         if self.is_forgotten(id) {
-            return self.nack_forgotten(from, (id, ballot), out);
+            return Self::nack_forgotten(from, (id, ballot), out);
         }
         let Some(instance) = self.rows.make(id, now) else { return };
         if instance.is_committed() {
@@ -265,7 +265,6 @@ impl Epaxos {
 
     /// Says that an instance is forgotten.
     pub(super) fn nack_forgotten(
-        &mut self,
         to: NodeId,
         (id, ballot): (InstanceId, Round),
         out: &mut Effects<Self>,

@@ -67,7 +67,7 @@ impl Epaxos {
         out: &mut Effects<Self>,
     ) {
         if self.is_forgotten(id) {
-            return self.nack_forgotten(from, (id, ballot), out);
+            return Self::nack_forgotten(from, (id, ballot), out);
         }
         if !self.has_places(&attributes) || !self.has_places(&initial.attributes) {
             return;
