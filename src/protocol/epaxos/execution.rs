@@ -8,6 +8,7 @@
 //! source is blocked, however long the backlog.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use super::deps::Deps;
 use super::instances::Rows;
@@ -46,12 +47,24 @@ pub struct Executor {
     frames: Vec<Frame>,
     /// Tarjan's stack: met, and not yet in a component that is complete.
     stack: Vec<InstanceId>,
-    /// Sizes of components: how many there were, and the largest.
-    pub components: u64,
-    /// The size of the largest component.
-    pub component_max: u64,
-    /// Instances in components of more than one.
+    /// What came out so far.
+    pub components: Components,
+}
+
+/// How large the components were, for the counters of a run.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Components {
+    /// How many there were.
+    pub count: u64,
+    /// Instances in the largest.
+    pub max: u64,
+    /// Instances in those of more than one.
     pub in_cycles: u64,
+}
+
+/// No step looks at it: it does not tell states apart.
+impl Hash for Components {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// What a look at the next dependency of an instance shows.
@@ -64,6 +77,14 @@ enum Next {
     Blocked(InstanceId),
     /// There are no more.
     None,
+}
+
+impl Components {
+    fn add(&mut self, size: u64) {
+        self.count += 1;
+        self.max = self.max.max(size);
+        self.in_cycles += if size > 1 { size } else { 0 };
+    }
 }
 
 impl Executor {
@@ -125,11 +146,7 @@ impl Executor {
         let seq =
             |id: &InstanceId| rows.get(*id).and_then(|i| i.attributes.as_ref()).map(|a| a.seq);
         component.sort_unstable_by_key(|id| (seq(id), id.number, id.owner));
-        self.components += 1;
-        self.component_max = self.component_max.max(component.len() as u64);
-        if component.len() > 1 {
-            self.in_cycles += component.len() as u64;
-        }
+        self.components.add(component.len() as u64);
         for id in component {
             *visit_mut(rows, id) = Visit::default();
             rows.of_mut(id.owner).set_executed(id.number);

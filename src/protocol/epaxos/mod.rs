@@ -64,6 +64,7 @@ pub mod execution;
 pub mod instances;
 mod keeping;
 pub mod message;
+mod modelled;
 pub mod options;
 mod plausible;
 mod recovered;
@@ -207,9 +208,9 @@ impl Protocol for Epaxos {
             ("catch_ups", c.catch_ups),
             ("states_sent", c.states_sent),
             ("states_installed", c.states_installed),
-            ("components", self.executor.components),
-            ("component_max", self.executor.component_max),
-            ("in_cycles", self.executor.in_cycles),
+            ("components", self.executor.components.count),
+            ("component_max", self.executor.components.max),
+            ("in_cycles", self.executor.components.in_cycles),
             ("implausible", c.implausible),
             ("requests_dropped", c.requests_dropped),
         ]
