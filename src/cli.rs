@@ -250,7 +250,7 @@ pub struct ExploreArgs {
     #[arg(allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Run a mutant, which is the program with a deliberate bug, until a seed kills it (20000 seeds, if
-    /// none are given), or `all` of them.
+    /// none are given), or `all` of this protocol's.
     ///
     /// With --seed, run that seed of it. Only in a build with `--features mutants`; a name that does
     /// not exist is answered with all names.

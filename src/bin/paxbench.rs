@@ -213,8 +213,8 @@ fn redraw(directories: &[PathBuf]) -> Result<ExitCode, Failure> {
 fn explore<P: Subject>(args: &ExploreArgs) -> Result<ExitCode, Failure> {
     let faults = args.fault_classes();
     let again = |seed| console::again::<P>(seed, &faults, args.shrink, args.trace);
-    let mutants = args.mutant.as_ref().map(|Mutants(mutants)| &mutants[..]);
-    let told = match (args.seed, mutants) {
+    let mutants = args.mutant.as_ref().map(mutants_of::<P>).transpose()?;
+    let told = match (args.seed, mutants.as_deref()) {
         (Some(seed), None) => again(seed),
         (Some(seed), Some(&[mutant])) => mutants::with(mutant, || again(seed)),
         (Some(_), Some(_)) => {
@@ -242,6 +242,19 @@ fn explore<P: Subject>(args: &ExploreArgs) -> Result<ExitCode, Failure> {
         console::End::Failed => ExitCode::Violation,
         console::End::Interrupted | console::End::Deaf => ExitCode::CouldNotRun,
     })
+}
+
+/// Those of the mutants that are hunted under this protocol.
+fn mutants_of<P: Subject>(Mutants(mutants): &Mutants) -> Result<Vec<mutants::Mutant>, Failure> {
+    let own: Vec<_> = mutants.iter().copied().filter(|mutant| mutant.mode() == P::MODE).collect();
+    if own.is_empty()
+        && let Some(other) = mutants.first()
+    {
+        let why =
+            format!("mutant `{other}` is hunted under another protocol: --mode {}", other.mode());
+        return Err(Failure(vec![why], ExitCode::BadUsage));
+    }
+    Ok(own)
 }
 
 /// Set by the first Ctrl-C or polite kill, so that what was found until then is told. The next one

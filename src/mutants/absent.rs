@@ -23,6 +23,11 @@ impl Mutant {
         match self {}
     }
 
+    /// The protocol under which it is hunted, as the command line calls it.
+    pub fn mode(self) -> &'static str {
+        match self {}
+    }
+
     /// The rule that it breaks, in one sentence.
     pub fn rule(self) -> &'static str {
         match self {}

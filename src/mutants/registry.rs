@@ -9,6 +9,8 @@ use std::str::FromStr;
 pub enum Room {
     /// The core [`crate::protocol::paxos`]: its invariants, and progress.
     Paxos,
+    /// The core [`crate::protocol::epaxos`]: its invariants, and progress.
+    Epaxos,
     /// Client sessions: exactly-once, and every command answered.
     Sessions,
     /// What operations do, the same wrong thing at all replicas: linearizability alone.
@@ -19,6 +21,7 @@ impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Room::Paxos => "paxos",
+            Room::Epaxos => "epaxos",
             Room::Sessions => "sessions",
             Room::Store => "store",
         })
@@ -48,6 +51,15 @@ macro_rules! mutants {
             /// Where it lives.
             pub fn room(self) -> Room {
                 match self { $(Mutant::$id => Room::$room,)+ }
+            }
+
+            /// The protocol under which it is hunted, as the command line calls it. Clients and the
+            /// store are the same under each: theirs are hunted under one.
+            pub fn mode(self) -> &'static str {
+                match self.room() {
+                    Room::Paxos | Room::Sessions | Room::Store => "paxos",
+                    Room::Epaxos => "epaxos",
+                }
             }
 
             /// The rule that it breaks, in one sentence.
@@ -279,6 +291,14 @@ mutants! {
     MinorityLeads "minority-leads" Paxos
         "A process that does not hear a majority is not elected."
         "§3.3";
+
+    // EPaxos. Sections are those of its proof; "Sutra" is "On the Correctness of Egalitarian Paxos".
+    SingleBallot "single-ballot" Epaxos
+        "To join a ballot leaves the ballot of the last vote alone."
+        "Sutra 2019; §6.2 step 2";
+    OwnerIgnoredInRecovery "owner-ignored-in-recovery" Epaxos
+        "An owner that joins a ballot without having decided shows that nothing was decided."
+        "§6.2 step 3; Ryabinin, Gotsman, Sutra 2025";
 
     // Client sessions.
     RepeatedNotAnswered "repeated-not-answered" Sessions

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use clap::ValueEnum;
 
+use super::Subject;
 use super::caught::{ASSERTIONS, caught};
 use super::explore::{Exploration, Explored, canary, explore, judge};
 use super::faults::FaultClass;
@@ -16,6 +17,7 @@ use super::trace::{Digest, Trace};
 use crate::check::invariants::{Held, Violation};
 use crate::load::plan::OperationMix;
 use crate::mutants::{Mutant, Room, with};
+use crate::protocol::epaxos::Epaxos;
 use crate::protocol::paxos::Paxos;
 
 fn all_faults() -> BTreeSet<FaultClass> {
@@ -75,7 +77,10 @@ fn every_mutant_dies() {
     let seen_by_cores = mutants.iter().filter(|mutant| mutant.room() != Room::Store).count();
     assert!(seen_by_cores >= 30, "{seen_by_cores}");
     let hunt = Hunt { seeds: 0..20_000, faults: all_faults(), threads: threads() };
-    let hunted = hunt.all::<Paxos>(mutants);
+    let (of_paxos, others): (Vec<_>, Vec<_>) =
+        mutants.iter().partition(|mutant| mutant.mode() == Paxos::MODE);
+    let mut hunted = hunt.all::<Paxos>(&of_paxos);
+    hunted.extend(hunt.all::<Epaxos>(&others));
     let alive = hunted.iter().any(|fared| fared.killed.is_none());
     assert!(hunted.len() == mutants.len() && !alive, "{}", table(&hunted, &hunt.seeds));
 }

@@ -17,9 +17,13 @@ use crate::protocol::{Batch, Cluster};
 /// What is chosen in an instance, or voted for.
 type Tuple = (Proposal, Attributes);
 
-/// What one replica's log says of one instance.
+/// What one replica's log says of one instance. Places are counted among the records of the instance: how
+/// those of different instances lie between each other makes no difference.
 #[derive(Clone, Hash, Debug, Default)]
 struct Logged {
+    /// How many records there are, and how many of them are durable.
+    length: usize,
+    durable: usize,
     joined: Round,
     voted: Round,
     initial: Option<Initial>,
@@ -49,9 +53,8 @@ impl Logged {
 #[derive(Clone, Hash, Debug, Default)]
 struct Log {
     instances: BTreeMap<InstanceId, Logged>,
-    /// What others were let forget, and where that stands.
-    allowed: Vec<(usize, Vec<u64>)>,
-    length: usize,
+    /// What others may be let forget, as far as it is durable.
+    allowed: Option<Vec<u64>>,
 }
 
 /// What is remembered of a run.
@@ -156,16 +159,10 @@ impl EpaxosInvariants {
 
     /// Takes a record, as it is appended or as a crash has left it.
     fn append(&mut self, node: NodeId, record: &EpaxosRecord) -> Held {
-        let log = &mut self.logs[usize::from(node.0)];
-        let position = log.length;
-        log.length += 1;
-        let Some(id) = id_of(record) else {
-            if let EpaxosRecord::Forgettable { below } = record {
-                log.allowed.push((position, below.to_vec()));
-            }
-            return Ok(());
-        };
-        let logged = log.instances.entry(id).or_default();
+        let Some(id) = id_of(record) else { return Ok(()) };
+        let logged = self.logs[usize::from(node.0)].instances.entry(id).or_default();
+        let position = logged.length;
+        logged.length += 1;
         match record {
             EpaxosRecord::PreAccepted { initial, attributes, .. } => {
                 let free = logged.joined == Round(0) && logged.pre_accepted.is_none();
@@ -216,20 +213,23 @@ impl EpaxosInvariants {
         Ok(())
     }
 
+    /// The next record of an instance, or of what others are let forget, is durable.
+    fn store(&mut self, node: NodeId, record: &EpaxosRecord) {
+        let log = &mut self.logs[usize::from(node.0)];
+        if let Some(id) = id_of(record) {
+            log.instances.entry(id).or_default().durable += 1;
+        } else if let EpaxosRecord::Forgettable { below } = record {
+            log.allowed = Some(below.to_vec());
+        }
+    }
+
     /// What an answer promises is durable before it leaves.
-    fn durable_before_answered(
-        &self,
-        node: NodeId,
-        message: &EpaxosMessage,
-        durable: usize,
-    ) -> Held {
-        let Some(id) = message.id() else {
-            return self.durable_before_let_go(node, message, durable);
-        };
+    fn durable_before_answered(&self, node: NodeId, message: &EpaxosMessage) -> Held {
+        let Some(id) = message.id() else { return self.durable_before_let_go(node, message) };
         let log = &self.logs[usize::from(node.0)];
         let unknown = Logged::default();
         let logged = log.instances.get(&id).unwrap_or(&unknown);
-        let has = |at: Option<usize>| at.is_some_and(|at| at < durable);
+        let has = |at: Option<usize>| at.is_some_and(|at| at < logged.durable);
         let joined = |ballot: &Round| {
             let at = |map: &BTreeMap<Round, usize>| has(map.get(ballot).copied());
             at(&logged.joined_at) || at(&logged.accepted_at)
@@ -259,11 +259,10 @@ impl EpaxosInvariants {
     }
 
     /// What a replica lets others forget is durable before they hear of it (`keeping`).
-    fn durable_before_let_go(&self, node: NodeId, message: &EpaxosMessage, durable: usize) -> Held {
+    fn durable_before_let_go(&self, node: NodeId, message: &EpaxosMessage) -> Held {
         let EpaxosMessage::Heartbeat { forgettable, .. } = message else { return Ok(()) };
-        let log = &self.logs[usize::from(node.0)];
-        let stored = log.allowed.iter().rfind(|(at, _)| *at < durable).map(|(_, below)| below);
-        let allowed = |place: usize| stored.map_or(0, |below| below[place]);
+        let stored = &self.logs[usize::from(node.0)].allowed;
+        let allowed = |place: usize| stored.as_ref().map_or(0, |below| below[place]);
         let within = (0..forgettable.len()).all(|place| forgettable[place] <= allowed(place));
         hold(within, "durable before let go", || {
             format!("{node} sends {message:?}, and has stored {stored:?}")
@@ -356,6 +355,7 @@ impl Invariants<Epaxos> for EpaxosInvariants {
     }
 
     fn on_durable(&mut self, node: NodeId, record: &EpaxosRecord) -> Held {
+        self.store(node, record);
         match record {
             EpaxosRecord::PreAccepted { id, initial, attributes } => {
                 let attributes = attributes.clone().unwrap_or_else(|| initial.attributes.clone());
@@ -375,12 +375,13 @@ impl Invariants<Epaxos> for EpaxosInvariants {
         self.logs[usize::from(node.0)] = Log::default();
         for record in left {
             self.append(node, record)?;
+            self.store(node, record);
         }
         Ok(())
     }
 
-    fn on_sent(&mut self, node: NodeId, message: &EpaxosMessage, durable: usize) -> Held {
-        self.durable_before_answered(node, message, durable)?;
+    fn on_sent(&mut self, node: NodeId, message: &EpaxosMessage, _: usize) -> Held {
+        self.durable_before_answered(node, message)?;
         self.votes_are_told_as_they_are(node, message)?;
         match message {
             EpaxosMessage::PreAccept { id, initial } => self.one_proposal(*id, initial),

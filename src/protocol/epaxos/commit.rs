@@ -337,17 +337,13 @@ impl Epaxos {
             work.votes.iter().filter(|other| other.attributes == vote.attributes).count()
         };
         match self.options.fast_path {
-            FastPath::Published => {
-                let same = work.votes.iter().filter(|vote| vote.attributes.is_none()).count();
-                1 + same + silent < self.fast_quorum()
-            }
-            FastPath::Simplified if self.cluster.size == 3 => {
-                let same = work.votes.iter().filter(|vote| vote.attributes.is_none()).count();
-                1 + same + silent < self.fast_quorum()
-            }
-            FastPath::Simplified => {
+            FastPath::Simplified if self.cluster.size > 3 => {
                 let most = work.votes.iter().map(same_as).max().unwrap_or(0);
                 1 + most + silent < self.fast_quorum()
+            }
+            FastPath::Published | FastPath::Simplified => {
+                let same = work.votes.iter().filter(|vote| vote.attributes.is_none()).count();
+                1 + same + silent < self.fast_quorum()
             }
             FastPath::FixedQuorum | FastPath::DepsCommitted | FastPath::AcceptDeps => {
                 let members =

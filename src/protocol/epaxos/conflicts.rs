@@ -59,7 +59,7 @@ impl Keys {
 }
 
 /// What the index keeps of one key.
-#[derive(Clone, Hash, Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     key: Key,
     /// Instances in the index that use the key.
@@ -87,6 +87,18 @@ pub struct Conflicts {
     free: Vec<u32>,
     /// Instances that keep others from their keys.
     holders: u32,
+}
+
+/// The lists of an entry are sets: what comes of them is sorted (`Deps::tidy`).
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.key, self.users, self.last_write, &self.highest).hash(state);
+        for list in [&self.writers[..], &self.readers[..], &self.reads_since[..]] {
+            let mut list = list.to_vec();
+            list.sort_unstable();
+            list.hash(state);
+        }
+    }
 }
 
 /// Equal indices are equal whatever the places of their keys.

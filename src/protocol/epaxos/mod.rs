@@ -64,6 +64,7 @@ pub mod execution;
 pub mod instances;
 mod keeping;
 pub mod message;
+mod modelled;
 pub mod options;
 mod plausible;
 mod recovered;

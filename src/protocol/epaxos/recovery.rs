@@ -15,6 +15,7 @@ use super::message::{EpaxosMessage, EpaxosRecord, Initial, InstanceId, Phase, Pr
 use super::options::FastPath;
 use super::work::{Answer, Preparing, Suspicion, Work};
 use crate::command::NodeId;
+use crate::mutants::mutant;
 use crate::protocol::ballot::Round;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Effects, Time};
@@ -75,6 +76,9 @@ impl Epaxos {
         if instance.ballot < ballot {
             // The ballot joined, and nothing else.
             instance.ballot = ballot;
+            if mutant!(SingleBallot) {
+                instance.vote_ballot = ballot;
+            }
             instance.work = None;
             instance.since = now;
             out.persist(EpaxosRecord::Joined { id, ballot });
@@ -158,7 +162,8 @@ impl Epaxos {
         {
             return Found::Accept(proposal, attributes);
         }
-        if answers.iter().any(|answer| answer.node == id.owner) {
+        let owner_joined = answers.iter().any(|answer| answer.node == id.owner);
+        if owner_joined && !mutant!(OwnerIgnoredInRecovery) {
             return Found::Nothing;
         }
         let Some((initial, attributes, evidence)) = self.evidence(answers) else {

@@ -183,7 +183,8 @@ impl<'a, P: Modelled> Explorer<'a, P> {
             index: 0,
         };
         for me in setup.cluster.nodes() {
-            let (mut node, mut turn) = caught(|| Ok(Node::start(me, setup)))?;
+            let crashes = self.configuration.crashes.contains(&me);
+            let (mut node, mut turn) = caught(|| Ok(Node::start(me, setup, crashes)))?;
             // The start is not what is explored: disks are quick.
             while let Some(last) = node.pending().last() {
                 let more = caught(|| Ok(node.sync(setup, last)))?;

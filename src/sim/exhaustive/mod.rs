@@ -39,13 +39,15 @@
 //!
 //! A process' step depends on its own state and its input alone. So each step of each process is taken
 //! once and remembered (`explore.rs`); a state of the cluster is a few numbers, and to go from one to
-//! the next is to look things up. Three reductions, which lose nothing:
+//! the next is to look things up. Four reductions, which lose nothing:
 //!
 //! - A step that changes nothing at its process and says nothing is not taken. It could only lead to
 //!   the state without the message, and whatever can happen there can happen here.
 //! - A message that its receiver will ignore whatever happens is taken off the network
 //!   ([`Modelled::ignores_for_ever`], which says why, and which is held to it where it can be seen).
 //! - What a process counts ([`Protocol::counters`]) does not tell states apart, as no step looks at it.
+//! - Nor does what is durable in the log of a process that the configuration never lets crash: nothing
+//!   else reads it.
 //!
 //! *Bounded:* by the number of states ([`Limits`]). To reach that bound is [`Verdict::Unfinished`],
 //! which is not a success.

@@ -100,6 +100,8 @@ type Stored<R> = (R, Option<Arc<Replicated>>);
 #[derive(Clone)]
 pub(super) struct Node<P: Protocol> {
     me: NodeId,
+    /// Whether it may crash, and read its log.
+    crashes: bool,
     pub core: P,
     state: Replicated,
     log: Vec<Stored<P::Record>>,
@@ -122,7 +124,8 @@ impl<P: Modelled> Hash for Node<P> {
         self.core.hash(state);
         self.core.hash_sharing(state);
         self.state.hash(state);
-        self.log.hash(state);
+        let unread = if self.crashes { 0 } else { self.durable.0 as usize };
+        self.log[unread..].hash(state);
         (self.log_before, self.durable, self.clock).hash(state);
         self.held.hash(state);
         self.armed.hash(state);
@@ -132,8 +135,9 @@ impl<P: Modelled> Hash for Node<P> {
 
 impl<P: Modelled> Node<P> {
     /// Starts for the first time.
-    pub fn start(me: NodeId, setup: &Setup<P>) -> (Self, Turn<P>) {
+    pub fn start(me: NodeId, setup: &Setup<P>, crashes: bool) -> (Self, Turn<P>) {
         let (mut node, mut turn) = (Node::new(me, setup, Vec::new()), Turn::default());
+        node.crashes = crashes;
         node.step(setup, Input::Started, None, &mut turn);
         (node, turn)
     }
@@ -144,6 +148,7 @@ impl<P: Modelled> Node<P> {
         let stored = log.iter().rev().find_map(|(_, state)| state.as_deref());
         Node {
             me,
+            crashes: true,
             core,
             state: stored.cloned().unwrap_or_default(),
             log_before: log.len(),

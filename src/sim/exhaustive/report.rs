@@ -15,7 +15,7 @@ pub fn chosen<P: Modelled>(name: Option<&str>) -> Result<Vec<Configuration<P>>, 
     let mut all = P::configurations();
     let Some(name) = name else { return Ok(all) };
     let names: Vec<_> =
-        all.iter().map(|one| format!("\n  {:<26}{}", one.name, one.about)).collect();
+        all.iter().map(|one| format!("\n  {:<28}{}", one.name, one.about)).collect();
     all.retain(|one| one.name == name);
     if all.is_empty() {
         return Err(format!("no configuration `{name}`: there are{}", names.concat()));
@@ -63,7 +63,7 @@ pub fn exit_code(verdict: &Verdict) -> ExitCode {
 }
 
 fn line([name, states, transitions, depth, time_s, speed, verdict]: [&str; 7]) -> String {
-    format!("{name:<24}{states:>10}{transitions:>13}{depth:>7}{time_s:>8}{speed:>10}  {verdict}\n")
+    format!("{name:<28}{states:>10}{transitions:>13}{depth:>7}{time_s:>8}{speed:>10}  {verdict}\n")
 }
 
 #[cfg(test)]

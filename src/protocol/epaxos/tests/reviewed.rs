@@ -127,7 +127,11 @@ impl Net {
             }
         }
         let instance = self.cores[usize::from(by)].rows.get(about).unwrap();
-        assert_ne!(instance.proposal, Some(crate::protocol::epaxos::message::Proposal::Nop), "{instance:?}");
+        assert_ne!(
+            instance.proposal,
+            Some(crate::protocol::epaxos::message::Proposal::Nop),
+            "{instance:?}"
+        );
     }
 }
 
