@@ -208,16 +208,26 @@ impl Epaxos {
             true => self.executed_below(),
             false => self.peers[usize::from(node.0)].executed.clone(),
         };
+        let nothing = || PerNode::from_elem(0, executed.len());
+        // Of any two replicas one must hold all that the other has forgotten, or neither would take the
+        // other's state: who is behind what was let go forgets nothing until it has caught up.
+        let mut rows = self.rows.iter().zip(&self.allowed).zip(&executed);
+        if rows.any(|(((_, row), allowed), executed)| *executed < row.base().max(*allowed)) {
+            return nothing();
+        }
         let mut held = 0;
         for (owner, row) in self.rows.iter() {
             for (_, instance) in row.from(executed[usize::from(owner.0)]) {
                 held += 1;
+                if held > HELD_MAX {
+                    return nothing();
+                }
                 if let Some(covered) = covered_by_command(instance) {
                     lower(&mut limit, &covered);
                 }
             }
         }
-        if held > HELD_MAX { PerNode::from_elem(0, limit.len()) } else { limit }
+        limit
     }
 
     /// Forgets what a majority lets this replica forget, and all others that do not lag too far.
