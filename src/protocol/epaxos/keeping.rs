@@ -303,7 +303,7 @@ impl Epaxos {
         let fallback = Duration::from_millis(self.options.fallback_ms);
         let once = Duration::from_millis(self.options.recover_ms);
         // Twice as long each time: rivals come apart.
-        let retry = once * 2u32.pow(instance.recoveries.min(RETRY_DOUBLINGS_MAX));
+        let retry = once * 2u32.pow(instance.recoveries.saturating_sub(1).min(RETRY_DOUBLINGS_MAX));
         let refused = instance.refused.is_some();
         let past = |since: Time, patience: Duration| now.since(since) >= patience;
         match instance.work.as_deref() {
