@@ -303,12 +303,13 @@ impl Epaxos {
         let fallback = Duration::from_millis(self.options.fallback_ms);
         let once = Duration::from_millis(self.options.recover_ms);
         // Twice as long each time: rivals come apart.
-        let retry = once * 2u32.pow(instance.recoveries.saturating_sub(1).min(RETRY_DOUBLINGS_MAX));
+        let times = 2u32.pow(instance.recoveries.saturating_sub(1).min(RETRY_DOUBLINGS_MAX));
+        let retry = once * times;
         let refused = instance.refused.is_some();
         let past = |since: Time, patience: Duration| now.since(since) >= patience;
         match instance.work.as_deref() {
             None => {
-                past(instance.since, self.patience(id) + (retry - once)).then_some(Due::Recover)
+                past(instance.since, self.patience(id) + once * (times - 1)).then_some(Due::Recover)
             }
             Some(Work::PreAccepting(work)) if !refused => {
                 past(work.began, self.quorum_patience(work.asked)).then_some(Due::Fallback)
