@@ -34,7 +34,7 @@ fn a_history_in_which_only_each_key_alone_is_linearizable_is_a_violation() {
     let bad = with("bad/three_transfers_in_a_circle_through_real_time.jsonl");
     assert_eq!(bad.code(), 3, "{bad:?}");
     let words = [
-        "paxos, repeat 0: invalid, replicas converged",
+        "paxos, repeat 1: invalid, replicas converged",
         "a990001, a990002, a990003, a990004: ",
         "each key alone is linearizable: the commands on several keys are not strictly serialisable",
     ];

@@ -21,6 +21,11 @@ const IMPURE: [&str; 12] = [
     "thread_local",
 ];
 
+/// A hash table that is looked into and never iterated: its order shows nowhere. The file, the table, and
+/// all that may be done with it.
+const LOOKED_INTO: (&str, &str, [&str; 4]) =
+    ("epaxos/conflicts.rs", "self.slots", [".entry(", ".get(", ".remove(", ".len("]);
+
 /// Rooms that a core must not know.
 const DRIVERS: [&str; 8] = [
     "crate::net",
@@ -67,7 +72,8 @@ fn in_cores(words: &[&str]) -> Vec<String> {
         let text = fs::read_to_string(&path).unwrap();
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         for (number, line) in code(text) {
-            for word in words.iter().filter(|word| line.contains(**word)) {
+            let looked_into = path.ends_with(LOOKED_INTO.0) && line.contains("FxHashMap");
+            for word in words.iter().filter(|word| line.contains(**word) && !looked_into) {
                 found.push(format!("{}:{number}: {word}", path.display()));
             }
         }
@@ -88,6 +94,17 @@ fn no_file_is_longer_than_a_reader_can_hold() {
 #[test]
 fn cores_know_no_clock_thread_socket_disk_or_chance() {
     assert_eq!(in_cores(&IMPURE), Vec::<String>::new());
+}
+
+#[test]
+fn a_hash_table_of_a_core_is_never_iterated() {
+    let (file, table, allowed) = LOOKED_INTO;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/protocol").join(file);
+    let text = fs::read_to_string(path).unwrap();
+    let uses: Vec<_> = code(&text).filter(|(_, line)| line.contains(table)).collect();
+    assert!(!uses.is_empty());
+    let other = uses.iter().find(|(_, line)| !allowed.iter().any(|call| line.contains(call)));
+    assert_eq!(other, None);
 }
 
 #[test]
