@@ -331,9 +331,6 @@ mutants! {
     DepsCommittedNotAsked "deps-committed-not-asked" Epaxos
         "A fast quorum knows the dependencies of what it commits to be committed."
         "§6.1, FP-deps-committed";
-    BeyondNotTold "beyond-not-told" Epaxos
-        "Who accepts says which interfering commands it knows beyond the attributes."
-        "§6.1, Accept-Deps";
 
     // What interferes.
     LatestWriteAlone "latest-write-alone" Epaxos
@@ -350,9 +347,6 @@ mutants! {
     StalePrepareAnswered "stale-prepare-answered" Epaxos
         "A Prepare below the ballot that is joined is refused."
         "§6.2 step 1";
-    LowestVoteWins "lowest-vote-wins" Epaxos
-        "Of several accepted values the one of the highest ballot is proposed."
-        "§6.2 step 2";
     EvidenceNotRequired "evidence-not-required" Epaxos
         "A fast commit is possible only if all but e of those that answer have voted for it."
         "§6.2 step 4; Ryabinin, Gotsman, Sutra 2025";
@@ -368,15 +362,9 @@ mutants! {
     CommittedConflictIgnored "committed-conflict-ignored" Epaxos
         "A committed command that is in the way shows that the fast commit did not happen."
         "§6.2 step 7 b";
-    QuorumMemberAwaited "quorum-member-awaited" Epaxos
-        "What a member of the fast quorum proposed without the command shows that it did not vote."
-        "§6.2 step 7 c";
     TentativeNotSeen "tentative-not-seen" Epaxos
         "Who answers a TentativePreAccept has later commands depend on it."
         "§6.2 step 6";
-    LateOwnerIgnored "late-owner-ignored" Epaxos
-        "An owner that answers late shows that it has not decided."
-        "§6.2 step 3; Ryabinin, Gotsman, Sutra 2025";
 
     // What is durable.
     ProposedBeforeDurable "proposed-before-durable" Epaxos
@@ -405,17 +393,11 @@ mutants! {
     ForgetsAlone "forgets-alone" Epaxos
         "What is executed is forgotten once a majority lets it go."
         "§5.4; §6.2 step 6";
-    ForgottenNotReported "forgotten-not-reported" Epaxos
-        "What is forgotten and not a dependency shows that a fast commit did not happen."
-        "§6.2 step 6";
     VotesWithoutFloors "votes-without-floors" Epaxos
         "Who has let others forget something votes for nothing that does not come after it."
         "§6.2 step 6";
     AllowedNotStored "allowed-not-stored" Epaxos
         "What others are let forget is durable before they hear of it."
-        "§5.4; §6.2 step 6";
-    AllowedNotReplayed "allowed-not-replayed" Epaxos
-        "A replica comes back with what it has let others forget."
         "§5.4; §6.2 step 6";
     TakenOverNotNamed "taken-over-not-named" Epaxos
         "A proposal comes after all that came with the state."
@@ -445,9 +427,6 @@ mutants! {
     NoFallback "no-fallback" Epaxos
         "A fast quorum that does not answer is not waited for."
         "§6.1";
-    DeferralLasts "deferral-lasts" Epaxos
-        "A recovery that waits for others is begun again in the end."
-        "§6.2 step 7 e";
 
     // Client sessions.
     RepeatedNotAnswered "repeated-not-answered" Sessions

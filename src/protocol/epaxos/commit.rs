@@ -465,9 +465,7 @@ impl Epaxos {
         let Some(instance) = self.rows.get(id) else { return Vec::new() };
         let Some(attributes) = &instance.attributes else { return Vec::new() };
         let mut known = Deps { ids: Vec::new(), ..(*attributes.deps).clone() };
-        if !mutant!(BeyondNotTold) {
-            self.conflicts.add_all(&instance.keys, &mut known);
-        }
+        self.conflicts.add_all(&instance.keys, &mut known);
         known.ids.retain(|other| *other != id && !attributes.deps.covers(*other));
         known.ids
     }

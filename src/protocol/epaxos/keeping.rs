@@ -311,9 +311,8 @@ impl Epaxos {
         let refused = instance.refused.is_some();
         let past = |since: Time, patience: Duration| now.since(since) >= patience;
         match instance.work.as_deref() {
-            None => {
-                past(instance.since, self.patience(id) + (retry - once)).then_some(Due::Recover)
-            }
+            None => past(instance.since, self.patience(id) + retry.saturating_sub(once))
+                .then_some(Due::Recover),
             Some(Work::PreAccepting(work)) if !refused => {
                 let late = past(work.began, self.quorum_patience(work.asked));
                 (late && !mutant!(NoFallback)).then_some(Due::Fallback)
@@ -325,9 +324,7 @@ impl Epaxos {
             Some(Work::Accepting(work)) => past(work.asked_at, fallback).then_some(Due::AskAgain),
             Some(Work::Preparing(work)) => past(work.began, retry).then_some(Due::Recover),
             Some(Work::Validating(work)) => past(work.began, retry).then_some(Due::Recover),
-            Some(Work::Deferring(work)) if past(work.began, retry * 4) => {
-                (!mutant!(DeferralLasts)).then_some(Due::Recover)
-            }
+            Some(Work::Deferring(work)) if past(work.began, retry * 4) => Some(Due::Recover),
             Some(Work::Deferring(work)) => past(work.said_at, fallback).then_some(Due::SayAgain),
         }
     }

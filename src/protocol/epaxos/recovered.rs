@@ -54,7 +54,6 @@ impl Epaxos {
                 self.replay_vote(id, None, proposal, attributes);
                 self.executor.committed(id);
             }
-            EpaxosRecord::Forgettable { .. } if mutant!(AllowedNotReplayed) => {}
             EpaxosRecord::Forgettable { below } => self.allowed = below,
             EpaxosRecord::Installed { executed, forgotten } => {
                 self.install(Time(0), &executed, &forgotten);

@@ -161,9 +161,7 @@ impl Epaxos {
 
     fn found(&self, (id, ballot): (InstanceId, Round), answers: &[Answer]) -> Found {
         let accepted = answers.iter().filter(|answer| answer.vote.phase == Phase::Accepted);
-        let rank =
-            |ballot: Round| if mutant!(LowestVoteWins) { u64::MAX - ballot.0 } else { ballot.0 };
-        if let Some(highest) = accepted.max_by_key(|answer| rank(answer.vote.ballot))
+        if let Some(highest) = accepted.max_by_key(|answer| answer.vote.ballot)
             && let Some((proposal, attributes)) = highest.voted()
         {
             return Found::Accept(proposal, attributes);
@@ -253,7 +251,7 @@ impl Epaxos {
             if let Some(voted) = answer.voted() {
                 self.start_accept(now, (id, ballot), voted, NodeSet::default(), out);
             }
-        } else if answer.node == id.owner && !mutant!(LateOwnerIgnored) {
+        } else if answer.node == id.owner {
             self.accept_nop(now, (id, ballot), out);
         }
     }

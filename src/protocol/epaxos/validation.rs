@@ -136,9 +136,7 @@ impl Epaxos {
         for (owner, row) in self.rows.iter() {
             let place = usize::from(owner.0);
             let covered = attributes.deps.covered_below(place);
-            if mutant!(ForgottenNotReported) {
-                // As if nothing had been there.
-            } else if self.forgotten[place] > covered {
+            if self.forgotten[place] > covered {
                 let id = InstanceId { owner, number: covered };
                 found.push(Conflict { id, committed: true });
             } else if row.base() > covered {
@@ -247,7 +245,7 @@ impl Epaxos {
         let apart = |c: &&Conflict| !suspicion.attributes.deps.covers(c.id);
         let mut apart = conflicts.iter().filter(apart);
         let excluded = apart.any(|c| self.owner_took_part(&suspicion, c.id.owner));
-        if decided || excluded && !mutant!(QuorumMemberAwaited) {
+        if decided || excluded {
             return self.accept_nop(now, at, out);
         }
         let mut awaits: Vec<_> = conflicts.into_iter().map(|conflict| conflict.id).collect();
