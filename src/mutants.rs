@@ -25,6 +25,24 @@
 //! - *A command that another replica answered is not executed where it comes later.* A total order
 //!   leaves no room for that; protocols that order only what interferes will need it.
 //!
+//! Of EPaxos, likewise:
+//!
+//! - *A late owner is not listened to* (Ryabinin, Gotsman, Sutra). What is being tried is tried to its
+//!   end, and is right or wrong by what is in the way.
+//! - *What a member of the fast quorum has proposed is awaited instead of held against the fast commit*
+//!   (§6.2 step 7 c). Once it is decided, it says the same.
+//! - *A deferred recovery is not begun again.* What it waits for is recovered itself, and then it goes on.
+//!
+//! And of EPaxos what the schedules hardly reach. These break rules that matter, and no seed has shown it
+//! yet: a gap of the schedules or of what is checked.
+//!
+//! - *The lowest vote wins* (§6.2 step 2). It takes two ballots, each accepted by some, the higher of them
+//!   committed where nobody hears of it.
+//! - *Accept-Deps says nothing of what is known beyond the attributes* (§6.1). It is one variant of five, and
+//!   takes a recovery of a command that a committed one with a higher sequence number does not depend on.
+//! - *What is forgotten is not held against a fast commit, or a replica comes back without what it let
+//!   others forget.* It takes a recovery of a command older than what was executed by a majority since.
+//!
 //! *In a normal build* `mutant!` is the literal `false`, and the table is empty. With tests
 //! or the feature `mutants` it asks which mutant the thread runs (`with`). That is thread-local on
 //! purpose, although no core may know its thread: a mutant stands for another program text, which is

@@ -300,6 +300,134 @@ mutants! {
         "An owner that joins a ballot without having decided shows that nothing was decided."
         "§6.2 step 3; Ryabinin, Gotsman, Sutra 2025";
 
+    // Phase 1 and Commit.
+    FastQuorumTooSmall "fast-quorum-too-small" Epaxos
+        "A fast quorum has F + floor((F+1)/2) replicas, or all but one."
+        "§6.1, §5.1";
+    FastThoughDisagreed "fast-though-disagreed" Epaxos
+        "A command commits after one round trip only if its fast quorum says the same."
+        "§5.1 line 12, §6.1";
+    VoteLeftOutOfUnion "vote-left-out-of-union" Epaxos
+        "What is accepted depends on all that any of the votes depends on."
+        "§5.1 line 16";
+    InitialAnnounced "initial-announced" Epaxos
+        "A Commit carries the attributes that were accepted, not those first proposed."
+        "§5.1 line 25";
+    MinorityCommits "minority-commits" Epaxos
+        "A majority accepts before a command is committed."
+        "§5.1 line 23";
+    VoteRecomputed "vote-recomputed" Epaxos
+        "A replica votes once: a PreAccept that is repeated is answered as the first was."
+        "§5.6, Lemma 1";
+    PreAcceptAfterPrepare "pre-accept-after-prepare" Epaxos
+        "A replica that has joined a higher ballot takes no PreAccept."
+        "§6.2 step 1";
+    AcceptBelowJoined "accept-below-joined" Epaxos
+        "A replica takes no Accept below the ballot that it has joined."
+        "§5.1 line 21; Sutra 2019";
+    SeqNotRaised "seq-not-raised" Epaxos
+        "Who votes raises the sequence number above those of all that interferes."
+        "§5.1 line 7";
+    DepsCommittedNotAsked "deps-committed-not-asked" Epaxos
+        "A fast quorum knows the dependencies of what it commits to be committed."
+        "§6.1, FP-deps-committed";
+
+    // What interferes.
+    LatestWriteAlone "latest-write-alone" Epaxos
+        "A command depends on all interfering ones, not on the latest alone."
+        "§4, §5.1 line 3";
+    WritesIgnoreReads "writes-ignore-reads" Epaxos
+        "A write interferes with reads of its key."
+        "§4";
+    ExecutedNotNamed "executed-not-named" Epaxos
+        "A command names what it comes after, though its owner has executed that."
+        "§5.1 line 3";
+
+    // Recovery.
+    StalePrepareAnswered "stale-prepare-answered" Epaxos
+        "A Prepare below the ballot that is joined is refused."
+        "§6.2 step 1";
+    EvidenceNotRequired "evidence-not-required" Epaxos
+        "A fast commit is possible only if all but e of those that answer have voted for it."
+        "§6.2 step 4; Ryabinin, Gotsman, Sutra 2025";
+    OutsidersAreEvidence "outsiders-are-evidence" Epaxos
+        "Who is not in the fast quorum that a command names says nothing about its fast commit."
+        "§6.2 step 4";
+    EvidenceBelieved "evidence-believed" Epaxos
+        "What may have been committed on the fast path is tried before it is accepted."
+        "§6.2 step 6";
+    ConflictsIgnored "conflicts-ignored" Epaxos
+        "What is in the way of a fast commit is heeded."
+        "§6.2 step 7";
+    CommittedConflictIgnored "committed-conflict-ignored" Epaxos
+        "A committed command that is in the way shows that the fast commit did not happen."
+        "§6.2 step 7 b";
+    TentativeNotSeen "tentative-not-seen" Epaxos
+        "Who answers a TentativePreAccept has later commands depend on it."
+        "§6.2 step 6";
+
+    // What is durable.
+    ProposedBeforeDurable "proposed-before-durable" Epaxos
+        "A PreAccept leaves once the proposal is durable: its number is not used again."
+        "§5.4; §5.6, Lemma 1";
+    NumberReused "number-reused" Epaxos
+        "An owner that restarts goes on after the instances that it has proposed."
+        "§5.4; §5.6, Lemma 1";
+    FastCommitToldEarly "fast-commit-told-early" Epaxos
+        "A fast commit is durable at its owner before anybody hears of it."
+        "§5.4; §6.2 step 3";
+    AcceptOkBeforeDurable "accept-ok-before-durable" Epaxos
+        "AcceptOK leaves once the vote is durable."
+        "§5.4";
+    PrepareOkBeforeDurable "prepare-ok-before-durable" Epaxos
+        "A ballot is durably joined before a Prepare is answered."
+        "§5.4";
+    JoinedNotReplayed "joined-not-replayed" Epaxos
+        "A replica comes back with the ballots that it has joined."
+        "§5.4; Sutra 2019";
+    PreAcceptedNotReplayed "pre-accepted-not-replayed" Epaxos
+        "A replica comes back with its votes."
+        "§5.4";
+
+    // Forgetting and lagging.
+    ForgetsAlone "forgets-alone" Epaxos
+        "What is executed is forgotten once a majority lets it go."
+        "§5.4; §6.2 step 6";
+    VotesWithoutFloors "votes-without-floors" Epaxos
+        "Who has let others forget something votes for nothing that does not come after it."
+        "§6.2 step 6";
+    AllowedNotStored "allowed-not-stored" Epaxos
+        "What others are let forget is durable before they hear of it."
+        "§5.4; §6.2 step 6";
+    TakenOverNotNamed "taken-over-not-named" Epaxos
+        "A proposal comes after all that came with the state."
+        "§5.1 line 3";
+    ExecutedKept "executed-kept" Epaxos
+        "What is not in the state that is taken over is executed again."
+        "§5.2";
+    LaggingNotAnswered "lagging-not-answered" Epaxos
+        "Who lags is told what it misses."
+        "§5.4";
+
+    // Execution.
+    ComponentUnsorted "component-unsorted" Epaxos
+        "A component is executed in the order of sequence numbers and instances."
+        "§5.2 step 4";
+    UncommittedPassedOver "uncommitted-passed-over" Epaxos
+        "A command waits until all that it depends on is committed."
+        "§5.2 steps 1 and 2";
+    LowNotPassedOn "low-not-passed-on" Epaxos
+        "What reaches each other is one component."
+        "§5.2 step 2";
+    NopExecuted "nop-executed" Epaxos
+        "A no-op does nothing, whatever was proposed in its place."
+        "§6.2 step 5";
+
+    // Progress.
+    NoFallback "no-fallback" Epaxos
+        "A fast quorum that does not answer is not waited for."
+        "§6.1";
+
     // Client sessions.
     RepeatedNotAnswered "repeated-not-answered" Sessions
         "A command that is repeated is answered again: the first answer may be lost."

@@ -10,6 +10,7 @@ use super::message::{EpaxosMessage, EpaxosRecord, Initial, InstanceId, Phase, Pr
 use super::options::{FastPath, QuorumChoice, ReplyAt};
 use super::work::{Accepting, PreAcceptVote, PreAccepting, Work};
 use crate::command::{Command, NodeId};
+use crate::mutants::mutant;
 use crate::protocol::ballot::Round;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Batch, Effect, Effects, Time, WriteId};
@@ -82,8 +83,11 @@ impl Epaxos {
     /// Phase 1, lines 1 to 5.
     fn start_phase1(&mut self, now: Time, id: InstanceId, command: Batch, out: &mut Effects<Self>) {
         let keys = self.conflicts.keys(&command);
-        let first =
-            |(owner, row): (NodeId, &Row)| row.base().max(self.taken_over[usize::from(owner.0)]);
+        let taken_over = |place: usize| match mutant!(TakenOverNotNamed) {
+            true => 0,
+            false => self.taken_over[place],
+        };
+        let first = |(owner, row): (NodeId, &Row)| row.base().max(taken_over(usize::from(owner.0)));
         let prefix: PerNode = self.rows.iter().map(first).collect();
         let settled = self.executed_below();
         let mut deps = Deps { prefix, settled, ids: Vec::new() };
@@ -113,7 +117,10 @@ impl Epaxos {
         instance.work = Some(Box::new(Work::PreAccepting(began)));
         // Durable before anybody hears of it: the number is never used again.
         let record = EpaxosRecord::PreAccepted { id, initial: initial.clone(), attributes: None };
-        let edge = out.persist(record);
+        let mut edge = out.persist(record);
+        if mutant!(ProposedBeforeDurable) {
+            edge = WriteId(0);
+        }
         out.send_to(asked, EpaxosMessage::PreAccept { id, initial }, edge);
     }
 
@@ -161,12 +168,13 @@ impl Epaxos {
         if instance.is_committed() {
             return self.tell_commit(from, id, out);
         }
-        if instance.ballot > Round(0) {
+        if instance.ballot > Round(0) && !mutant!(PreAcceptAfterPrepare) {
             let promised = Some(instance.ballot);
             let nack = EpaxosMessage::Nack { id, ballot: Round(0), promised };
             return self.reply(from, nack, out.last_write(), out);
         }
-        if instance.phase == Phase::Initial {
+        let again = mutant!(VoteRecomputed) && instance.phase == Phase::PreAccepted;
+        if instance.phase == Phase::Initial || again {
             self.vote(now, id, initial, out);
         }
         // Asked again, it answers as it did the first time.
@@ -183,7 +191,8 @@ impl Epaxos {
             ids: Vec::new(),
         };
         self.conflicts.add_known(id, &keys, &mut local);
-        let seq = self.next_seq(&local.ids).max(initial.attributes.seq);
+        let known = if mutant!(SeqNotRaised) { 0 } else { self.next_seq(&local.ids) };
+        let seq = known.max(initial.attributes.seq);
         let mut attributes = initial.attributes.clone();
         attributes.unite(&Attributes { seq, deps: Arc::new(local) });
         let changed = (attributes != initial.attributes).then(|| attributes.clone());
@@ -205,7 +214,8 @@ impl Epaxos {
         let floor = |(owner, row): (NodeId, &Row)| {
             let place = usize::from(owner.0);
             let floor = row.base().max(self.allowed[place]);
-            if floor > proposed.covered_below(place) { floor } else { proposed.prefix[place] }
+            let lags = floor > proposed.covered_below(place) && !mutant!(VotesWithoutFloors);
+            if lags { floor } else { proposed.prefix[place] }
         };
         self.rows.iter().map(floor).collect()
     }
@@ -226,7 +236,7 @@ impl Epaxos {
 
     /// FP-deps-committed: the dependencies that are not known here to be committed.
     fn uncommitted(&self, attributes: &Attributes) -> Vec<InstanceId> {
-        if self.options.fast_path != FastPath::DepsCommitted {
+        if self.options.fast_path != FastPath::DepsCommitted || mutant!(DepsCommittedNotAsked) {
             return Vec::new();
         }
         // Committed, and with a sequence number that these were computed from: not since they were.
@@ -306,7 +316,9 @@ impl Epaxos {
             return Phase1::Open;
         }
         let mut union = initial.attributes.clone();
-        for vote in work.votes.iter().filter_map(|vote| vote.attributes.as_ref()) {
+        let left_out = usize::from(mutant!(VoteLeftOutOfUnion));
+        let votes = work.votes.iter().filter_map(|vote| vote.attributes.as_ref());
+        for vote in votes.skip(left_out) {
             union.unite(vote);
         }
         Phase1::Slow(union)
@@ -369,7 +381,10 @@ impl Epaxos {
         instance.attributes = Some(attributes.clone());
         instance.since = now;
         let record = EpaxosRecord::Committed { id, proposal: None, attributes: attributes.clone() };
-        let edge = out.persist(record);
+        let mut edge = out.persist(record);
+        if mutant!(FastCommitToldEarly) {
+            edge = WriteId(0);
+        }
         self.to_self.push_back((edge, EpaxosMessage::Commit { id, proposal: None, attributes }));
     }
 
@@ -475,7 +490,7 @@ impl Epaxos {
         if instance.is_committed() {
             return self.tell_commit(from, id, out);
         }
-        if instance.ballot > ballot {
+        if instance.ballot > ballot && !mutant!(AcceptBelowJoined) {
             let promised = Some(instance.ballot);
             let nack = EpaxosMessage::Nack { id, ballot, promised };
             return self.reply(from, nack, out.last_write(), out);
@@ -488,7 +503,8 @@ impl Epaxos {
         }
         self.note_beyond(id, from, beyond, out);
         let message = EpaxosMessage::AcceptOk { id, ballot, beyond: self.beyond(id) };
-        out.send_after(from, message, out.last_write());
+        let early = mutant!(AcceptOkBeforeDurable);
+        out.send_after(from, message, if early { WriteId(0) } else { out.last_write() });
     }
 
     /// A vote by an Accept, this replica's own too.
@@ -550,7 +566,7 @@ impl Epaxos {
         if work.ballot != ballot || !work.accepted.insert(from) {
             return;
         }
-        let enough = work.accepted.len() >= majority;
+        let enough = work.accepted.len() + usize::from(mutant!(MinorityCommits)) >= majority;
         self.note_beyond(id, from, beyond, out);
         if enough {
             self.commit_accepted(now, id, out);
@@ -582,6 +598,8 @@ impl Epaxos {
         let (Some(proposal), Some(attributes)) = (&instance.proposal, &instance.attributes) else {
             return;
         };
+        let initial = instance.initial.as_ref().filter(|_| mutant!(InitialAnnounced));
+        let attributes = initial.map_or(attributes, |initial| &initial.attributes);
         let message =
             |proposal| EpaxosMessage::Commit { id, proposal, attributes: attributes.clone() };
         let informed = if *proposal == Proposal::Nop { NodeSet::default() } else { informed };
@@ -742,6 +760,7 @@ fn agreed_by_quorum(me: NodeId, work: &PreAccepting, initial: &Initial) -> Optio
     let vote = |node| work.votes.iter().find(|vote| vote.node == node);
     let mut members = initial.quorum.without(me).iter().map(vote);
     let first = members.next()??;
-    let same = members.all(|vote| vote.is_some_and(|vote| vote.attributes == first.attributes));
+    let agrees = |vote: &PreAcceptVote| vote.attributes == first.attributes;
+    let same = members.all(|vote| vote.is_some_and(|v| agrees(v) || mutant!(FastThoughDisagreed)));
     same.then(|| first.says(initial))
 }

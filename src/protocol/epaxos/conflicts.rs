@@ -19,6 +19,7 @@ use super::deps::{Deps, PerNode};
 use super::message::InstanceId;
 use super::options::Dependencies;
 use crate::command::{Command, Key};
+use crate::mutants::mutant;
 
 /// A key of a command, by its place in the index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -253,8 +254,10 @@ impl Conflicts {
         self.add(keys, None, deps);
         for used in &keys.0 {
             let entry = &self.entries[used.slot as usize];
-            deps.ids.extend(entry.last_write);
-            if used.writes {
+            if !mutant!(ExecutedNotNamed) {
+                deps.ids.extend(entry.last_write);
+            }
+            if used.writes && !mutant!(WritesIgnoreReads) {
                 deps.ids.extend(&entry.reads_since);
             }
         }
@@ -276,8 +279,13 @@ impl Conflicts {
     fn add(&self, keys: &Keys, not: Option<InstanceId>, deps: &mut Deps) {
         for used in &keys.0 {
             let entry = &self.entries[used.slot as usize];
-            let readers = if used.writes { entry.readers.as_slice() } else { &[] };
-            for other in entry.writers.iter().chain(readers) {
+            let after_reads = used.writes && !mutant!(WritesIgnoreReads);
+            let readers = if after_reads { entry.readers.as_slice() } else { &[] };
+            let writers = match mutant!(LatestWriteAlone) {
+                true => &entry.writers[entry.writers.len().saturating_sub(1)..],
+                false => entry.writers.as_slice(),
+            };
+            for other in writers.iter().chain(readers) {
                 let settled = other.number < deps.settled[usize::from(other.owner.0)];
                 // What the same owner proposed later depends on this one from the start.
                 let later = not.is_some_and(|id| id.owner == other.owner && id <= *other);
@@ -287,7 +295,7 @@ impl Conflicts {
             }
             if let Some(highest) = &entry.highest {
                 raise(&mut deps.prefix, &highest.0, not);
-                if used.writes {
+                if after_reads {
                     raise(&mut deps.prefix, &highest.1, not);
                 }
             }

@@ -14,6 +14,7 @@ use std::hash::{Hash, Hasher};
 use super::deps::Deps;
 use super::instances::Rows;
 use super::message::InstanceId;
+use crate::mutants::mutant;
 
 /// Where a search met an instance.
 #[derive(Clone, Hash, Debug, Default)]
@@ -130,7 +131,7 @@ impl Executor {
     fn leave(&mut self, id: InstanceId, rows: &mut Rows, order: &mut Vec<InstanceId>) {
         self.frames.pop();
         let Visit { index, low, .. } = *visit(rows, id);
-        if let Some(parent) = self.frames.last() {
+        if let Some(parent) = self.frames.last().filter(|_| !mutant!(LowNotPassedOn)) {
             lower(rows, parent.id, low);
         }
         if low != index {
@@ -140,7 +141,9 @@ impl Executor {
         let mut component = self.stack.split_off(first);
         let seq =
             |id: &InstanceId| rows.get(*id).and_then(|i| i.attributes.as_ref()).map(|a| a.seq);
-        component.sort_unstable_by_key(|id| (seq(id), id.number, id.owner));
+        if !mutant!(ComponentUnsorted) {
+            component.sort_unstable_by_key(|id| (seq(id), id.number, id.owner));
+        }
         self.counts.components += 1;
         self.counts.component_max = self.counts.component_max.max(component.len() as u64);
         if component.len() > 1 {
@@ -204,6 +207,9 @@ fn look(id: InstanceId, cursor: &mut Cursor, rows: &mut Rows, looks: &mut u64) -
     while let Some(other) = step(deps(id, rows), cursor, rows, looks) {
         let Some(record) = rows.make(other, since) else { return Next::Blocked(id) };
         if record.executed || other == id {
+            continue;
+        }
+        if !record.final_here && mutant!(UncommittedPassedOver) {
             continue;
         }
         if !record.final_here {

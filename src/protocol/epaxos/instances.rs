@@ -8,6 +8,7 @@ use super::execution::Visit;
 use super::message::{Initial, InstanceId, Phase, Proposal, Vote};
 use super::work::Work;
 use crate::command::NodeId;
+use crate::mutants::mutant;
 use crate::protocol::ballot::Round;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Batch, Time};
@@ -226,7 +227,8 @@ impl Row {
         }
         for (offset, slot) in self.slots.iter_mut().enumerate() {
             let number = self.base + offset as u64;
-            slot.executed = number < below || above.binary_search(&number).is_ok();
+            let kept = slot.executed && mutant!(ExecutedKept);
+            slot.executed = kept || number < below || above.binary_search(&number).is_ok();
         }
         self.executed_below = below;
         self.advance();

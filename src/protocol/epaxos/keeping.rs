@@ -33,6 +33,7 @@ use super::instances::{INSTANCES_MAX, Instance, Row};
 use super::message::{EpaxosMessage, EpaxosRecord, EpaxosTimer, ExecutedSet, InstanceId, Proposal};
 use super::work::Work;
 use crate::command::{Command, NodeId};
+use crate::mutants::mutant;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Effect, Effects, Time};
 
@@ -140,7 +141,7 @@ impl Epaxos {
         for (_, below) in &told {
             raise(&mut self.allowed, below);
         }
-        if self.allowed != before {
+        if self.allowed != before && !mutant!(AllowedNotStored) {
             out.persist(EpaxosRecord::Forgettable { below: self.allowed.clone() });
         }
         let executed = self.executed_below();
@@ -239,7 +240,10 @@ impl Epaxos {
             let mut let_go: Vec<u64> = others.map(|peer| peer.forgettable[place]).collect();
             let_go.push(own[place]);
             let_go.sort_unstable_by(|a, b| b.cmp(a));
-            let by_majority = let_go[self.majority() - 1].min(own[place]);
+            let by_majority = match mutant!(ForgetsAlone) {
+                true => own[place],
+                false => let_go[self.majority() - 1].min(own[place]),
+            };
             let others = self.cluster.others(self.me).map(|node| &self.peers[usize::from(node.0)]);
             let live = others.filter(|peer| !peer.suspected).map(|peer| peer.forgettable[place]);
             let by_all_live = live.min().unwrap_or(by_majority).min(by_majority);
@@ -312,7 +316,8 @@ impl Epaxos {
                 past(instance.since, self.patience(id) + once * (times - 1)).then_some(Due::Recover)
             }
             Some(Work::PreAccepting(work)) if !refused => {
-                past(work.began, self.quorum_patience(work.asked)).then_some(Due::Fallback)
+                let late = past(work.began, self.quorum_patience(work.asked));
+                (late && !mutant!(NoFallback)).then_some(Due::Fallback)
             }
             Some(Work::PreAccepting(work)) => past(work.began, retry).then_some(Due::Recover),
             Some(Work::Accepting(work)) if refused => {
@@ -434,6 +439,9 @@ impl Epaxos {
             let below = executed[usize::from(owner.0)];
             below < row.base() || row.from(below).any(|(_, i)| i.executed && !i.is_committed())
         };
+        if mutant!(LaggingNotAnswered) {
+            return;
+        }
         if self.rows.iter().any(lacks) {
             return self.send_state(now, from, out);
         }

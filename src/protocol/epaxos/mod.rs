@@ -55,6 +55,7 @@ use self::options::EpaxosOptions;
 use super::quorum::{NodeSet, majority};
 use super::{Cluster, Effect, Effects, Input, Protocol, Time, WriteId};
 use crate::command::{Command, NodeId};
+use crate::mutants::mutant;
 
 mod commit;
 pub mod conflicts;
@@ -381,7 +382,12 @@ impl Epaxos {
                 self.held.drain(..).rev().for_each(|command| self.requests.push_front(command));
             }
             self.conflicts.executed(id, &instance.keys);
-            if let Some(Proposal::Command(command)) = &instance.proposal {
+            let command = match &instance.proposal {
+                Some(Proposal::Command(command)) => Some(command),
+                Some(Proposal::Nop) if mutant!(NopExecuted) => instance.command(),
+                _ => None,
+            };
+            if let Some(command) = command {
                 out.push(Effect::Execute(command.clone()));
             }
         }
@@ -392,7 +398,8 @@ impl Epaxos {
     }
 
     fn fast_quorum(&self) -> usize {
-        self.options.fast_path.quorum(usize::from(self.cluster.size))
+        let size = self.options.fast_path.quorum(usize::from(self.cluster.size));
+        if mutant!(FastQuorumTooSmall) { size - 1 } else { size }
     }
 
     fn others(&self) -> NodeSet {

@@ -6,6 +6,7 @@
 
 use super::Epaxos;
 use super::message::{EpaxosRecord, InstanceId, Phase, Proposal};
+use crate::mutants::mutant;
 use crate::protocol::Time;
 use crate::protocol::ballot::Round;
 
@@ -16,7 +17,9 @@ impl Epaxos {
             EpaxosRecord::PreAccepted { id, initial, attributes } => {
                 let command = Proposal::Command(initial.command.clone());
                 if let Some(instance) = self.rows.on_record(id, Time(0)) {
-                    instance.phase = Phase::PreAccepted;
+                    if !mutant!(PreAcceptedNotReplayed) {
+                        instance.phase = Phase::PreAccepted;
+                    }
                     instance.attributes = Some(attributes.unwrap_or(initial.attributes.clone()));
                     instance.initial = Some(initial);
                     self.set_proposal(id, command);
@@ -24,7 +27,9 @@ impl Epaxos {
                 self.note_own(id);
             }
             EpaxosRecord::Joined { id, ballot } => {
-                if let Some(instance) = self.rows.on_record(id, Time(0)) {
+                if let Some(instance) = self.rows.on_record(id, Time(0))
+                    && !mutant!(JoinedNotReplayed)
+                {
                     instance.ballot = ballot;
                 }
             }
@@ -82,7 +87,7 @@ impl Epaxos {
 
     /// An own number is never used again.
     fn note_own(&mut self, id: InstanceId) {
-        if id.owner == self.me {
+        if id.owner == self.me && !mutant!(NumberReused) {
             self.next = self.next.max(id.number + 1);
         }
     }

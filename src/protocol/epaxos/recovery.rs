@@ -69,7 +69,7 @@ impl Epaxos {
         if instance.is_committed() {
             return self.tell_commit(from, id, out);
         }
-        if instance.ballot > ballot {
+        if instance.ballot > ballot && !mutant!(StalePrepareAnswered) {
             let promised = Some(instance.ballot);
             return out.send(from, EpaxosMessage::Nack { id, ballot, promised });
         }
@@ -83,7 +83,11 @@ impl Epaxos {
             instance.since = now;
             out.persist(EpaxosRecord::Joined { id, ballot });
         }
-        self.answer_prepare(from, (id, ballot), out.last_write(), out);
+        let edge = match mutant!(PrepareOkBeforeDurable) {
+            true => crate::protocol::WriteId(0),
+            false => out.last_write(),
+        };
+        self.answer_prepare(from, (id, ballot), edge, out);
     }
 
     fn answer_prepare(
@@ -169,7 +173,7 @@ impl Epaxos {
         let Some((initial, attributes, evidence)) = self.evidence(answers) else {
             return Found::Nothing;
         };
-        if self.options.fast_path == FastPath::Simplified {
+        if self.options.fast_path == FastPath::Simplified || mutant!(EvidenceBelieved) {
             // A majority, the owner included, has computed them: nothing can be missing.
             return Found::Accept(Proposal::Command(initial.command), attributes);
         }
@@ -182,7 +186,10 @@ impl Epaxos {
     fn evidence(&self, answers: &[Answer]) -> Option<(Initial, Attributes, NodeSet)> {
         let initial = answers.iter().find_map(|answer| answer.initial.clone())?;
         let absent_max = self.options.fast_path.absent_max(usize::from(self.cluster.size));
-        let needed = answers.len() - absent_max.min(answers.len());
+        let mut needed = answers.len() - absent_max.min(answers.len());
+        if mutant!(EvidenceNotRequired) {
+            needed = 1;
+        }
         let voted = |answer: &&Answer, attributes: &Attributes| {
             answer.vote.phase == Phase::PreAccepted
                 && answer.vote.attributes.as_ref() == Some(attributes)
@@ -197,12 +204,14 @@ impl Epaxos {
                 (evidence.len() >= needed).then_some((initial, attributes, evidence))
             }
             FastPath::FixedQuorum | FastPath::DepsCommitted | FastPath::AcceptDeps => {
-                let members = answers.iter().filter(|a| initial.quorum.contains(a.node));
+                let speaks = |node| initial.quorum.contains(node) || mutant!(OutsidersAreEvidence);
+                let members = answers.iter().filter(|answer| speaks(answer.node));
                 let members: NodeSet = members.map(|answer| answer.node).collect();
                 let first = answers.iter().find(|answer| members.contains(answer.node))?;
                 let attributes = first.vote.attributes.clone()?;
                 // Others may have been asked, too, and see it in another way.
-                let agreed = for_these(&attributes).and(members) == members;
+                let agreed =
+                    for_these(&attributes).and(members) == members || mutant!(EvidenceNotRequired);
                 agreed.then_some((initial, attributes, members))
             }
             FastPath::Simplified => {

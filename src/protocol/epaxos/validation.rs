@@ -18,6 +18,7 @@ use super::message::{Conflict, EpaxosMessage, EpaxosRecord, Initial, InstanceId,
 use super::options::FastPath;
 use super::work::{Deferring, Suspicion, Validating, Work};
 use crate::command::NodeId;
+use crate::mutants::mutant;
 use crate::protocol::ballot::Round;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Effects, Time};
@@ -87,7 +88,9 @@ impl Epaxos {
         }
         if instance.keys.is_empty() {
             instance.keys = self.conflicts.keys(&initial.command);
-            self.conflicts.record(id, &instance.keys);
+            if !mutant!(TentativeNotSeen) {
+                self.conflicts.record(id, &instance.keys);
+            }
         }
         let executed = self.rows.is_executed(id);
         // The state that came from elsewhere holds it: it was committed, and nobody of Q has accepted it, so
@@ -233,10 +236,11 @@ impl Epaxos {
         out: &mut Effects<Self>,
     ) {
         let at = (id, suspicion.ballot);
-        if conflicts.is_empty() {
+        if conflicts.is_empty() || mutant!(ConflictsIgnored) {
             return self.accept_suspected(now, at, suspicion, out);
         }
-        let decided = conflicts.iter().any(|conflict| conflict.committed);
+        let decided = conflicts.iter().any(|conflict| conflict.committed)
+            && !mutant!(CommittedConflictIgnored);
         // 7 c is about what is not among the dependencies; one that is may be a no-op yet.
         let apart = |c: &&Conflict| !suspicion.attributes.deps.covers(c.id);
         let mut apart = conflicts.iter().filter(apart);
@@ -362,7 +366,7 @@ impl Epaxos {
             };
         }
         let Some(known) = &instance.attributes else { return Fate::Unclear };
-        if instance.is_nop() || known.deps.covers(id) {
+        if instance.is_nop() || known.deps.covers(id) || mutant!(CommittedConflictIgnored) {
             return Fate::Harmless;
         }
         if !suspicion.attributes.deps.covers(other) {
