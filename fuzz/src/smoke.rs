@@ -96,12 +96,11 @@ fn epaxos_recovery() -> Vec<EpaxosMessage> {
     let (ballot, initial, attributes) = (Round(5), initial(), initial().attributes);
     let (phase, proposal) = (Phase::Accepted, Some(Proposal::Nop));
     let vote = Vote { phase, ballot, proposal, attributes: Some(attributes.clone()) };
-    let beyond = vec![(NodeId(0), vec![id]), (NodeId(2), vec![])];
     let (conflicts, evidence) = (vec![Conflict { id, committed: true }], initial.quorum);
     let deferred = attributes.clone();
     vec![
         EpaxosMessage::Prepare { id, ballot },
-        EpaxosMessage::PrepareOk { id, ballot, vote, initial: Some(initial.clone()), beyond },
+        EpaxosMessage::PrepareOk { id, ballot, vote, initial: Some(initial.clone()) },
         EpaxosMessage::Nack { id, ballot, promised: Some(Round(9)) },
         EpaxosMessage::TentativePreAccept { id, ballot, initial, attributes },
         EpaxosMessage::TentativePreAcceptOk { id, ballot, conflicts },

@@ -213,18 +213,6 @@ impl Wire for ExecutedSet {
     }
 }
 
-/// What a replica knows beyond the attributes, and which replica.
-type Beyond = (NodeId, Vec<InstanceId>);
-
-fn encode_beyond((node, ids): &Beyond, out: &mut BytesMut) {
-    out.put_u8(node.0);
-    encode_short_list(ids, out);
-}
-
-fn decode_beyond(from: &mut Reader<'_>) -> Result<Beyond, Malformed> {
-    Ok((NodeId(from.u8()?), decode_instances(from)?))
-}
-
 /// The kind's byte. Those of messages about one instance are below [`INSTANCE_KINDS`].
 fn kind(message: &EpaxosMessage) -> u8 {
     match message {
@@ -292,11 +280,10 @@ fn encode_fields(message: &EpaxosMessage, out: &mut BytesMut) {
             attributes.encode(out);
         }
         EpaxosMessage::Prepare { ballot, .. } => ballot.encode(out),
-        EpaxosMessage::PrepareOk { ballot, vote, initial, beyond, .. } => {
+        EpaxosMessage::PrepareOk { ballot, vote, initial, .. } => {
             ballot.encode(out);
             vote.encode(out);
             initial.encode(out);
-            encode_per_node(beyond, out, encode_beyond);
         }
         EpaxosMessage::Nack { ballot, promised, .. } => {
             ballot.encode(out);
@@ -376,8 +363,7 @@ fn decode_recovery(
         5 => EpaxosMessage::Prepare { id, ballot },
         6 => {
             let (vote, initial) = (Vote::decode(from)?, Option::decode(from)?);
-            let beyond = decode_per_node(from, decode_beyond)?;
-            EpaxosMessage::PrepareOk { id, ballot, vote, initial, beyond }
+            EpaxosMessage::PrepareOk { id, ballot, vote, initial }
         }
         7 => EpaxosMessage::Nack { id, ballot, promised: Option::decode(from)? },
         8 => {
@@ -483,8 +469,7 @@ mod tests {
             let proposal = (phase == Phase::Accepted).then(|| Proposal::Command(command()));
             let vote = Vote { phase, ballot: Round(5), proposal, attributes: voted };
             let initial = (phase == Phase::PreAccepted).then(initial);
-            let beyond = vec![(NodeId(0), vec![id]), (NodeId(2), vec![])];
-            all.push(EpaxosMessage::PrepareOk { id, ballot, vote, initial, beyond });
+            all.push(EpaxosMessage::PrepareOk { id, ballot, vote, initial });
         }
         let initial = initial();
         all.push(EpaxosMessage::TentativePreAccept { id, ballot, initial, attributes });

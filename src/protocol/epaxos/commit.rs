@@ -714,19 +714,23 @@ impl Epaxos {
     /// Sets what was voted for or decided, and keeps the index of conflicts true to it: a command is in it
     /// however it became known, a decided no-op is not.
     pub(super) fn set_proposal(&mut self, id: InstanceId, proposal: Proposal) {
+        if let Proposal::Command(command) = &proposal {
+            self.index(id, command);
+        }
         let Some(instance) = self.rows.get_mut(id) else { return };
-        let unknown = instance.keys.is_empty();
-        match &proposal {
-            Proposal::Command(command) if unknown => {
-                instance.keys = self.conflicts.keys(command);
-                self.conflicts.record(id, &instance.keys);
-            }
-            Proposal::Nop if instance.is_committed() => {
-                self.conflicts.remove(id, &std::mem::take(&mut instance.keys));
-            }
-            _ => {}
+        if proposal == Proposal::Nop && instance.is_committed() {
+            self.conflicts.remove(id, &std::mem::take(&mut instance.keys));
         }
         instance.proposal = Some(proposal);
+    }
+
+    /// Puts the command of an instance into the index, unless it is there.
+    pub(super) fn index(&mut self, id: InstanceId, command: &[Command]) {
+        let Some(instance) = self.rows.get_mut(id) else { return };
+        if instance.keys.is_empty() {
+            instance.keys = self.conflicts.keys(command);
+            self.conflicts.record(id, &instance.keys);
+        }
     }
 
     /// Tells one replica what is committed.

@@ -192,10 +192,9 @@ fn fields(message: &EpaxosMessage, f: &mut Formatter<'_>) -> Result {
             choice(proposal.as_ref(), attributes, f)
         }
         EpaxosMessage::Prepare { ballot, .. } => write!(f, ", b{}", ballot.0),
-        EpaxosMessage::PrepareOk { ballot, vote, initial, beyond, .. } => {
+        EpaxosMessage::PrepareOk { ballot, vote, initial, .. } => {
             write!(f, ", b{}, {vote}", ballot.0)?;
-            initial.as_ref().map_or(Ok(()), |initial| write!(f, ", initial {initial}"))?;
-            beyond.iter().try_for_each(|(node, ids)| beyond_of(*node, ids, f))
+            initial.as_ref().map_or(Ok(()), |initial| write!(f, ", initial {initial}"))
         }
         EpaxosMessage::Nack { ballot, promised: Some(promised), .. } => {
             write!(f, ", b{}, promised b{}", ballot.0, promised.0)
@@ -386,14 +385,8 @@ mod tests {
         };
         let silent =
             Vote { phase: Phase::Initial, ballot: Round(0), proposal: None, attributes: None };
-        let beyond = vec![(NodeId(1), vec![id(2, 6)]), (NodeId(2), vec![])];
-        let prepared = |vote, initial, beyond| EpaxosMessage::PrepareOk {
-            id: ID,
-            ballot: B,
-            vote,
-            initial,
-            beyond,
-        };
+        let prepared =
+            |vote, initial| EpaxosMessage::PrepareOk { id: ID, ballot: B, vote, initial };
         let nack = |promised| EpaxosMessage::Nack { id: ID, ballot: B, promised };
         let tried =
             |conflicts| EpaxosMessage::TentativePreAcceptOk { id: ID, ballot: B, conflicts };
@@ -403,18 +396,18 @@ mod tests {
         ];
         assert_texts(vec![
             (EpaxosMessage::Prepare { id: ID, ballot: B }, "Prepare(p0.7, b4)"),
-            (prepared(silent, None, vec![]), "PrepareOK(p0.7, b4, no vote)"),
+            (prepared(silent, None), "PrepareOK(p0.7, b4, no vote)"),
             (
-                prepared(vote(Phase::PreAccepted, None), Some(initial()), vec![]),
+                prepared(vote(Phase::PreAccepted, None), Some(initial())),
                 "PrepareOK(p0.7, b4, pre-accepted b2 {p2.5}, \
                  initial [c1.0 get k0] {p1.4} quorum {p0, p2})",
             ),
             (
-                prepared(vote(Phase::Accepted, Some(Proposal::Nop)), None, beyond),
-                "PrepareOK(p0.7, b4, accepted b2 nop {p2.5}, p1 beyond [p2.6], p2 beyond [])",
+                prepared(vote(Phase::Accepted, Some(Proposal::Nop)), None),
+                "PrepareOK(p0.7, b4, accepted b2 nop {p2.5})",
             ),
             (
-                prepared(vote(Phase::Committed, Some(command())), None, vec![]),
+                prepared(vote(Phase::Committed, Some(command())), None),
                 "PrepareOK(p0.7, b4, committed b2 [c1.0 get k0] {p2.5})",
             ),
             (nack(Some(Round(8))), "NACK(p0.7, b4, promised b8)"),

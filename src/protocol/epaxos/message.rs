@@ -140,8 +140,6 @@ pub enum EpaxosMessage {
         vote: Vote,
         /// What the owner proposed, if it knows.
         initial: Option<Initial>,
-        /// Accept-Deps: what it has been told by those that accepted, and by itself.
-        beyond: Vec<(NodeId, Vec<InstanceId>)>,
     },
     /// A higher ballot forbids it, or the instance is forgotten because it was executed everywhere.
     Nack {

@@ -316,8 +316,8 @@ impl Epaxos {
                 self.on_commit(now, from, id, (proposal, attributes), out);
             }
             EpaxosMessage::Prepare { id, ballot } => self.on_prepare(now, from, id, ballot, out),
-            EpaxosMessage::PrepareOk { id, ballot, vote, initial, beyond } => {
-                let answer = work::Answer { node: from, vote, initial, beyond };
+            EpaxosMessage::PrepareOk { id, ballot, vote, initial } => {
+                let answer = work::Answer { node: from, vote, initial };
                 self.on_prepare_ok(now, (id, ballot), answer, out);
             }
             EpaxosMessage::Nack { id, ballot, promised } => {
@@ -372,7 +372,8 @@ impl Epaxos {
     /// Executes all that can be.
     fn execute(&mut self, out: &mut Effects<Self>) {
         self.executor.run(&mut self.rows, &mut self.order);
-        for id in std::mem::take(&mut self.order) {
+        let mut order = std::mem::take(&mut self.order);
+        for id in order.drain(..) {
             if id.owner == self.me {
                 self.unexecuted -= 1;
             }
@@ -391,6 +392,7 @@ impl Epaxos {
                 out.push(Effect::Execute(command.clone()));
             }
         }
+        self.order = order;
     }
 
     fn majority(&self) -> usize {

@@ -49,10 +49,8 @@ impl Judge {
                 self.choice(proposal.as_ref(), attributes)
             }
             EpaxosMessage::Prepare { ballot, .. } => self.owns(*ballot),
-            EpaxosMessage::PrepareOk { id, vote, initial, beyond, .. } => {
-                self.vote(vote)
-                    && initial.as_ref().is_none_or(|initial| self.initial(*id, initial))
-                    && beyond.iter().all(|(node, ids)| self.knows(*node) && self.instances(ids))
+            EpaxosMessage::PrepareOk { id, vote, initial, .. } => {
+                self.vote(vote) && initial.as_ref().is_none_or(|initial| self.initial(*id, initial))
             }
             EpaxosMessage::TentativePreAccept { id, ballot, initial, attributes } => {
                 self.owns(*ballot) && self.initial(*id, initial) && self.attributes(attributes)
@@ -332,7 +330,7 @@ mod tests {
     }
 
     fn prepare_ok(vote: Vote) -> EpaxosMessage {
-        EpaxosMessage::PrepareOk { id: ID, ballot: BALLOT, vote, initial: None, beyond: vec![] }
+        EpaxosMessage::PrepareOk { id: ID, ballot: BALLOT, vote, initial: None }
     }
 
     fn vote(phase: Phase, attributes: Option<Attributes>) -> Vote {
@@ -356,19 +354,16 @@ mod tests {
 
     #[test]
     fn what_comes_with_a_vote_is_checked() {
-        let prepare_ok = |initial, beyond| EpaxosMessage::PrepareOk {
+        let prepare_ok = |initial| EpaxosMessage::PrepareOk {
             id: ID,
             ballot: BALLOT,
             vote: vote(Phase::Initial, None),
-            initial,
-            beyond,
+            initial: Some(initial),
         };
-        taken(OTHER, &prepare_ok(Some(initial()), vec![(NodeId(0), vec![id(2, 0)])]));
+        taken(OTHER, &prepare_ok(initial()));
         for initial in wrong_initials() {
-            refused(OTHER, &prepare_ok(Some(initial), vec![]));
+            refused(OTHER, &prepare_ok(initial));
         }
-        refused(OTHER, &prepare_ok(None, vec![(NodeId(0), stray())]));
-        refused(OTHER, &prepare_ok(None, vec![(NodeId(SIZE), vec![])]));
     }
 
     #[test]

@@ -34,13 +34,11 @@ impl Epaxos {
                 }
             }
             EpaxosRecord::Tentative { id, initial } => {
+                let command = initial.command.clone();
                 if let Some(instance) = self.rows.on_record(id, Time(0)) {
-                    if instance.keys.is_empty() {
-                        instance.keys = self.conflicts.keys(&initial.command);
-                        self.conflicts.record(id, &instance.keys);
-                    }
                     instance.initial = Some(initial);
                 }
+                self.index(id, &command);
             }
             EpaxosRecord::Accepted { id, ballot, proposal, attributes } => {
                 self.replay_vote(id, Some(ballot), proposal, attributes);

@@ -103,7 +103,6 @@ impl Epaxos {
             ballot,
             vote: instance.vote(),
             initial: instance.initial.clone(),
-            beyond: instance.beyond.clone(),
         };
         self.reply(to, message, after, out);
     }
@@ -118,25 +117,19 @@ impl Epaxos {
     ) {
         let majority = self.majority();
         let Some(instance) = self.rows.get_mut(id) else { return };
-        match instance.work.as_deref_mut() {
-            Some(Work::Preparing(work)) if work.ballot == ballot => {
-                if work.answers.iter().all(|other| other.node != answer.node) {
-                    work.answers.push(answer);
-                }
-                if work.answers.len() >= majority {
-                    let answers = std::mem::take(&mut work.answers);
-                    self.evaluate(now, (id, ballot), &answers, out);
-                }
+        let Some(work) = instance.work.as_deref_mut().filter(|work| work.ballot() == ballot) else {
+            return;
+        };
+        if let Work::Preparing(work) = work {
+            if work.answers.iter().all(|other| other.node != answer.node) {
+                work.answers.push(answer);
             }
-            Some(Work::Validating(work)) if work.suspicion.ballot == ballot => {
-                let late = !work.suspicion.answered.contains(answer.node);
-                self.on_late_answer(now, (id, ballot), late.then_some(answer), out);
+            if work.answers.len() >= majority {
+                let answers = std::mem::take(&mut work.answers);
+                self.evaluate(now, (id, ballot), &answers, out);
             }
-            Some(Work::Deferring(work)) if work.suspicion.ballot == ballot => {
-                let late = !work.suspicion.answered.contains(answer.node);
-                self.on_late_answer(now, (id, ballot), late.then_some(answer), out);
-            }
-            _ => {}
+        } else if work.suspicion().is_some_and(|it| !it.answered.contains(answer.node)) {
+            self.on_late_answer(now, (id, ballot), &answer, out);
         }
     }
 
@@ -243,10 +236,9 @@ impl Epaxos {
         &mut self,
         now: Time,
         (id, ballot): (InstanceId, Round),
-        answer: Option<Answer>,
+        answer: &Answer,
         out: &mut Effects<Self>,
     ) {
-        let Some(answer) = answer else { return };
         if answer.vote.phase == Phase::Accepted {
             if let Some(voted) = answer.voted() {
                 self.start_accept(now, (id, ballot), voted, NodeSet::default(), out);

@@ -86,12 +86,10 @@ impl Epaxos {
                 out,
             );
         }
-        if instance.keys.is_empty() {
+        if instance.keys.is_empty() && mutant!(TentativeNotSeen) {
             instance.keys = self.conflicts.keys(&initial.command);
-            if !mutant!(TentativeNotSeen) {
-                self.conflicts.record(id, &instance.keys);
-            }
         }
+        self.index(id, &initial.command);
         let executed = self.rows.is_executed(id);
         // The state that came from elsewhere holds it: it was committed, and nobody of Q has accepted it, so
         // it was on the fast path.
@@ -189,8 +187,9 @@ impl Epaxos {
         known: &Attributes,
     ) -> bool {
         let ordered = !self.options.fast_path.has_seq() || known.seq < attributes.seq;
-        let settled = attributes.deps.ids.binary_search(&other_id).is_err();
-        if ordered || settled {
+        // What is only covered was executed by the owner: its number was final, and is lower.
+        let named = attributes.deps.ids.binary_search(&other_id).is_ok();
+        if ordered || !named {
             return false;
         }
         if !other.is_committed() {

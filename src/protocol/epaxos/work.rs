@@ -92,8 +92,6 @@ pub struct Answer {
     pub vote: Vote,
     /// What the owner proposed, if it knows.
     pub initial: Option<Initial>,
-    /// Accept-Deps: who had accepted, and what it knew then.
-    pub beyond: Vec<(NodeId, Vec<InstanceId>)>,
 }
 
 /// A command that may have been committed on the fast path, and with what.
@@ -138,6 +136,15 @@ pub struct Deferring {
 }
 
 impl Work {
+    /// The fast commit that is tried, or whose recovery is deferred.
+    pub fn suspicion(&self) -> Option<&Suspicion> {
+        match self {
+            Work::Validating(work) => Some(&work.suspicion),
+            Work::Deferring(work) => Some(&work.suspicion),
+            _ => None,
+        }
+    }
+
     /// The ballot; 0 of Phase 1.
     pub fn ballot(&self) -> Round {
         match self {

@@ -14,9 +14,9 @@
 use std::hash::Hasher;
 use std::time::Duration;
 
-use super::{Configuration, Given, Modelled, Nudge, Setup};
+use super::{Configuration, Given, Modelled, Nudge, Setup, command};
 use crate::check::invariants::epaxos::EpaxosInvariants;
-use crate::command::{ClientId, Command, CommandId, Key, NodeId, Operation, Value};
+use crate::command::NodeId;
 use crate::protocol::Cluster;
 use crate::protocol::epaxos::Epaxos;
 use crate::protocol::epaxos::message::{EpaxosMessage, EpaxosTimer};
@@ -229,15 +229,5 @@ fn checks(node: NodeId) -> Nudge<Epaxos> {
         after: Duration::ZERO,
         inputs: vec![Given::Timer(EpaxosTimer::Check)],
         times: 1,
-    }
-}
-
-/// A client's only command. Any two interfere.
-fn command(client: u64) -> Command {
-    let value = Value::from_slice(&client.to_le_bytes());
-    Command {
-        id: CommandId { client: ClientId(client), sequence: 0 },
-        answered_below: 0,
-        operation: Operation::Rmw { key: Key::register(0), value },
     }
 }

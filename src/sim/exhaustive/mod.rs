@@ -66,7 +66,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::check::invariants::{Invariants, Violation};
-use crate::command::{Command, NodeId};
+use crate::command::{ClientId, Command, CommandId, Key, NodeId, Operation, Value};
 use crate::protocol::{Cluster, Protocol};
 use crate::wire::Wire;
 
@@ -214,4 +214,14 @@ pub enum Verdict {
         /// A shortest way there, a line a step.
         path: Vec<String>,
     },
+}
+
+/// A client's only command. Any two interfere.
+fn command(client: u64) -> Command {
+    let value = Value::from_slice(&client.to_le_bytes());
+    Command {
+        id: CommandId { client: ClientId(client), sequence: 0 },
+        answered_below: 0,
+        operation: Operation::Rmw { key: Key::register(0), value },
+    }
 }

@@ -11,9 +11,9 @@
 use std::hash::Hasher;
 use std::time::Duration;
 
-use super::{Configuration, Given, Modelled, Nudge, Setup};
+use super::{Configuration, Given, Modelled, Nudge, Setup, command};
 use crate::check::invariants::paxos::PaxosInvariants;
-use crate::command::{ClientId, Command, CommandId, Key, NodeId, Operation, Value};
+use crate::command::NodeId;
 use crate::protocol::Cluster;
 use crate::protocol::paxos::message::{PaxosMessage, PaxosTimer};
 use crate::protocol::paxos::{Paxos, PaxosOptions, Variant};
@@ -174,15 +174,5 @@ fn takes_over() -> Nudge<Paxos> {
         after: Duration::from_millis(PaxosOptions::default().election_timeout_ms + 1),
         inputs: vec![Given::Message { from: THIRD, message }, Given::Timer(PaxosTimer::Heartbeat)],
         times: 1,
-    }
-}
-
-/// A client's only command. Any two interfere.
-fn command(client: u64) -> Command {
-    let value = Value::from_slice(&client.to_le_bytes());
-    Command {
-        id: CommandId { client: ClientId(client), sequence: 0 },
-        answered_below: 0,
-        operation: Operation::Rmw { key: Key::register(0), value },
     }
 }

@@ -80,7 +80,6 @@ impl Recovery {
             ballot: self.ballot,
             vote: vote.clone(),
             initial: known.then(|| initial(self.fast_path, self.size)),
-            beyond: Vec::new(),
         };
         self.bench.hear(2, from, message);
     }
@@ -264,9 +263,8 @@ fn the_named_quorum_may_have_agreed_on_more_than_was_proposed() {
     let mut quorum = initial(FastPath::FixedQuorum, 3);
     quorum.quorum = nodes(&[0, 1]);
     let vote = pre_accepted(3, &[id(1, 0)]);
-    let (ballot, beyond) = (recovery.ballot, Vec::new());
-    let initial = Some(quorum);
-    recovery.bench.hear(2, 1, EpaxosMessage::PrepareOk { id: x(), ballot, vote, initial, beyond });
+    let (ballot, initial) = (recovery.ballot, Some(quorum));
+    recovery.bench.hear(2, 1, EpaxosMessage::PrepareOk { id: x(), ballot, vote, initial });
     assert_eq!(recovery.suspicion().attributes, after(3, &[id(1, 0)]));
     recovery.reports(1, &[]);
     recovery.asks_for_command(&[id(1, 0)]);
