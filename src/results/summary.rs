@@ -376,3 +376,20 @@ impl SummaryRow {
         super::directory::read_csv(path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mean is any quotient; the nearest double to its shortest decimal must be found again.
+    #[test]
+    fn numbers_read_back_from_json_to_the_last_bit() {
+        for divisor in 1..20_000_u32 {
+            let mean = 1e3 / f64::from(divisor) + 0.1 * f64::from(divisor);
+            let latency =
+                LatencyMs { p50: mean, p90: mean, p99: mean, p99_9: mean, mean, max: mean };
+            let json = serde_json::to_string(&latency).unwrap();
+            assert_eq!(serde_json::from_str::<LatencyMs>(&json).unwrap(), latency);
+        }
+    }
+}
