@@ -32,7 +32,7 @@ struct Trio {
 impl Trio {
     fn new(variant: Variant, codec: bool) -> Trio {
         let options = PaxosOptions { variant, ..PaxosOptions::default() };
-        let cluster = Cluster { size: SIZE };
+        let cluster = Cluster::of(SIZE);
         let core = |me| Paxos::recover(me, cluster, options, std::iter::empty());
         let mut trio = Trio {
             cores: cluster.nodes().map(core).collect(),

@@ -23,6 +23,10 @@ pub struct ClusterFile {
     pub certs: PathBuf,
     /// The replicas, in the order of their [`crate::command::NodeId`].
     pub replicas: Vec<Member>,
+    /// Identities under which a replica may join in place of another; their [`crate::command::NodeId`]s
+    /// follow those of the replicas. Nobody waits for them.
+    #[serde(default)]
+    pub spares: Vec<Member>,
     /// The load generators: one a site.
     pub loads: Vec<Member>,
     /// How QUIC is used.

@@ -54,11 +54,24 @@ pub type Batch = Arc<[Command]>;
 /// What a core is told about its cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Cluster {
-    /// How many replicas there are.
+    /// How many replicas there are, with those that may yet join.
     pub size: u8,
+    /// How many of them, the last ones, are no members at first: identities under which a new replica may
+    /// join.
+    pub spares: u8,
 }
 
 impl Cluster {
+    /// A cluster whose members stay the same.
+    pub fn of(size: u8) -> Cluster {
+        Cluster { size, spares: 0 }
+    }
+
+    /// How many members it has, at any time.
+    pub fn members(self) -> usize {
+        usize::from(self.size - self.spares)
+    }
+
     /// All replicas.
     pub fn nodes(self) -> impl Iterator<Item = NodeId> {
         (0..self.size).map(NodeId)
@@ -108,6 +121,12 @@ pub trait Protocol: Sized {
 
     /// Takes one input and appends what follows from it to `out`.
     fn step(&mut self, now: Time, input: Input<Self>, out: &mut Effects<Self>);
+
+    /// Whether it takes clients' requests. Else they had better ask another replica: this one has not joined
+    /// yet, or has been replaced.
+    fn takes_requests(&self) -> bool {
+        true
+    }
 
     /// A few numbers about what the core did, by name, for the counters of a run.
     fn counters(&self) -> Vec<(&'static str, u64)>;
@@ -175,6 +194,8 @@ pub enum Effect<P: Protocol> {
     /// Replace the replicated state by the one that came with the message of this step. The record
     /// that says so follows; the state must be durable with it.
     InstallState,
+    /// There is nothing for this replica to do in its cluster, for this reason: end.
+    GiveUp(String),
 }
 
 /// Whom a message goes to.

@@ -187,6 +187,7 @@ modes:
     let experiment = parsed(&text);
     assert_eq!(experiment.modes[0].label, "all-changed");
     let expected = EpaxosOptions {
+        replaces: None,
         fast_path: FastPath::AcceptDeps,
         thrifty: false,
         quorum: QuorumChoice::Nearest,
@@ -440,6 +441,7 @@ fn epaxos_options(sites: u8) -> impl Strategy<Value = EpaxosOptions> {
         |((fast_path, [thrifty, near, prefix, early, hold]), (window, batch, kept), times_ms)| {
             let (heartbeat_ms, more_ms, fallback_ms, recover_ms) = times_ms;
             EpaxosOptions {
+                replaces: None,
                 fast_path,
                 thrifty,
                 quorum: if near { QuorumChoice::Nearest } else { QuorumChoice::Measured },

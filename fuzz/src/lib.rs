@@ -25,7 +25,7 @@ fn reads_back<T: Wire + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
 pub fn peer_message(bytes: &[u8]) {
     let Some(message) = reads_back::<PaxosMessage>(bytes) else { return };
     for me in [NodeId(0), NodeId(2)] {
-        let cluster = Cluster { size: 3 };
+        let cluster = Cluster::of(3);
         let log = std::iter::empty();
         let mut core = Paxos::recover(me, cluster, PaxosOptions::default(), log);
         let mut effects = Effects::default();

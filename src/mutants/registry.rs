@@ -423,6 +423,23 @@ mutants! {
         "A no-op does nothing, whatever was proposed in its place."
         "§6.2 step 5";
 
+    // Joining and rejoining.
+    FenceIgnored "fence-ignored" Epaxos
+        "Who has joined a ballot for the next epoch votes in nothing new of this one."
+        "§5.5";
+    OldEpochHeard "old-epoch-heard" Epaxos
+        "A message of an epoch that an instance does not belong to says nothing of it."
+        "§5.5";
+    VotesOutliveEpoch "votes-outlive-epoch" Epaxos
+        "What came too late for its epoch is dropped."
+        "§5.5";
+    NoBarrier "no-barrier" Epaxos
+        "All commands of an epoch depend on all instances of the ones before."
+        "§5.5";
+    EpochVoteIgnored "epoch-vote-ignored" Epaxos
+        "How an epoch begins is decided once."
+        "§5.5";
+
     // Progress.
     NoFallback "no-fallback" Epaxos
         "A fast quorum that does not answer is not waited for."

@@ -141,7 +141,10 @@ async fn host<P: Protocol + 'static>(
 where
     P::Message: Wire,
 {
-    let cluster = Cluster { size: file.replicas.len() as u8 };
+    let cluster = Cluster {
+        size: (file.replicas.len() + file.spares.len()) as u8,
+        spares: file.spares.len() as u8,
+    };
     let core = P::recover(me, cluster, options, std::iter::empty());
     let file = Rc::new(file);
     let inbox = Rc::new(Inbox::new());

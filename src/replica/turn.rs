@@ -46,6 +46,8 @@ pub(super) struct Replica<P: Protocol> {
     commands: Vec<(ConnectionId, Command)>,
     scratch: BytesMut,
     started: bool,
+    /// Why it has nothing more to do here.
+    given_up: Option<String>,
     sent: Tally,
     received: Tally,
     turns: u64,
@@ -117,6 +119,7 @@ where
             commands: Vec::new(),
             scratch: BytesMut::new(),
             started: false,
+            given_up: None,
             sent: Tally::default(),
             received: Tally::default(),
             turns: 0,
@@ -267,6 +270,7 @@ where
                 Effect::InstallState => {
                     self.store = state.take().expect("a state came with this step");
                 }
+                Effect::GiveUp(why) => self.given_up = Some(why),
             }
         }
         self.effects = effects;

@@ -84,6 +84,9 @@ impl<P: Subject> World<P> {
             self.take(node, arrival)?;
         }
         self.settle(node)?;
+        if self.node_mut(node).disk.lost {
+            return self.crash(node, Ending { survives: 0.0, down_ns: None });
+        }
         self.begin_sync(node)?;
         let slot = self.node_mut(node);
         if slot.disk.written() > written
@@ -190,6 +193,12 @@ impl<P: Subject> World<P> {
             Effect::InstallState => {
                 let state = state.take().expect("a state came with this step");
                 self.install(node, &state);
+                Ok(())
+            }
+            Effect::GiveUp(why) => {
+                self.note(At::One(usize::from(node.0)), format_args!("gives up: {why}"));
+                // It ends with this turn, for good.
+                self.node_mut(node).disk.lost = true;
                 Ok(())
             }
         }

@@ -50,6 +50,7 @@ impl Subject for Epaxos {
             recover_ms: 200,
             // Short logs, so that who lags is sent the state.
             log_instances_max: one_of(rng, &[3, 20, 65_536]),
+            replaces: None,
         }
     }
 }

@@ -195,7 +195,7 @@ impl<P: Subject> World<P> {
     /// # Errors
     /// If the load cannot be carried out.
     pub fn new(setup: WorldSetup<P>) -> Result<Self, BadPlan> {
-        let cluster = Cluster { size: setup.places.len() as u8 };
+        let cluster = Cluster::of(setup.places.len() as u8);
         let hosts: Vec<usize> =
             setup.places.iter().copied().chain(setup.sites.iter().map(|site| site.place)).collect();
         let mut world = World {

@@ -11,6 +11,7 @@ use crate::command::NodeId;
 use crate::protocol::Batch;
 use crate::protocol::ballot::Round;
 use crate::protocol::epaxos::deps::{Attributes, Deps, PerNode};
+use crate::protocol::epaxos::epochs::{Change, Replacement};
 use crate::protocol::epaxos::message::{
     Conflict, EpaxosMessage, ExecutedSet, Initial, InstanceId, Phase, Proposal, Vote,
 };
@@ -20,6 +21,11 @@ use crate::protocol::quorum::NodeSet;
 const NUMBER_BYTES_MIN: usize = 1;
 const INSTANCE_BYTES_MIN: usize = 2;
 const CONFLICT_BYTES_MIN: usize = 3;
+/// Of the change to an epoch: that nobody joins, and no number.
+const CHANGE_BYTES_MIN: usize = 2;
+
+/// The highest place of a ballot in its epoch that is taken: far from the next epoch.
+const IN_EPOCH_MAX: u64 = 1 << 40;
 
 /// What a message carries for each replica, or for some: as many as a byte counts.
 fn encode_per_node<T>(items: &[T], out: &mut BytesMut, write: impl Fn(&T, &mut BytesMut)) {
@@ -54,12 +60,56 @@ fn decode_instances(from: &mut Reader<'_>) -> Result<Vec<InstanceId>, Malformed>
 }
 
 impl Wire for Round {
+    /// The place in the epoch, and the epoch: both are small.
     fn encode(&self, out: &mut BytesMut) {
-        encode_varint(self.0, out);
+        encode_varint(self.in_epoch(), out);
+        encode_varint(u64::from(self.epoch()), out);
     }
 
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        decode_number(from).map(Round)
+        let at = from.varint()?;
+        if at > IN_EPOCH_MAX {
+            return Err(Malformed("ballot: out of range"));
+        }
+        Ok(Round(Round::first_of(decode_epoch(from)?).0 + at))
+    }
+}
+
+fn decode_epoch(from: &mut Reader<'_>) -> Result<u16, Malformed> {
+    u16::try_from(from.varint()?).map_err(|_| Malformed("epoch: out of range"))
+}
+
+impl Wire for Replacement {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u8(self.joiner.0);
+        out.put_u8(self.leaver.0);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Replacement { joiner: NodeId(from.u8()?), leaver: NodeId(from.u8()?) })
+    }
+}
+
+impl Wire for Change {
+    fn encode(&self, out: &mut BytesMut) {
+        self.replacement.encode(out);
+        encode_numbers(&self.from, out);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Change { replacement: Option::decode(from)?, from: decode_numbers(from)? })
+    }
+}
+
+/// A vote on how the next epoch begins.
+impl Wire for (Round, Change) {
+    fn encode(&self, out: &mut BytesMut) {
+        self.0.encode(out);
+        self.1.encode(out);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok((Round::decode(from)?, Change::decode(from)?))
     }
 }
 
@@ -231,6 +281,12 @@ fn kind(message: &EpaxosMessage) -> u8 {
         EpaxosMessage::HeartbeatOk { .. } => 12,
         EpaxosMessage::Lagging { .. } => 13,
         EpaxosMessage::State { .. } => 14,
+        EpaxosMessage::Join { .. } => 15,
+        EpaxosMessage::JoinOk { .. } => 16,
+        EpaxosMessage::JoinNack { .. } => 17,
+        EpaxosMessage::Begin { .. } => 18,
+        EpaxosMessage::BeginOk { .. } => 19,
+        EpaxosMessage::Epochs { .. } => 20,
     }
 }
 
@@ -260,8 +316,12 @@ impl Wire for EpaxosMessage {
 /// All but the kind and the instance.
 fn encode_fields(message: &EpaxosMessage, out: &mut BytesMut) {
     match message {
-        EpaxosMessage::PreAccept { initial, .. } => initial.encode(out),
-        EpaxosMessage::PreAcceptOk { attributes, uncommitted, .. } => {
+        EpaxosMessage::PreAccept { epoch, initial, .. } => {
+            encode_varint(u64::from(*epoch), out);
+            initial.encode(out);
+        }
+        EpaxosMessage::PreAcceptOk { epoch, attributes, uncommitted, .. } => {
+            encode_varint(u64::from(*epoch), out);
             attributes.encode(out);
             encode_short_list(uncommitted, out);
         }
@@ -298,11 +358,13 @@ fn encode_fields(message: &EpaxosMessage, out: &mut BytesMut) {
             ballot.encode(out);
             encode_short_list(conflicts, out);
         }
-        EpaxosMessage::Deferred { evidence, attributes, .. } => {
+        EpaxosMessage::Deferred { epoch, evidence, attributes, .. } => {
+            encode_varint(u64::from(*epoch), out);
             evidence.encode(out);
             attributes.encode(out);
         }
-        EpaxosMessage::Heartbeat { executed, forgettable, sent_ns } => {
+        EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns } => {
+            encode_varint(u64::from(*epoch), out);
             encode_numbers(executed, out);
             encode_numbers(forgettable, out);
             encode_varint(*sent_ns, out);
@@ -316,6 +378,25 @@ fn encode_fields(message: &EpaxosMessage, out: &mut BytesMut) {
             encode_per_node(executed, out, ExecutedSet::encode);
             encode_numbers(forgotten, out);
         }
+        EpaxosMessage::Join { ballot, replacement } => {
+            ballot.encode(out);
+            replacement.encode(out);
+        }
+        EpaxosMessage::JoinOk { ballot, vote, fence } => {
+            ballot.encode(out);
+            vote.encode(out);
+            encode_numbers(fence, out);
+        }
+        EpaxosMessage::JoinNack { ballot, promised } => {
+            ballot.encode(out);
+            promised.encode(out);
+        }
+        EpaxosMessage::Begin { ballot, change } => {
+            ballot.encode(out);
+            change.encode(out);
+        }
+        EpaxosMessage::BeginOk { ballot } => ballot.encode(out),
+        EpaxosMessage::Epochs { changes } => encode_short_list(changes, out),
     }
 }
 
@@ -326,10 +407,14 @@ fn decode_ordering(
     from: &mut Reader<'_>,
 ) -> Result<EpaxosMessage, Malformed> {
     Ok(match kind {
-        0 => EpaxosMessage::PreAccept { id, initial: Initial::decode(from)? },
+        0 => {
+            let epoch = decode_epoch(from)?;
+            EpaxosMessage::PreAccept { id, epoch, initial: Initial::decode(from)? }
+        }
         1 => {
-            let attributes = Option::decode(from)?;
-            EpaxosMessage::PreAcceptOk { id, attributes, uncommitted: decode_instances(from)? }
+            let (epoch, attributes) = (decode_epoch(from)?, Option::decode(from)?);
+            let uncommitted = decode_instances(from)?;
+            EpaxosMessage::PreAcceptOk { id, epoch, attributes, uncommitted }
         }
         2 => {
             let (ballot, proposal) = (Round::decode(from)?, Option::decode(from)?);
@@ -355,8 +440,9 @@ fn decode_recovery(
     from: &mut Reader<'_>,
 ) -> Result<EpaxosMessage, Malformed> {
     if kind == 10 {
-        let evidence = NodeSet::decode(from)?;
-        return Ok(EpaxosMessage::Deferred { id, evidence, attributes: Attributes::decode(from)? });
+        let (epoch, evidence) = (decode_epoch(from)?, NodeSet::decode(from)?);
+        let attributes = Attributes::decode(from)?;
+        return Ok(EpaxosMessage::Deferred { id, epoch, evidence, attributes });
     }
     let ballot = Round::decode(from)?;
     Ok(match kind {
@@ -382,8 +468,9 @@ fn decode_recovery(
 fn decode_general(kind: u8, from: &mut Reader<'_>) -> Result<EpaxosMessage, Malformed> {
     Ok(match kind {
         11 => {
+            let epoch = decode_epoch(from)?;
             let (executed, forgettable) = (decode_numbers(from)?, decode_numbers(from)?);
-            EpaxosMessage::Heartbeat { executed, forgettable, sent_ns: decode_number(from)? }
+            EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns: decode_number(from)? }
         }
         12 => EpaxosMessage::HeartbeatOk { sent_ns: decode_number(from)? },
         13 => {
@@ -393,6 +480,23 @@ fn decode_general(kind: u8, from: &mut Reader<'_>) -> Result<EpaxosMessage, Malf
             let executed = decode_per_node(from, ExecutedSet::decode)?;
             EpaxosMessage::State { executed, forgotten: decode_numbers(from)? }
         }
+        20 => EpaxosMessage::Epochs { changes: decode_short_list(from, CHANGE_BYTES_MIN)? },
+        _ => decode_joining(kind, from)?,
+    })
+}
+
+/// The messages of a decision on the next epoch (§5.5).
+fn decode_joining(kind: u8, from: &mut Reader<'_>) -> Result<EpaxosMessage, Malformed> {
+    let ballot = Round::decode(from)?;
+    Ok(match kind {
+        15 => EpaxosMessage::Join { ballot, replacement: Option::decode(from)? },
+        16 => {
+            let vote = Option::decode(from)?;
+            EpaxosMessage::JoinOk { ballot, vote, fence: decode_numbers(from)? }
+        }
+        17 => EpaxosMessage::JoinNack { ballot, promised: Round::decode(from)? },
+        18 => EpaxosMessage::Begin { ballot, change: Change::decode(from)? },
+        19 => EpaxosMessage::BeginOk { ballot },
         _ => return Err(Malformed("epaxos message: unknown kind")),
     })
 }
@@ -435,12 +539,12 @@ mod tests {
         let (id, ballot, ids) = (id(2, 1000), Round(300), vec![id(0, 1), id(1, 200)]);
         let attributes = attributes();
         let mut all = vec![
-            EpaxosMessage::PreAccept { id, initial: initial() },
+            EpaxosMessage::PreAccept { id, epoch: 2, initial: initial() },
             EpaxosMessage::AcceptOk { id, ballot, beyond: ids.clone() },
         ];
         for answer in [None, Some(attributes.clone())] {
             let uncommitted = ids.clone();
-            all.push(EpaxosMessage::PreAcceptOk { id, attributes: answer, uncommitted });
+            all.push(EpaxosMessage::PreAcceptOk { id, epoch: 0, attributes: answer, uncommitted });
         }
         for proposal in [None, Some(Proposal::Nop), Some(Proposal::Command(command()))] {
             let attributes = attributes.clone();
@@ -462,7 +566,7 @@ mod tests {
             EpaxosMessage::Nack { id, ballot, promised: None },
             EpaxosMessage::Nack { id, ballot, promised: Some(Round(301)) },
             EpaxosMessage::TentativePreAcceptOk { id, ballot, conflicts },
-            EpaxosMessage::Deferred { id, evidence, attributes: attributes.clone() },
+            EpaxosMessage::Deferred { id, epoch: 1, evidence, attributes: attributes.clone() },
         ];
         for phase in [Phase::Initial, Phase::PreAccepted, Phase::Accepted, Phase::Committed] {
             let voted = (phase != Phase::Initial).then(|| attributes.clone());
@@ -482,14 +586,32 @@ mod tests {
         let (forgettable, sent_ns) = (forgotten.clone(), 1 << 50);
         vec![
             EpaxosMessage::Lagging { executed: executed.clone(), known: executed.clone() },
-            EpaxosMessage::Heartbeat { executed, forgettable, sent_ns },
+            EpaxosMessage::Heartbeat { epoch: 0, executed, forgettable, sent_ns },
             EpaxosMessage::HeartbeatOk { sent_ns },
             EpaxosMessage::State { executed: sets, forgotten },
         ]
     }
 
+    fn joining() -> Vec<EpaxosMessage> {
+        let ballot = Round(Round::first_of(2).0 + 300);
+        let replacement = Some(Replacement { joiner: NodeId(3), leaver: NodeId(1) });
+        let change = Change { replacement, from: numbers(&[3, 0, 400, 0]) };
+        let stay = Change { replacement: None, from: numbers(&[3, 0, 400, 0]) };
+        let (fence, promised) = (numbers(&[5, 1, 400, 0]), Round(Round::first_of(2).0 + 302));
+        vec![
+            EpaxosMessage::Join { ballot, replacement },
+            EpaxosMessage::JoinOk { ballot, vote: None, fence: fence.clone() },
+            EpaxosMessage::JoinOk { ballot, vote: Some((promised, change.clone())), fence },
+            EpaxosMessage::JoinNack { ballot, promised },
+            EpaxosMessage::Begin { ballot, change: stay.clone() },
+            EpaxosMessage::BeginOk { ballot },
+            EpaxosMessage::Epochs { changes: vec![change, stay] },
+            EpaxosMessage::Epochs { changes: vec![] },
+        ]
+    }
+
     fn some_of_each() -> Vec<EpaxosMessage> {
-        [ordering(), recovery(), general()].concat()
+        [ordering(), recovery(), general(), joining()].concat()
     }
 
     fn bytes_of(item: &impl Wire) -> BytesMut {
@@ -503,7 +625,7 @@ mod tests {
         let mut kinds: Vec<u8> = some_of_each().iter().map(kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
-        assert_eq!(kinds, (0..15).collect::<Vec<_>>());
+        assert_eq!(kinds, (0..21).collect::<Vec<_>>());
         assert!(some_of_each().iter().all(|m| m.id().is_some() == (kind(m) < INSTANCE_KINDS)));
     }
 
@@ -523,8 +645,8 @@ mod tests {
     #[test]
     fn unknown_kinds_phases_and_flags_are_refused() {
         let unknown = Err(Malformed("epaxos message: unknown kind"));
-        assert_eq!(EpaxosMessage::decode_whole(&[15, 0, 0, 0]), unknown);
-        let vote = Vote::decode_whole(&[4, 0, 0, 0]);
+        assert_eq!(EpaxosMessage::decode_whole(&[21, 0, 0, 0]), unknown);
+        let vote = Vote::decode_whole(&[4, 0, 0, 0, 0]);
         assert_eq!(vote, Err(Malformed("vote: unknown phase")));
         assert_eq!(Proposal::decode_whole(&[2]), Err(Malformed("flag")));
         assert_eq!(Option::<InstanceId>::decode_whole(&[2, 0, 0]), Err(Malformed("flag")));
@@ -537,13 +659,20 @@ mod tests {
         assert_eq!(InstanceId::decode_whole(&bytes_of(&last)), Ok(last));
         for number in [NUMBER_MAX + 1, u64::MAX] {
             assert_eq!(InstanceId::decode_whole(&bytes_of(&id(0, number))), refused);
-            let ballot = bytes_of(&Round(number));
-            assert_eq!(Round::decode_whole(&ballot), Err(Malformed("number: out of range")));
             let set = bytes_of(&ExecutedSet { below: 0, above: vec![1, number] });
             assert_eq!(ExecutedSet::decode_whole(&set), Err(Malformed("number: out of range")));
             let beat = bytes_of(&EpaxosMessage::HeartbeatOk { sent_ns: number });
             assert!(EpaxosMessage::decode_whole(&beat).is_err());
         }
+        let ballot = |at: u64, epoch: u64| {
+            let mut out = BytesMut::new();
+            encode_varint(at, &mut out);
+            encode_varint(epoch, &mut out);
+            Round::decode_whole(&out)
+        };
+        assert_eq!(ballot(IN_EPOCH_MAX, 0), Ok(Round(IN_EPOCH_MAX)));
+        assert_eq!(ballot(IN_EPOCH_MAX + 1, 0), Err(Malformed("ballot: out of range")));
+        assert_eq!(ballot(1, 1 << 16), Err(Malformed("epoch: out of range")));
         let settled = |settled: u64, prefix| {
             let (prefix, settled) = (numbers(&[prefix]), numbers(&[settled]));
             Deps::decode_whole(&bytes_of(&Deps { prefix, settled, ids: vec![] }))
@@ -562,7 +691,8 @@ mod tests {
             encode_varint(count, &mut tail);
             tail.put_slice(&[0, 0]);
             // The kind, the instance and what comes before the count.
-            let heads: [&[u8]; 4] = [&[1, 0, 0, 0], &[3, 0, 0, 0], &[9, 0, 0, 0], &[14, 1, 0]];
+            let heads: [&[u8]; 4] =
+                [&[1, 0, 0, 0, 0], &[3, 0, 0, 0, 0], &[9, 0, 0, 0, 0], &[14, 1, 0]];
             for head in heads {
                 let bytes = [head, &tail].concat();
                 assert_eq!(EpaxosMessage::decode_whole(&bytes), Err(refused), "{head:?}");
@@ -575,8 +705,9 @@ mod tests {
     #[test]
     fn the_messages_of_every_batch_are_short() {
         let id = id(2, 1_000_000);
-        let agreed = EpaxosMessage::PreAcceptOk { id, attributes: None, uncommitted: vec![] };
-        assert_eq!(bytes_of(&agreed).len(), 7);
+        let agreed =
+            EpaxosMessage::PreAcceptOk { id, epoch: 1, attributes: None, uncommitted: vec![] };
+        assert_eq!(bytes_of(&agreed).len(), 8);
         let near = numbers(&[1_000_000, 1_000_100, 1_000_200]);
         let deps = Deps { settled: near.clone(), prefix: near, ids: vec![] };
         let attributes = Attributes { seq: 0, deps: Arc::new(deps) };

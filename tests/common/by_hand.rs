@@ -99,6 +99,7 @@ impl ByHand {
             name: "by-hand".to_owned(),
             certs: "certs".into(),
             replicas: (0..3).map(member).collect(),
+            spares: Vec::new(),
             loads: (3..6).map(member).collect(),
             transport: TransportOptions::default(),
             shaping: (rtt_ms > 0.0).then_some(shaping),

@@ -8,6 +8,7 @@ use crate::command::NodeId;
 use crate::protocol::ballot::Round;
 use crate::protocol::epaxos::Epaxos;
 use crate::protocol::epaxos::deps::Attributes;
+use crate::protocol::epaxos::epochs::{Change, Epochs};
 use crate::protocol::epaxos::message::{
     EpaxosMessage, EpaxosRecord, Initial, InstanceId, Phase, Proposal,
 };
@@ -55,12 +56,18 @@ struct Log {
     instances: BTreeMap<InstanceId, Logged>,
     /// What others may be let forget, as far as it is durable.
     allowed: Option<Vec<u64>>,
+    /// The epochs that it knows, and the ballots for the next ones that it has joined or voted in, as far
+    /// as they are durable.
+    epochs: usize,
+    promised: Round,
+    begin_accepted: Round,
 }
 
 /// What is remembered of a run.
 #[derive(Clone, Hash, Debug)]
 pub struct EpaxosInvariants {
-    size: u8,
+    /// All epochs that have begun anywhere.
+    epochs: Epochs,
     logs: Vec<Log>,
     /// What the owner of each instance proposed.
     proposed: BTreeMap<InstanceId, Initial>,
@@ -111,17 +118,21 @@ impl EpaxosInvariants {
     }
 
     /// A commit stands on a fast quorum's durable votes at ballot 0, or on a majority's by Accepts of one
-    /// ballot.
+    /// ballot: of the members of the epoch that the instance belongs to.
     fn quorum(&self, id: InstanceId, tuple: &Tuple) -> Held {
         let mut ballots = self.accepted.range((id, Round(0))..=(id, Round(u64::MAX)));
-        let n = usize::from(self.size);
-        let slow = ballots
-            .any(|(at, nodes)| nodes.len() >= majority(n) && self.asked.get(at) == Some(tuple));
+        let voters = self.epochs.voters(id);
+        let n = voters.len();
+        let slow = ballots.any(|(at, nodes)| {
+            let nodes = nodes.iter().filter(|node| voters.contains(**node)).count();
+            nodes >= majority(n) && self.asked.get(at) == Some(tuple)
+        });
         // The smallest fast quorum of all variants; the owner counts as one of it.
         let smallest = n - (n - majority(n) + 1).div_ceil(2);
         let votes = self.pre_accepted.get(&id).map_or(0, |votes| {
-            let same =
-                |(node, vote): &(&NodeId, &Attributes)| **node != id.owner && **vote == tuple.1;
+            let same = |(node, vote): &(&NodeId, &Attributes)| {
+                **node != id.owner && voters.contains(**node) && **vote == tuple.1
+            };
             1 + votes.iter().filter(same).count()
         });
         let fast = tuple.0 != Proposal::Nop && votes >= smallest;
@@ -159,6 +170,9 @@ impl EpaxosInvariants {
 
     /// Takes a record, as it is appended or as a crash has left it.
     fn append(&mut self, node: NodeId, record: &EpaxosRecord) -> Held {
+        if let EpaxosRecord::Begun { change } = record {
+            return self.begin(node, change);
+        }
         let Some(id) = id_of(record) else { return Ok(()) };
         let logged = self.logs[usize::from(node.0)].instances.entry(id).or_default();
         let position = logged.length;
@@ -213,6 +227,27 @@ impl EpaxosInvariants {
         Ok(())
     }
 
+    /// An epoch begins at a replica: as it did elsewhere. What is not committed by then and too late for its
+    /// epoch counts as never recorded.
+    fn begin(&mut self, node: NodeId, change: &Change) -> Held {
+        let log = &mut self.logs[usize::from(node.0)];
+        let known = self.epochs.changes().get(log.epochs);
+        hold(known.is_none_or(|known| known == change), "one beginning of an epoch", || {
+            format!("{node} begins {change:?}, another {known:?}")
+        })?;
+        if known.is_none() {
+            self.epochs.push(change.clone());
+        }
+        log.epochs += 1;
+        for (id, logged) in &mut log.instances {
+            if id.number >= change.from[usize::from(id.owner.0)] && !logged.committed {
+                let (length, durable) = (logged.length, logged.durable);
+                *logged = Logged { length, durable, ..Logged::default() };
+            }
+        }
+        Ok(())
+    }
+
     /// The next record of an instance, or of what others are let forget, is durable.
     fn store(&mut self, node: NodeId, record: &EpaxosRecord) {
         let log = &mut self.logs[usize::from(node.0)];
@@ -220,12 +255,19 @@ impl EpaxosInvariants {
             log.instances.entry(id).or_default().durable += 1;
         } else if let EpaxosRecord::Forgettable { below } = record {
             log.allowed = Some(below.to_vec());
+        } else if let EpaxosRecord::Promised { ballot, .. } = record {
+            log.promised = *ballot;
+        } else if let EpaxosRecord::BeginAccepted { ballot, .. } = record {
+            log.begin_accepted = *ballot;
         }
     }
 
     /// What an answer promises is durable before it leaves.
     fn durable_before_answered(&self, node: NodeId, message: &EpaxosMessage) -> Held {
-        let Some(id) = message.id() else { return self.durable_before_let_go(node, message) };
+        let Some(id) = message.id() else {
+            self.durable_before_joined(node, message)?;
+            return self.durable_before_let_go(node, message);
+        };
         let log = &self.logs[usize::from(node.0)];
         let unknown = Logged::default();
         let logged = log.instances.get(&id).unwrap_or(&unknown);
@@ -241,7 +283,7 @@ impl EpaxosInvariants {
             EpaxosMessage::Prepare { ballot, .. } | EpaxosMessage::PrepareOk { ballot, .. } => {
                 joined(ballot)
             }
-            EpaxosMessage::Accept { ballot, .. } => *ballot == Round(0) || joined(ballot),
+            EpaxosMessage::Accept { ballot, .. } => ballot.in_epoch() == 0 || joined(ballot),
             EpaxosMessage::AcceptOk { ballot, .. } => has(logged.accepted_at.get(ballot).copied()),
             EpaxosMessage::TentativePreAcceptOk { .. } => {
                 has(logged.at[TENTATIVE]) || has(logged.at[PRE_ACCEPTED])
@@ -255,7 +297,20 @@ impl EpaxosInvariants {
     /// Whether a majority has accepted what is committed: then whoever says so loses nothing by a crash.
     fn is_chosen_slowly(&self, id: InstanceId) -> bool {
         let mut ballots = self.accepted.range((id, Round(0))..=(id, Round(u64::MAX)));
-        ballots.any(|(_, nodes)| nodes.len() >= majority(usize::from(self.size)))
+        ballots.any(|(_, nodes)| nodes.len() >= majority(self.epochs.members().len()))
+    }
+
+    /// A ballot for the next epoch is on record before anybody hears of it, and a vote in it.
+    fn durable_before_joined(&self, node: NodeId, message: &EpaxosMessage) -> Held {
+        let log = &self.logs[usize::from(node.0)];
+        let safe = match message {
+            EpaxosMessage::Join { ballot, .. } | EpaxosMessage::JoinOk { ballot, .. } => {
+                log.promised >= *ballot
+            }
+            EpaxosMessage::BeginOk { ballot } => log.begin_accepted >= *ballot,
+            _ => true,
+        };
+        hold(safe, "durable before answered", || format!("{node} sends {message:?} too early"))
     }
 
     /// What a replica lets others forget is durable before they hear of it (`keeping`).
@@ -309,7 +364,11 @@ fn id_of(record: &EpaxosRecord) -> Option<InstanceId> {
         | EpaxosRecord::Accepted { id, .. }
         | EpaxosRecord::AcceptedElsewhere { id, .. }
         | EpaxosRecord::Committed { id, .. } => Some(*id),
-        EpaxosRecord::Forgettable { .. } | EpaxosRecord::Installed { .. } => None,
+        EpaxosRecord::Forgettable { .. }
+        | EpaxosRecord::Installed { .. }
+        | EpaxosRecord::Promised { .. }
+        | EpaxosRecord::BeginAccepted { .. }
+        | EpaxosRecord::Begun { .. } => None,
     }
 }
 
@@ -321,7 +380,7 @@ fn interfere(command: &Batch, other: &Batch) -> bool {
 impl Invariants<Epaxos> for EpaxosInvariants {
     fn new(cluster: Cluster) -> Self {
         EpaxosInvariants {
-            size: cluster.size,
+            epochs: Epochs::new(cluster),
             logs: vec![Log::default(); usize::from(cluster.size)],
             proposed: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -384,7 +443,7 @@ impl Invariants<Epaxos> for EpaxosInvariants {
         self.durable_before_answered(node, message)?;
         self.votes_are_told_as_they_are(node, message)?;
         match message {
-            EpaxosMessage::PreAccept { id, initial } => self.one_proposal(*id, initial),
+            EpaxosMessage::PreAccept { id, initial, .. } => self.one_proposal(*id, initial),
             _ => Ok(()),
         }
     }
@@ -400,6 +459,9 @@ impl Invariants<Epaxos> for EpaxosInvariants {
 
     /// *Liveness* (§4): what is proposed is committed, and executed, by every replica.
     fn owes(&self, node: NodeId, core: &Epaxos) -> Option<String> {
+        if !core.is_member() {
+            return None;
+        }
         let missing = self.committed.keys().filter(|id| !core.has_executed(**id)).count();
         let open = core.open();
         (missing + open > 0).then(|| {

@@ -224,6 +224,7 @@ fn read_epaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<EpaxosOp
     let hold = fields.or("hold", usual.hold, At::flag);
     let log_instances_max = count("log_instances_max", usual.log_instances_max, 1 << 32);
     let options = EpaxosOptions {
+        replaces: None,
         fast_path: fast_path?,
         thrifty: thrifty?,
         quorum: quorum?,

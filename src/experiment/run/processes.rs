@@ -70,6 +70,7 @@ pub(super) fn cluster_file(
         name: experiment.name.clone(),
         certs: identities.to_owned(),
         replicas: sites.iter().zip(for_replicas).map(|(s, a)| member(s.clone(), s, a)).collect(),
+        spares: Vec::new(),
         loads: sites.iter().zip(for_loads).map(|(s, a)| member(load_name(s), s, a)).collect(),
         transport: experiment.transport.clone(),
         shaping: experiment.shaping_plan(setting.run.seed),

@@ -43,6 +43,9 @@ impl Epaxos {
 
     /// Init: the commands that wait go into new instances, as far as the window has room.
     pub(super) fn propose(&mut self, now: Time, out: &mut Effects<Self>) {
+        if !(self.is_member() && self.is_live) || self.joining.fence.is_some() {
+            return;
+        }
         self.set_held_aside();
         while self.unexecuted < self.options.window && !self.requests.is_empty() {
             let number = self.next;
@@ -87,7 +90,14 @@ impl Epaxos {
             true => 0,
             false => self.taken_over[place],
         };
-        let first = |(owner, row): (NodeId, &Row)| row.base().max(taken_over(usize::from(owner.0)));
+        let barrier = |place: usize| match mutant!(NoBarrier) {
+            true => 0,
+            false => self.epochs.barrier()[place],
+        };
+        let first = |(owner, row): (NodeId, &Row)| {
+            let place = usize::from(owner.0);
+            row.base().max(taken_over(place)).max(barrier(place))
+        };
         let prefix: PerNode = self.rows.iter().map(first).collect();
         let settled = self.executed_below();
         let mut deps = Deps { prefix, settled, ids: Vec::new() };
@@ -99,14 +109,15 @@ impl Epaxos {
         let attributes = Attributes { seq, deps: Arc::new(deps) };
         let quorum = self.choose_quorum();
         let named = self.options.fast_path.names_quorum();
-        let all = NodeSet::all(self.cluster.size);
+        let all = self.epochs.members();
         let initial = Initial {
             command: command.clone(),
             attributes: attributes.clone(),
             quorum: if named { quorum } else { all },
         };
         let asked = if self.options.thrifty { quorum } else { all }.without(self.me);
-        let began = PreAccepting { asked, votes: Vec::new(), began: now, late: false };
+        let ballot = Round::first_of(self.epochs.latest());
+        let began = PreAccepting { ballot, asked, votes: Vec::new(), began: now, late: false };
         self.conflicts.record(id, &keys);
         let instance = self.rows.make(id, now).expect("propose has seen that it has a place");
         instance.phase = Phase::PreAccepted;
@@ -121,17 +132,20 @@ impl Epaxos {
         if mutant!(ProposedBeforeDurable) {
             edge = WriteId(0);
         }
-        out.send_to(asked, EpaxosMessage::PreAccept { id, initial }, edge);
+        let message = EpaxosMessage::PreAccept { id, epoch: ballot.epoch(), initial };
+        out.send_to(asked, message, edge);
     }
 
-    /// A sequence number above those of these instances (line 2); 0 where the variant has none.
+    /// A sequence number above those of these instances (line 2), and of all earlier epochs; 0 where the
+    /// variant has none.
     fn next_seq(&self, ids: &[InstanceId]) -> u64 {
         if !self.options.fast_path.has_seq() {
             return 0;
         }
         let seq =
             |id: &InstanceId| self.rows.get(*id).and_then(|i| i.attributes.as_ref()).map(|a| a.seq);
-        1 + ids.iter().filter_map(seq).max().unwrap_or(0)
+        let least = Round::first_of(self.epochs.latest()).0;
+        1 + ids.iter().filter_map(seq).max().unwrap_or(0).max(least)
     }
 
     /// The fast quorum of the next command (§6.1, *preferred fast-path quorums*).
@@ -168,9 +182,10 @@ impl Epaxos {
         if instance.is_committed() {
             return self.tell_commit(from, id, out);
         }
-        if instance.ballot > Round(0) && !mutant!(PreAcceptAfterPrepare) {
+        let first = Round::first_of(self.epochs.of(id));
+        if instance.ballot > first && !mutant!(PreAcceptAfterPrepare) {
             let promised = Some(instance.ballot);
-            let nack = EpaxosMessage::Nack { id, ballot: Round(0), promised };
+            let nack = EpaxosMessage::Nack { id, ballot: first, promised };
             return self.reply(from, nack, out.last_write(), out);
         }
         let again = mutant!(VoteRecomputed) && instance.phase == Phase::PreAccepted;
@@ -230,7 +245,8 @@ impl Epaxos {
         }
         let changed = (*attributes != initial.attributes).then(|| attributes.clone());
         let uncommitted = self.uncommitted(attributes);
-        let message = EpaxosMessage::PreAcceptOk { id, attributes: changed, uncommitted };
+        let epoch = self.epochs.of(id);
+        let message = EpaxosMessage::PreAcceptOk { id, epoch, attributes: changed, uncommitted };
         out.send_after(to, message, out.last_write());
     }
 
@@ -261,8 +277,9 @@ impl Epaxos {
         (attributes, uncommitted): (Option<Attributes>, Vec<InstanceId>),
         out: &mut Effects<Self>,
     ) {
+        let first = Round::first_of(self.epochs.of(id));
         let Some(instance) = self.rows.get_mut(id) else { return };
-        let open = instance.ballot == Round(0) && instance.phase == Phase::PreAccepted;
+        let open = instance.ballot <= first && instance.phase == Phase::PreAccepted;
         let Some(Work::PreAccepting(work)) = instance.work.as_deref_mut() else { return };
         if !open || work.votes.iter().any(|vote| vote.node == from) {
             return;
@@ -289,7 +306,8 @@ impl Epaxos {
             Phase1::Slow(attributes) => {
                 self.counters.slow += 1;
                 let command = Proposal::Command(initial.command.clone());
-                self.start_accept(now, (id, Round(0)), (command, attributes), informed, out);
+                let ballot = Round::first_of(self.epochs.of(id));
+                self.start_accept(now, (id, ballot), (command, attributes), informed, out);
             }
         }
     }
@@ -332,7 +350,7 @@ impl Epaxos {
 
     /// §5.1 line 12: all but one report the same; with three replicas, what the owner proposed.
     fn agreed_by_all_but_one(&self, work: &PreAccepting, initial: &Initial) -> Option<Attributes> {
-        if self.cluster.size == 3 {
+        if self.cluster.members() == 3 {
             return self.agreed_on_initial(work, initial);
         }
         let same = |vote: &PreAcceptVote| {
@@ -349,7 +367,7 @@ impl Epaxos {
             work.votes.iter().filter(|other| other.attributes == vote.attributes).count()
         };
         match self.options.fast_path {
-            FastPath::Simplified if self.cluster.size > 3 => {
+            FastPath::Simplified if self.cluster.members() > 3 => {
                 let most = work.votes.iter().map(same_as).max().unwrap_or(0);
                 1 + most + silent < self.fast_quorum()
             }
@@ -402,7 +420,7 @@ impl Epaxos {
             near if self.options.thrifty && near.len() + 1 >= majority => {
                 near.iter().take(majority - 1).collect()
             }
-            _ => self.others(),
+            _ => self.other_voters(id),
         };
         let accepting = Accepting {
             ballot,
@@ -576,7 +594,7 @@ impl Epaxos {
     fn commit_accepted(&mut self, now: Time, id: InstanceId, out: &mut Effects<Self>) {
         let instance = self.rows.get_mut(id).expect("what was accepted has a record");
         let Some(Work::Accepting(work)) = instance.work.take().map(|work| *work) else { return };
-        if work.ballot > Round(0) {
+        if work.ballot.in_epoch() > 0 {
             self.counters.recovered += 1;
         }
         let informed = work.informed.or(work.accepted);
@@ -704,8 +722,13 @@ impl Epaxos {
         let Some(instance) = self.rows.get(id).filter(|_| id.owner == self.me) else { return };
         let (true, Some(initial)) = (instance.is_nop(), &instance.initial) else { return };
         let command = initial.command.clone();
-        self.counters.resubmitted += command.len() as u64;
-        for command in command.iter().rev() {
+        self.resubmit_all(&command);
+    }
+
+    /// Commands are proposed again, before all that wait.
+    pub(super) fn resubmit_all(&mut self, commands: &[Command]) {
+        self.counters.resubmitted += commands.len() as u64;
+        for command in commands.iter().rev() {
             self.request_bytes += command.bytes();
             self.requests.push_front(command.clone());
         }

@@ -5,10 +5,12 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::deps::{Attributes, Deps, PerNode};
+use super::epochs::{Change, Replacement};
 use super::message::{
     Conflict, EpaxosMessage, EpaxosRecord, ExecutedSet, Initial, InstanceId, Phase, Proposal, Vote,
 };
 use crate::command::NodeId;
+use crate::protocol::ballot::Round;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::show::few;
 use crate::protocol::{Batch, Message};
@@ -106,6 +108,40 @@ impl Display for Conflict {
     }
 }
 
+/// As `b4`; beyond the first epoch as `b1.4`.
+struct Ballot(Round);
+
+impl Display for Ballot {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self.0.epoch() {
+            0 => write!(f, "b{}", self.0.0),
+            epoch => write!(f, "b{epoch}.{}", self.0.in_epoch()),
+        }
+    }
+}
+
+/// The epoch of what belongs to a later one than the first.
+fn in_epoch(epoch: u16, f: &mut Formatter<'_>) -> Result {
+    if epoch > 0 { write!(f, ", epoch {epoch}") } else { Ok(()) }
+}
+
+impl Display for Replacement {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "{} for {}", self.joiner, self.leaver)
+    }
+}
+
+impl Display for Change {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match &self.replacement {
+            Some(replacement) => replacement.fmt(f)?,
+            None => f.write_str("nobody new")?,
+        }
+        f.write_str(" from ")?;
+        bounds(&self.from, f)
+    }
+}
+
 /// How to show what an instance's name stands for.
 type Show = fn(&InstanceId, &mut Formatter<'_>) -> Result;
 
@@ -153,7 +189,7 @@ impl Display for Vote {
             Phase::Committed => "committed",
         })?;
         let Some(attributes) = &self.attributes else { return Ok(()) };
-        write!(f, " b{} ", self.ballot.0)?;
+        write!(f, " {} ", Ballot(self.ballot))?;
         choice(self.proposal.as_ref(), attributes, f)
     }
 }
@@ -172,53 +208,59 @@ impl Display for EpaxosMessage {
 /// All but the kind and the instance.
 fn fields(message: &EpaxosMessage, f: &mut Formatter<'_>) -> Result {
     match message {
-        EpaxosMessage::PreAccept { initial, .. } => write!(f, ", {initial}"),
-        EpaxosMessage::PreAcceptOk { attributes, uncommitted, .. } => {
+        EpaxosMessage::PreAccept { epoch, initial, .. } => {
+            write!(f, ", {initial}")?;
+            in_epoch(*epoch, f)
+        }
+        EpaxosMessage::PreAcceptOk { epoch, attributes, uncommitted, .. } => {
             f.write_str(", ")?;
             voted_for(attributes.as_ref(), f)?;
-            listed(f, ", uncommitted ", uncommitted)
+            listed(f, ", uncommitted ", uncommitted)?;
+            in_epoch(*epoch, f)
         }
         EpaxosMessage::Accept { ballot, proposal, attributes, beyond, .. } => {
-            write!(f, ", b{}, ", ballot.0)?;
+            write!(f, ", {}, ", Ballot(*ballot))?;
             choice(proposal.as_ref(), attributes, f)?;
             listed(f, ", beyond ", beyond)
         }
         EpaxosMessage::AcceptOk { ballot, beyond, .. } => {
-            write!(f, ", b{}", ballot.0)?;
+            write!(f, ", {}", Ballot(*ballot))?;
             listed(f, ", beyond ", beyond)
         }
         EpaxosMessage::Commit { proposal, attributes, .. } => {
             f.write_str(", ")?;
             choice(proposal.as_ref(), attributes, f)
         }
-        EpaxosMessage::Prepare { ballot, .. } => write!(f, ", b{}", ballot.0),
+        EpaxosMessage::Prepare { ballot, .. } => write!(f, ", {}", Ballot(*ballot)),
         EpaxosMessage::PrepareOk { ballot, vote, initial, .. } => {
-            write!(f, ", b{}, {vote}", ballot.0)?;
+            write!(f, ", {}, {vote}", Ballot(*ballot))?;
             initial.as_ref().map_or(Ok(()), |initial| write!(f, ", initial {initial}"))
         }
         EpaxosMessage::Nack { ballot, promised: Some(promised), .. } => {
-            write!(f, ", b{}, promised b{}", ballot.0, promised.0)
+            write!(f, ", {}, promised {}", Ballot(*ballot), Ballot(*promised))
         }
         EpaxosMessage::Nack { ballot, promised: None, .. } => {
-            write!(f, ", b{}, forgotten", ballot.0)
+            write!(f, ", {}, forgotten", Ballot(*ballot))
         }
         EpaxosMessage::TentativePreAccept { ballot, initial, attributes, .. } => {
-            write!(f, ", b{}, {attributes}, initial {initial}", ballot.0)
+            write!(f, ", {}, {attributes}, initial {initial}", Ballot(*ballot))
         }
         EpaxosMessage::TentativePreAcceptOk { ballot, conflicts, .. } => {
-            write!(f, ", b{}", ballot.0)?;
+            write!(f, ", {}", Ballot(*ballot))?;
             listed(f, ", conflicts ", conflicts)
         }
-        EpaxosMessage::Deferred { evidence, attributes, .. } => {
+        EpaxosMessage::Deferred { epoch, evidence, attributes, .. } => {
             f.write_str(", evidence ")?;
             nodes(*evidence, f)?;
-            write!(f, ", {attributes}")
+            write!(f, ", {attributes}")?;
+            in_epoch(*epoch, f)
         }
-        EpaxosMessage::Heartbeat { executed, forgettable, sent_ns } => {
+        EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns } => {
             executed_below(executed, f)?;
             f.write_str(", forgettable ")?;
             bounds(forgettable, f)?;
-            write!(f, ", sent {sent_ns} ns")
+            write!(f, ", sent {sent_ns} ns")?;
+            in_epoch(*epoch, f)
         }
         EpaxosMessage::HeartbeatOk { sent_ns } => write!(f, "sent {sent_ns} ns"),
         EpaxosMessage::Lagging { executed, known } => {
@@ -227,6 +269,32 @@ fn fields(message: &EpaxosMessage, f: &mut Formatter<'_>) -> Result {
             bounds(known, f)
         }
         EpaxosMessage::State { executed, forgotten } => installed(executed, forgotten, f),
+        _ => fields_of_joining(message, f),
+    }
+}
+
+/// Of the messages of a decision on the next epoch.
+fn fields_of_joining(message: &EpaxosMessage, f: &mut Formatter<'_>) -> Result {
+    match message {
+        EpaxosMessage::Join { ballot, replacement } => {
+            write!(f, "{}", Ballot(*ballot))?;
+            replacement.map_or(Ok(()), |replacement| write!(f, ", {replacement}"))
+        }
+        EpaxosMessage::JoinOk { ballot, vote, fence } => {
+            write!(f, "{}, ", Ballot(*ballot))?;
+            if let Some((voted, change)) = vote {
+                write!(f, "accepted {} {change}, ", Ballot(*voted))?;
+            }
+            f.write_str("fence ")?;
+            bounds(fence, f)
+        }
+        EpaxosMessage::JoinNack { ballot, promised } => {
+            write!(f, "{}, promised {}", Ballot(*ballot), Ballot(*promised))
+        }
+        EpaxosMessage::Begin { ballot, change } => write!(f, "{}, {change}", Ballot(*ballot)),
+        EpaxosMessage::BeginOk { ballot } => write!(f, "{}", Ballot(*ballot)),
+        EpaxosMessage::Epochs { changes } => few(f, ("[", "]"), changes.iter(), Display::fmt),
+        _ => Ok(()),
     }
 }
 
@@ -237,10 +305,10 @@ impl Display for EpaxosRecord {
                 write!(f, "PreAccepted({id}, {initial}, ")?;
                 voted_for(attributes.as_ref(), f)?;
             }
-            EpaxosRecord::Joined { id, ballot } => write!(f, "Joined({id}, b{}", ballot.0)?,
+            EpaxosRecord::Joined { id, ballot } => write!(f, "Joined({id}, {}", Ballot(*ballot))?,
             EpaxosRecord::Tentative { id, initial } => write!(f, "Tentative({id}, {initial}")?,
             EpaxosRecord::Accepted { id, ballot, proposal, attributes } => {
-                write!(f, "Accepted({id}, b{}, ", ballot.0)?;
+                write!(f, "Accepted({id}, {}, ", Ballot(*ballot))?;
                 choice(proposal.as_ref(), attributes, f)?;
             }
             EpaxosRecord::AcceptedElsewhere { id, node, beyond } => {
@@ -259,6 +327,17 @@ impl Display for EpaxosRecord {
                 f.write_str("Installed(")?;
                 installed(executed, forgotten, f)?;
             }
+            EpaxosRecord::Promised { ballot, fence } => {
+                write!(f, "Promised({}", Ballot(*ballot))?;
+                if let Some(fence) = fence {
+                    f.write_str(", fence ")?;
+                    bounds(fence, f)?;
+                }
+            }
+            EpaxosRecord::BeginAccepted { ballot, change } => {
+                write!(f, "BeginAccepted({}, {change}", Ballot(*ballot))?;
+            }
+            EpaxosRecord::Begun { change } => write!(f, "Begun({change}")?,
         }
         f.write_str(")")
     }
@@ -270,7 +349,6 @@ mod tests {
 
     use super::*;
     use crate::command::{ClientId, Command, CommandId, Key, Operation};
-    use crate::protocol::ballot::Round;
 
     const ID: InstanceId = InstanceId { owner: NodeId(0), number: 7 };
     const B: Round = Round(4);
@@ -342,6 +420,7 @@ mod tests {
         let (ballot, beyond) = (Round(0), vec![id(2, 5)]);
         let ok = |attributes, uncommitted| EpaxosMessage::PreAcceptOk {
             id: ID,
+            epoch: 0,
             attributes,
             uncommitted,
         };
@@ -357,8 +436,12 @@ mod tests {
             |proposal| EpaxosMessage::Commit { id: ID, proposal, attributes: on(&[id(1, 4)]) };
         assert_texts(vec![
             (
-                EpaxosMessage::PreAccept { id: ID, initial: initial() },
+                EpaxosMessage::PreAccept { id: ID, epoch: 0, initial: initial() },
                 "PreAccept(p0.7, [c1.0 get k0] {p1.4} quorum {p0, p2})",
+            ),
+            (
+                EpaxosMessage::PreAccept { id: ID, epoch: 2, initial: initial() },
+                "PreAccept(p0.7, [c1.0 get k0] {p1.4} quorum {p0, p2}, epoch 2)",
             ),
             (ok(None, vec![]), "PreAcceptOK(p0.7, as proposed)"),
             (
@@ -426,6 +509,7 @@ mod tests {
             (
                 EpaxosMessage::Deferred {
                     id: ID,
+                    epoch: 0,
                     evidence: NodeSet::from_bits(0b11),
                     attributes: on(&[]),
                 },
@@ -441,6 +525,7 @@ mod tests {
         assert_texts(vec![
             (
                 EpaxosMessage::Heartbeat {
+                    epoch: 0,
                     executed: below.clone(),
                     forgettable: forgotten.clone(),
                     sent_ns: 50,
@@ -456,6 +541,55 @@ mod tests {
                 EpaxosMessage::State { executed: executed(), forgotten },
                 "State(executed [p0<4+2, p1<2, p2<0], forgotten [p0<1, p1<1])",
             ),
+        ]);
+    }
+
+    fn change() -> Change {
+        let replacement = Some(Replacement { joiner: NodeId(3), leaver: NodeId(1) });
+        Change { replacement, from: [4, 0, 2, 0].as_slice().into() }
+    }
+
+    #[test]
+    fn messages_and_records_of_an_epoch_in_one_line() {
+        let ballot = Round(Round::first_of(1).0 + 4);
+        let fence: PerNode = [4, 0, 1, 0].as_slice().into();
+        let join = |replacement| EpaxosMessage::Join { ballot, replacement };
+        let join_ok = |vote| EpaxosMessage::JoinOk { ballot, vote, fence: fence.clone() };
+        let stay = Change { replacement: None, ..change() };
+        assert_texts(vec![
+            (join(change().replacement), "Join(b1.4, p3 for p1)"),
+            (join(None), "Join(b1.4)"),
+            (join_ok(None), "JoinOK(b1.4, fence [p0<4, p2<1])"),
+            (
+                join_ok(Some((ballot, change()))),
+                "JoinOK(b1.4, accepted b1.4 p3 for p1 from [p0<4, p2<2], fence [p0<4, p2<1])",
+            ),
+            (
+                EpaxosMessage::JoinNack { ballot, promised: Round(ballot.0 + 1) },
+                "JoinNACK(b1.4, promised b1.5)",
+            ),
+            (
+                EpaxosMessage::Begin { ballot, change: stay },
+                "Begin(b1.4, nobody new from [p0<4, p2<2])",
+            ),
+            (EpaxosMessage::BeginOk { ballot }, "BeginOK(b1.4)"),
+            (
+                EpaxosMessage::Epochs { changes: vec![change()] },
+                "Epochs([p3 for p1 from [p0<4, p2<2]])",
+            ),
+        ]);
+        let change = change();
+        assert_texts(vec![
+            (EpaxosRecord::Promised { ballot, fence: None }, "Promised(b1.4)"),
+            (
+                EpaxosRecord::Promised { ballot, fence: Some(fence) },
+                "Promised(b1.4, fence [p0<4, p2<1])",
+            ),
+            (
+                EpaxosRecord::BeginAccepted { ballot, change: change.clone() },
+                "BeginAccepted(b1.4, p3 for p1 from [p0<4, p2<2])",
+            ),
+            (EpaxosRecord::Begun { change }, "Begun(p3 for p1 from [p0<4, p2<2])"),
         ]);
     }
 

@@ -136,7 +136,7 @@ impl Epaxos {
         }
         self.forget();
         let told: Vec<_> =
-            self.cluster.others(self.me).map(|node| (node, self.forgettable_for(node))).collect();
+            self.others().iter().map(|node| (node, self.forgettable_for(node))).collect();
         let before = self.allowed.clone();
         for (_, below) in &told {
             raise(&mut self.allowed, below);
@@ -147,7 +147,8 @@ impl Epaxos {
         let executed = self.executed_below();
         for (node, forgettable) in told {
             let executed = executed.clone();
-            let message = EpaxosMessage::Heartbeat { executed, forgettable, sent_ns: now.0 };
+            let (epoch, sent_ns) = (self.epochs.latest(), now.0);
+            let message = EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns };
             out.send_after(node, message, out.last_write());
         }
         let period = Duration::from_millis(self.options.heartbeat_ms);
@@ -157,10 +158,14 @@ impl Epaxos {
     pub(super) fn on_heartbeat(
         &mut self,
         from: NodeId,
+        epoch: u16,
         (executed, forgettable): (PerNode, PerNode),
         sent_ns: u64,
         out: &mut Effects<Self>,
     ) {
+        if epoch < self.epochs.latest() {
+            self.tell_epochs(from, out);
+        }
         let peer = &mut self.peers[usize::from(from.0)];
         // After a restart it may have executed less than before.
         peer.executed = executed;
@@ -199,7 +204,7 @@ impl Epaxos {
     pub(super) fn forgettable_for(&self, node: NodeId) -> PerNode {
         let mut limit = self.executed_below();
         let beyond = self.beyond_what_is_kept();
-        let others = self.cluster.others(self.me).map(|other| &self.peers[usize::from(other.0)]);
+        let others = self.others().iter().map(|other| &self.peers[usize::from(other.0)]);
         for peer in others.filter(|peer| !peer.suspected) {
             let mut executed = peer.executed.clone();
             raise(&mut executed, &beyond);
@@ -232,11 +237,17 @@ impl Epaxos {
     }
 
     /// Forgets what a majority lets this replica forget, and all others that do not lag too far.
+    ///
+    /// Nothing while an instance of an earlier epoch may be open: a majority of this one's members need not
+    /// share a replica with its fast quorum. All commands of this epoch cover those of earlier ones.
     fn forget(&mut self) {
+        if !self.has_passed_barrier() {
+            return;
+        }
         let own = self.forgettable_for(self.me);
         let beyond = self.beyond_what_is_kept();
         for place in 0..own.len() {
-            let others = self.cluster.others(self.me).map(|node| &self.peers[usize::from(node.0)]);
+            let others = self.others().iter().map(|node| &self.peers[usize::from(node.0)]);
             let mut let_go: Vec<u64> = others.map(|peer| peer.forgettable[place]).collect();
             let_go.push(own[place]);
             let_go.sort_unstable_by(|a, b| b.cmp(a));
@@ -244,7 +255,7 @@ impl Epaxos {
                 true => own[place],
                 false => let_go[self.majority() - 1].min(own[place]),
             };
-            let others = self.cluster.others(self.me).map(|node| &self.peers[usize::from(node.0)]);
+            let others = self.others().iter().map(|node| &self.peers[usize::from(node.0)]);
             let live = others.filter(|peer| !peer.suspected).map(|peer| peer.forgettable[place]);
             let by_all_live = live.min().unwrap_or(by_majority).min(by_majority);
             self.forget_below(NodeId(place as u8), by_all_live.max(by_majority.min(beyond[place])));
@@ -290,13 +301,14 @@ impl Epaxos {
                 Due::Recover => self.recover_instance(now, id, out),
             }
         }
+        self.look_at_joining(now, out);
         self.catch_up(now, out);
         self.arm_check(out);
     }
 
     /// Whether a majority, itself included, was heard of late.
     fn hears_majority(&self) -> bool {
-        let others = self.cluster.others(self.me).map(|node| &self.peers[usize::from(node.0)]);
+        let others = self.others().iter().map(|node| &self.peers[usize::from(node.0)]);
         1 + others.filter(|peer| !peer.suspected).count() >= self.majority()
     }
 
@@ -362,7 +374,7 @@ impl Epaxos {
 
     /// A fast quorum has not answered: everybody is asked, and any majority will do.
     pub(super) fn fall_back(&mut self, now: Time, id: InstanceId, out: &mut Effects<Self>) {
-        let others = self.others();
+        let (others, epoch) = (self.other_voters(id), self.epochs.of(id));
         let Some(instance) = self.rows.get_mut(id) else { return };
         let Some(initial) = instance.initial.clone() else { return };
         let Some(Work::PreAccepting(work)) = instance.work.as_deref_mut() else { return };
@@ -374,13 +386,13 @@ impl Epaxos {
         }
         (work.late, work.asked, work.began) = (true, others, now);
         self.counters.retransmissions += 1;
-        let message = EpaxosMessage::PreAccept { id, initial };
+        let message = EpaxosMessage::PreAccept { id, epoch, initial };
         out.send_to(others.minus(answered), message, out.last_write());
         self.end_phase1(now, id, out);
     }
 
     fn ask_again(&mut self, now: Time, id: InstanceId, out: &mut Effects<Self>) {
-        let others = self.others();
+        let others = self.other_voters(id);
         let Some(instance) = self.rows.get_mut(id) else { return };
         let Some(Work::Accepting(work)) = instance.work.as_deref_mut() else { return };
         (work.asked, work.asked_at) = (others, now);
@@ -410,7 +422,7 @@ impl Epaxos {
             let theirs = &self.peers[usize::from(node.0)].executed;
             stuck.iter().any(|place| theirs[*place] > known[*place])
         };
-        let informants: NodeSet = self.cluster.others(self.me).filter(ahead).collect();
+        let informants: NodeSet = self.others().iter().filter(ahead).collect();
         if informants.minus(self.asked_in_vain).is_empty() {
             self.asked_in_vain = NodeSet::default();
         }
@@ -568,7 +580,7 @@ fn covered_by_command(instance: &Instance) -> Option<PerNode> {
     Some((0..deps.prefix.len()).map(|place| deps.covered_below(place)).collect())
 }
 
-fn raise(mine: &mut PerNode, theirs: &PerNode) {
+pub(super) fn raise(mine: &mut PerNode, theirs: &PerNode) {
     for (mine, theirs) in mine.iter_mut().zip(theirs) {
         *mine = (*mine).max(*theirs);
     }

@@ -1,6 +1,7 @@
 //! What the replicas of `epaxos` send each other, store and wait for.
 
 use super::deps::{Attributes, PerNode};
+use super::epochs::{Change, Replacement};
 use crate::command::NodeId;
 use crate::protocol::ballot::Round;
 use crate::protocol::quorum::NodeSet;
@@ -72,13 +73,16 @@ pub struct Conflict {
     pub committed: bool,
 }
 
-/// The messages, in the order in which a command meets them. The ballot of a PreAccept is 0.
+/// The messages, in the order in which a command meets them. The ballot of a PreAccept, and of its answer, is
+/// the first of an epoch.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum EpaxosMessage {
     /// Phase 1: the owner proposes.
     PreAccept {
         /// The instance.
         id: InstanceId,
+        /// The epoch that it belongs to, as its owner knows.
+        epoch: u16,
         /// What it proposes.
         initial: Initial,
     },
@@ -86,6 +90,8 @@ pub enum EpaxosMessage {
     PreAcceptOk {
         /// The instance.
         id: InstanceId,
+        /// As in PreAccept.
+        epoch: u16,
         /// The attributes that it votes for; none if they are the owner's.
         attributes: Option<Attributes>,
         /// Those of the dependencies that it does not know to be committed; empty where the variant does
@@ -175,6 +181,8 @@ pub enum EpaxosMessage {
     Deferred {
         /// The instance.
         id: InstanceId,
+        /// The epoch that it belongs to.
+        epoch: u16,
         /// The replicas whose votes speak for a fast commit.
         evidence: NodeSet,
         /// The attributes that they voted for.
@@ -182,6 +190,8 @@ pub enum EpaxosMessage {
     },
     /// "I am up, and have executed this much."
     Heartbeat {
+        /// The latest epoch that the sender knows.
+        epoch: u16,
         /// By replica: the sender has executed all its instances with a lower number.
         executed: PerNode,
         /// By replica: the receiver may forget its instances with a lower number, as far as the sender
@@ -209,6 +219,46 @@ pub enum EpaxosMessage {
         executed: Vec<ExecutedSet>,
         /// By replica: the sender has forgotten all its instances with a lower number.
         forgotten: PerNode,
+    },
+    /// §5.5: "let the next epoch begin, with these members". The ballot is of that epoch.
+    Join {
+        /// The ballot.
+        ballot: Round,
+        /// Who is to join; none if nobody is, because who wanted to is not heard of again.
+        replacement: Option<Replacement>,
+    },
+    /// §5.5: the sender begins nothing more in the epoch that ends.
+    JoinOk {
+        /// The ballot.
+        ballot: Round,
+        /// Its last vote on how the next epoch begins.
+        vote: Option<(Round, Change)>,
+        /// By replica: it votes in instances of the ending epoch with lower numbers only.
+        fence: PerNode,
+    },
+    /// A higher ballot forbids a Join or a Begin.
+    JoinNack {
+        /// The ballot that was refused.
+        ballot: Round,
+        /// The ballot that forbids it.
+        promised: Round,
+    },
+    /// "Let the next epoch begin like this": the Accept of that decision.
+    Begin {
+        /// The ballot.
+        ballot: Round,
+        /// How it begins.
+        change: Change,
+    },
+    /// Accepted.
+    BeginOk {
+        /// The ballot.
+        ballot: Round,
+    },
+    /// How all epochs began so far.
+    Epochs {
+        /// From epoch 1 on.
+        changes: Vec<Change>,
     },
 }
 
@@ -288,6 +338,26 @@ pub enum EpaxosRecord {
         /// By replica: forgotten below.
         forgotten: PerNode,
     },
+    /// A ballot for the beginning of the next epoch is joined, or used by this replica itself.
+    Promised {
+        /// The ballot.
+        ballot: Round,
+        /// By replica: from which number on it votes in no instance of the ending epoch. None if it is no
+        /// member.
+        fence: Option<PerNode>,
+    },
+    /// A vote on how the next epoch begins.
+    BeginAccepted {
+        /// The ballot.
+        ballot: Round,
+        /// How it begins.
+        change: Change,
+    },
+    /// The next epoch has begun.
+    Begun {
+        /// How.
+        change: Change,
+    },
 }
 
 /// What a replica may be woken for.
@@ -317,6 +387,12 @@ impl Message for EpaxosMessage {
             EpaxosMessage::HeartbeatOk { .. } => "HeartbeatOK",
             EpaxosMessage::Lagging { .. } => "Lagging",
             EpaxosMessage::State { .. } => "State",
+            EpaxosMessage::Join { .. } => "Join",
+            EpaxosMessage::JoinOk { .. } => "JoinOK",
+            EpaxosMessage::JoinNack { .. } => "JoinNACK",
+            EpaxosMessage::Begin { .. } => "Begin",
+            EpaxosMessage::BeginOk { .. } => "BeginOK",
+            EpaxosMessage::Epochs { .. } => "Epochs",
         }
     }
 
@@ -347,7 +423,51 @@ impl EpaxosMessage {
             EpaxosMessage::Heartbeat { .. }
             | EpaxosMessage::HeartbeatOk { .. }
             | EpaxosMessage::Lagging { .. }
-            | EpaxosMessage::State { .. } => None,
+            | EpaxosMessage::State { .. }
+            | EpaxosMessage::Join { .. }
+            | EpaxosMessage::JoinOk { .. }
+            | EpaxosMessage::JoinNack { .. }
+            | EpaxosMessage::Begin { .. }
+            | EpaxosMessage::BeginOk { .. }
+            | EpaxosMessage::Epochs { .. } => None,
         }
+    }
+
+    /// The epoch of the ballot that it is about. A decision is about none: it is true in all.
+    pub fn epoch(&self) -> Option<u16> {
+        match self {
+            EpaxosMessage::PreAccept { epoch, .. }
+            | EpaxosMessage::PreAcceptOk { epoch, .. }
+            | EpaxosMessage::Deferred { epoch, .. } => Some(*epoch),
+            EpaxosMessage::Accept { ballot, .. }
+            | EpaxosMessage::AcceptOk { ballot, .. }
+            | EpaxosMessage::Prepare { ballot, .. }
+            | EpaxosMessage::PrepareOk { ballot, .. }
+            | EpaxosMessage::Nack { ballot, .. }
+            | EpaxosMessage::TentativePreAccept { ballot, .. }
+            | EpaxosMessage::TentativePreAcceptOk { ballot, .. }
+            | EpaxosMessage::Join { ballot, .. }
+            | EpaxosMessage::JoinOk { ballot, .. }
+            | EpaxosMessage::JoinNack { ballot, .. }
+            | EpaxosMessage::Begin { ballot, .. }
+            | EpaxosMessage::BeginOk { ballot } => Some(ballot.epoch()),
+            EpaxosMessage::Commit { .. }
+            | EpaxosMessage::Heartbeat { .. }
+            | EpaxosMessage::HeartbeatOk { .. }
+            | EpaxosMessage::Lagging { .. }
+            | EpaxosMessage::State { .. }
+            | EpaxosMessage::Epochs { .. } => None,
+        }
+    }
+
+    /// Whether it asks the receiver for a vote, or to remember something, in its instance.
+    pub fn asks_for_vote(&self) -> bool {
+        matches!(
+            self,
+            EpaxosMessage::PreAccept { .. }
+                | EpaxosMessage::Accept { .. }
+                | EpaxosMessage::Prepare { .. }
+                | EpaxosMessage::TentativePreAccept { .. }
+        )
     }
 }

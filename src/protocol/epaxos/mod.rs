@@ -19,6 +19,7 @@
 //! | [`execution`] | strongly connected components | §5.2 |
 //! | [`conflicts`], [`deps`] | what interferes, and how it is written down | §4, §5.3 |
 //! | `keeping` | who is up, what may be forgotten, who lags | §5.4 |
+//! | [`epochs`], `joining` | who the members are, and how that changes | §5.5 |
 //! | [`instances`], `work` | what a replica knows, and what it does about it | |
 //!
 //! # Where this departs from the paper
@@ -47,8 +48,10 @@ use std::hash::{Hash, Hasher};
 
 use self::conflicts::Conflicts;
 use self::deps::PerNode;
+use self::epochs::Epochs;
 use self::execution::Executor;
 use self::instances::{Row, Rows};
+use self::joining::Joining;
 use self::keeping::Peer;
 use self::message::{EpaxosMessage, EpaxosRecord, EpaxosTimer, InstanceId, Proposal};
 use self::options::EpaxosOptions;
@@ -61,8 +64,10 @@ mod commit;
 pub mod conflicts;
 pub mod deps;
 mod display;
+pub mod epochs;
 pub mod execution;
 pub mod instances;
+mod joining;
 mod keeping;
 pub mod message;
 mod modelled;
@@ -102,6 +107,7 @@ struct Counters {
     states_installed: u64,
     implausible: u64,
     requests_dropped: u64,
+    epochs: u64,
 }
 
 /// What a replica counts is not part of its state: two that differ in nothing else do the same from now on.
@@ -115,6 +121,10 @@ pub struct Epaxos {
     me: NodeId,
     cluster: Cluster,
     options: EpaxosOptions,
+    epochs: Epochs,
+    joining: Joining,
+    /// It is a member, or was, and had executed all that was decided before it became one.
+    is_live: bool,
     rows: Rows,
     conflicts: Conflicts,
     executor: Executor,
@@ -198,6 +208,10 @@ impl Protocol for Epaxos {
         }
     }
 
+    fn takes_requests(&self) -> bool {
+        self.is_member() && self.is_live
+    }
+
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let c = &self.counters;
         vec![
@@ -224,6 +238,7 @@ impl Protocol for Epaxos {
             ("in_cycles", self.executor.counts.in_cycles),
             ("implausible", c.implausible),
             ("requests_dropped", c.requests_dropped),
+            ("epochs", c.epochs),
         ]
     }
 }
@@ -232,9 +247,13 @@ impl Epaxos {
     fn new(me: NodeId, cluster: Cluster, options: EpaxosOptions) -> Self {
         let size = usize::from(cluster.size);
         let zeros = PerNode::from_elem(0, size);
+        let epochs = Epochs::new(cluster);
         Epaxos {
             me,
             cluster,
+            is_live: epochs.members().contains(me),
+            epochs,
+            joining: Joining::default(),
             rows: Rows::new(cluster.size),
             conflicts: Conflicts::new(cluster.size, options.dependencies),
             options,
@@ -299,11 +318,14 @@ impl Epaxos {
         message: EpaxosMessage,
         out: &mut Effects<Self>,
     ) {
+        if !self.is_of_its_epoch(from, &message, out) {
+            return;
+        }
         match message {
-            EpaxosMessage::PreAccept { id, initial } => {
+            EpaxosMessage::PreAccept { id, initial, .. } => {
                 self.on_pre_accept(now, from, id, initial, out);
             }
-            EpaxosMessage::PreAcceptOk { id, attributes, uncommitted } => {
+            EpaxosMessage::PreAcceptOk { id, attributes, uncommitted, .. } => {
                 self.on_pre_accept_ok(now, from, id, (attributes, uncommitted), out);
             }
             EpaxosMessage::Accept { id, ballot, proposal, attributes, beyond } => {
@@ -330,11 +352,11 @@ impl Epaxos {
             EpaxosMessage::TentativePreAcceptOk { id, ballot, conflicts } => {
                 self.on_tentative_pre_accept_ok(now, from, (id, ballot), conflicts, out);
             }
-            EpaxosMessage::Deferred { id, evidence, attributes } => {
+            EpaxosMessage::Deferred { id, evidence, attributes, .. } => {
                 self.on_deferred(now, id, (evidence, attributes), out);
             }
-            EpaxosMessage::Heartbeat { executed, forgettable, sent_ns } => {
-                self.on_heartbeat(from, (executed, forgettable), sent_ns, out);
+            EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns } => {
+                self.on_heartbeat(from, epoch, (executed, forgettable), sent_ns, out);
             }
             EpaxosMessage::HeartbeatOk { sent_ns } => self.on_heartbeat_ok(now, from, sent_ns),
             EpaxosMessage::Lagging { executed, known } => {
@@ -343,6 +365,18 @@ impl Epaxos {
             EpaxosMessage::State { executed, forgotten } => {
                 self.on_state(now, executed, forgotten, out);
             }
+            EpaxosMessage::Join { ballot, replacement } => {
+                self.on_join(now, from, (ballot, replacement), out);
+            }
+            EpaxosMessage::JoinOk { ballot, vote, fence } => {
+                self.on_join_ok(from, ballot, (vote, &fence), out);
+            }
+            EpaxosMessage::JoinNack { ballot, promised } => self.on_join_nack(ballot, promised),
+            EpaxosMessage::Begin { ballot, change } => {
+                self.on_begin(now, from, (ballot, change), out);
+            }
+            EpaxosMessage::BeginOk { ballot } => self.on_begin_ok(now, from, ballot, out),
+            EpaxosMessage::Epochs { changes } => self.on_epochs(now, from, changes, out),
         }
     }
 
@@ -396,15 +430,21 @@ impl Epaxos {
     }
 
     fn majority(&self) -> usize {
-        majority(usize::from(self.cluster.size))
+        majority(self.cluster.members())
     }
 
     fn fast_quorum(&self) -> usize {
-        let size = self.options.fast_path.quorum(usize::from(self.cluster.size));
+        let size = self.options.fast_path.quorum(self.cluster.members());
         if mutant!(FastQuorumTooSmall) { size - 1 } else { size }
     }
 
+    /// The other members of the latest epoch.
     fn others(&self) -> NodeSet {
-        NodeSet::all(self.cluster.size).without(self.me)
+        self.epochs.members().without(self.me)
+    }
+
+    /// The others who vote in an instance.
+    fn other_voters(&self, id: InstanceId) -> NodeSet {
+        self.epochs.voters(id).without(self.me)
     }
 }

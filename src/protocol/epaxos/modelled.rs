@@ -48,7 +48,7 @@ impl Epaxos {
 
     fn awaits_pre_accept_ok(&self, from: NodeId, id: InstanceId) -> bool {
         let Some(instance) = self.rows.get(id) else { return false };
-        let open = instance.ballot == Round(0) && instance.phase == Phase::PreAccepted;
+        let open = instance.ballot.in_epoch() == 0 && instance.phase == Phase::PreAccepted;
         let Some(Work::PreAccepting(work)) = instance.work.as_deref() else { return false };
         open && work.votes.iter().all(|vote| vote.node != from)
     }

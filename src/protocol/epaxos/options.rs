@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::NodeId;
 use crate::protocol::quorum::majority;
 
 /// What the experiment file may choose for `epaxos`.
@@ -41,6 +42,10 @@ pub struct EpaxosOptions {
     pub recover_ms: u64,
     /// Executed instances of each replica that are kept for replicas that lag, at most.
     pub log_instances_max: usize,
+    /// Of a replica that is not a member: which one it is to replace (§5.5). Never in a file; whoever starts
+    /// the replica says it.
+    #[serde(skip)]
+    pub replaces: Option<NodeId>,
 }
 
 /// When a command commits after one round trip.
@@ -116,6 +121,7 @@ impl Default for EpaxosOptions {
             fallback_ms: 500,
             recover_ms: 1000,
             log_instances_max: 65_536,
+            replaces: None,
         }
     }
 }

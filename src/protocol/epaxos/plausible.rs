@@ -2,6 +2,7 @@
 //! it makes sense; what does not is ignored: it indexes tables.
 
 use super::deps::{Attributes, Deps, PerNode};
+use super::epochs::{Change, Replacement};
 use super::message::{EpaxosMessage, ExecutedSet, Initial, InstanceId, Phase, Proposal, Vote};
 use crate::command::NodeId;
 use crate::protocol::ballot::Round;
@@ -12,7 +13,8 @@ impl EpaxosMessage {
     /// - Every replica that it names exists, and what has one entry for each replica has `size` of them.
     /// - Dependencies are named in order, each once, none below the prefix; executed instances as well.
     /// - A command is not empty, and its owner is in its fast quorum.
-    /// - A ballot is used by its owner: 0 by that of the instance, in Accepts and PreAccepts only.
+    /// - A ballot is used by its owner: the first of an epoch by that of the instance, in Accepts and PreAccepts
+    ///   only.
     /// - A vote, and nothing else, has attributes.
     pub fn is_plausible(&self, from: NodeId, size: u8) -> bool {
         let judge = Judge { from, size };
@@ -32,7 +34,7 @@ impl Judge {
     /// All but what [`EpaxosMessage::is_plausible`] has looked at: that the owner exists.
     fn allows(self, message: &EpaxosMessage) -> bool {
         match message {
-            EpaxosMessage::PreAccept { id, initial } => {
+            EpaxosMessage::PreAccept { id, initial, .. } => {
                 self.from == id.owner && self.initial(*id, initial)
             }
             EpaxosMessage::PreAcceptOk { attributes, uncommitted, .. } => {
@@ -40,7 +42,7 @@ impl Judge {
                     && self.instances(uncommitted)
             }
             EpaxosMessage::Accept { id, ballot, proposal, attributes, beyond } => {
-                (self.owns(*ballot) || ballot.0 == 0 && self.from == id.owner)
+                (self.owns(*ballot) || ballot.in_epoch() == 0 && self.from == id.owner)
                     && self.choice(proposal.as_ref(), attributes)
                     && self.instances(beyond)
             }
@@ -72,7 +74,18 @@ impl Judge {
                     && executed.iter().all(is_in_order)
                     && self.per_node(forgotten)
             }
-            EpaxosMessage::Nack { .. } | EpaxosMessage::HeartbeatOk { .. } => true,
+            EpaxosMessage::Join { ballot, replacement } => {
+                self.owns(*ballot) && replacement.is_none_or(|it| self.replacement(it))
+            }
+            EpaxosMessage::JoinOk { vote, fence, .. } => {
+                vote.as_ref().is_none_or(|(_, change)| self.change(change)) && self.per_node(fence)
+            }
+            EpaxosMessage::Begin { ballot, change } => self.owns(*ballot) && self.change(change),
+            EpaxosMessage::Epochs { changes } => changes.iter().all(|change| self.change(change)),
+            EpaxosMessage::Nack { .. }
+            | EpaxosMessage::HeartbeatOk { .. }
+            | EpaxosMessage::JoinNack { .. }
+            | EpaxosMessage::BeginOk { .. } => true,
         }
     }
 
@@ -82,6 +95,14 @@ impl Judge {
 
     fn owns(self, ballot: Round) -> bool {
         ballot.owner(self.size) == Some(self.from)
+    }
+
+    fn replacement(self, Replacement { joiner, leaver }: Replacement) -> bool {
+        self.knows(joiner) && self.knows(leaver) && joiner != leaver
+    }
+
+    fn change(self, change: &Change) -> bool {
+        change.replacement.is_none_or(|it| self.replacement(it)) && self.per_node(&change.from)
     }
 
     fn per_node(self, numbers: &PerNode) -> bool {
@@ -260,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_pre_accept_comes_from_its_owner_whole() {
-        let pre_accept = |initial| EpaxosMessage::PreAccept { id: ID, initial };
+        let pre_accept = |initial| EpaxosMessage::PreAccept { id: ID, epoch: 0, initial };
         taken(OWNER, &pre_accept(initial()));
         refused(OTHER, &pre_accept(initial()));
         for initial in wrong_initials() {
@@ -272,6 +293,7 @@ mod tests {
     fn an_answer_to_a_pre_accept_names_replicas_that_exist() {
         let ok = |attributes, uncommitted| EpaxosMessage::PreAcceptOk {
             id: ID,
+            epoch: 0,
             attributes,
             uncommitted,
         };
@@ -394,6 +416,7 @@ mod tests {
         refused(OTHER, &tried(id(SIZE, 1)));
         let deferred = |bits, attributes| EpaxosMessage::Deferred {
             id: ID,
+            epoch: 0,
             evidence: NodeSet::from_bits(bits),
             attributes,
         };
@@ -405,6 +428,7 @@ mod tests {
     #[test]
     fn progress_is_told_of_each_replica() {
         let heartbeat = |executed, forgettable| EpaxosMessage::Heartbeat {
+            epoch: 0,
             executed: numbers(executed),
             forgettable: numbers(forgettable),
             sent_ns: 1,

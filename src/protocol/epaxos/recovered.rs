@@ -56,6 +56,15 @@ impl Epaxos {
             EpaxosRecord::Installed { executed, forgotten } => {
                 self.install(Time(0), &executed, &forgotten);
             }
+            EpaxosRecord::Promised { ballot, fence } => {
+                self.joining.promised = ballot;
+                self.joining.fence = fence;
+            }
+            EpaxosRecord::BeginAccepted { ballot, change } => {
+                self.joining.promised = ballot;
+                self.joining.vote = Some((ballot, change));
+            }
+            EpaxosRecord::Begun { change } => drop(self.enter_epoch(Time(0), change)),
         }
     }
 
@@ -93,5 +102,6 @@ impl Epaxos {
     /// The log is at its end.
     pub(super) fn replayed(&mut self) {
         self.count_unexecuted();
+        self.is_live = self.is_member() && (self.is_live || self.has_passed_barrier());
     }
 }

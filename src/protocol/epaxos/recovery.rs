@@ -34,12 +34,17 @@ impl Epaxos {
     /// Step 1: Prepare, with a ballot above all that this replica has met.
     pub(super) fn recover_instance(&mut self, now: Time, id: InstanceId, out: &mut Effects<Self>) {
         let (me, size) = (self.me, self.cluster.size);
+        if !self.may_vote(id) {
+            // Those who vote in it recover it.
+            return;
+        }
+        let first = Round::first_of(self.epochs.of(id));
         let Some(instance) = self.rows.make(id, now) else { return };
         if instance.is_committed() || instance.executed {
             return;
         }
         self.counters.recoveries += 1;
-        let met = instance.ballot.max(instance.refused.unwrap_or_default());
+        let met = instance.ballot.max(instance.refused.unwrap_or_default()).max(first);
         let ballot = met.next_owned(me, size);
         instance.ballot = ballot;
         instance.refused = None;
@@ -49,7 +54,7 @@ impl Epaxos {
         instance.work = Some(Box::new(Work::Preparing(preparing)));
         // Durable before anybody hears of it: the ballot is never used again.
         let edge = out.persist(EpaxosRecord::Joined { id, ballot });
-        out.broadcast_after_writes(EpaxosMessage::Prepare { id, ballot });
+        out.send_to(self.other_voters(id), EpaxosMessage::Prepare { id, ballot }, edge);
         self.answer_prepare(me, (id, ballot), edge, out);
     }
 
@@ -178,7 +183,7 @@ impl Epaxos {
     /// have been committed, and whose they are.
     fn evidence(&self, answers: &[Answer]) -> Option<(Initial, Attributes, NodeSet)> {
         let initial = answers.iter().find_map(|answer| answer.initial.clone())?;
-        let absent_max = self.options.fast_path.absent_max(usize::from(self.cluster.size));
+        let absent_max = self.options.fast_path.absent_max(self.cluster.members());
         let mut needed = answers.len() - absent_max.min(answers.len());
         if mutant!(EvidenceNotRequired) {
             needed = 1;
@@ -211,7 +216,7 @@ impl Epaxos {
                 let candidates =
                     answers.iter().filter_map(|answer| answer.vote.attributes.as_ref());
                 let mut candidates = candidates
-                    .filter(|c| self.cluster.size > 3 || **c == initial.attributes)
+                    .filter(|c| self.cluster.members() > 3 || **c == initial.attributes)
                     .filter(|c| for_these(c).len() >= needed);
                 let attributes = candidates.next()?.clone();
                 let evidence = for_these(&attributes);

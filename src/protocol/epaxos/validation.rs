@@ -271,7 +271,7 @@ impl Epaxos {
         if self.options.fast_path.names_quorum() {
             return suspicion.initial.quorum.contains(owner);
         }
-        let absent_max = self.options.fast_path.absent_max(usize::from(self.cluster.size));
+        let absent_max = self.options.fast_path.absent_max(self.cluster.members());
         let tight = suspicion.evidence.len() + absent_max == suspicion.answered.len();
         tight && !suspicion.answered.contains(owner)
     }
@@ -308,7 +308,9 @@ impl Epaxos {
         let Some(Work::Deferring(work)) = work else { return };
         let evidence = work.suspicion.evidence;
         let attributes = work.suspicion.attributes.clone();
-        out.broadcast_after_writes(EpaxosMessage::Deferred { id, evidence, attributes });
+        let epoch = self.epochs.of(id);
+        let message = EpaxosMessage::Deferred { id, epoch, evidence, attributes };
+        out.send_to(self.other_voters(id), message, out.last_write());
     }
 
     /// A recovery is deferred, here or elsewhere.
@@ -390,7 +392,7 @@ impl Epaxos {
             let voters = evidence.and(suspicion.initial.quorum);
             return !attributes.deps.covers(id) && !voters.is_empty();
         }
-        let n = usize::from(self.cluster.size);
+        let n = self.cluster.members();
         let absent_max = self.options.fast_path.absent_max(n);
         evidence.len() + absent_max > self.majority()
     }

@@ -43,6 +43,8 @@ impl PreAcceptVote {
 /// Phase 1 at the owner.
 #[derive(Clone, Hash, Debug)]
 pub struct PreAccepting {
+    /// The ballot: the first of its epoch.
+    pub ballot: Round,
     /// Who was asked.
     pub asked: NodeSet,
     /// The answers, in the order in which they came.
@@ -145,10 +147,10 @@ impl Work {
         }
     }
 
-    /// The ballot; 0 of Phase 1.
+    /// The ballot; of Phase 1 the first of the epoch.
     pub fn ballot(&self) -> Round {
         match self {
-            Work::PreAccepting(_) => Round(0),
+            Work::PreAccepting(work) => work.ballot,
             Work::Accepting(work) => work.ballot,
             Work::Preparing(work) => work.ballot,
             Work::Validating(work) => work.suspicion.ballot,

@@ -90,7 +90,7 @@ fn base(kind: &str, (fast_path, word): Path, about: &'static str) -> Configurati
         recover_ms: 0,
         ..EpaxosOptions::default()
     };
-    let cluster = Cluster { size: SIZE };
+    let cluster = Cluster::of(SIZE);
     Configuration {
         name: format!("{kind}-{word}"),
         about,

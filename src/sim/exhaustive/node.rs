@@ -291,6 +291,9 @@ impl<P: Modelled> Node<P> {
                     turn.seen.push(Seen::Replaced(state.clone()));
                     installed = true;
                 }
+                Effect::GiveUp(why) => {
+                    panic!("{} gives up, though nobody joins in a model: {why}", self.me)
+                }
             }
         }
         if let Some(last) = self.pending().last()

@@ -60,7 +60,7 @@ fn base(kind: &str, variant: Variant, about: &'static str) -> Configuration<Paxo
         Variant::Multi => "multi",
     };
     let options = PaxosOptions { variant, pipeline: 1, ..PaxosOptions::default() };
-    let cluster = Cluster { size: SIZE };
+    let cluster = Cluster::of(SIZE);
     Configuration {
         name: format!("{kind}-{word}"),
         about,

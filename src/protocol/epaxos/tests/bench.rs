@@ -96,7 +96,7 @@ pub(super) fn after(size: u8, ids: &[InstanceId]) -> Attributes {
 impl Bench {
     /// Replicas that are up; what they said of it has gone by.
     pub(super) fn new(size: u8, options: EpaxosOptions) -> Bench {
-        let cluster = Cluster { size };
+        let cluster = Cluster::of(size);
         let place = |_| Place {
             core: None,
             effects: Effects::default(),
@@ -375,6 +375,7 @@ impl Bench {
                 place.state = place.installed.clone();
             }
             Effect::Arm(..) | Effect::Disarm(_) | Effect::Committed(_) => {}
+            Effect::GiveUp(why) => panic!("{node} gives up: {why}"),
         }
     }
 

@@ -45,7 +45,7 @@ impl Recovery {
     fn of_pre_accepted(fast_path: FastPath, size: u8) -> Recovery {
         let mut bench = Bench::new(size, options(fast_path));
         let initial = initial(fast_path, size);
-        bench.hear(2, 0, EpaxosMessage::PreAccept { id: x(), initial });
+        bench.hear(2, 0, EpaxosMessage::PreAccept { id: x(), epoch: 0, initial });
         Recovery::begun(bench, fast_path, size)
     }
 
@@ -105,7 +105,11 @@ impl Recovery {
     /// The recovery of another instance is deferred at p4.
     fn defers(&mut self, other: InstanceId, evidence: &[u8], deps: &[InstanceId]) {
         let (evidence, attributes) = (nodes(evidence), after(self.size, deps));
-        self.bench.hear(2, 4, EpaxosMessage::Deferred { id: other, evidence, attributes });
+        self.bench.hear(
+            2,
+            4,
+            EpaxosMessage::Deferred { id: other, epoch: 0, evidence, attributes },
+        );
     }
 
     fn work(&self) -> &Work {
@@ -319,7 +323,7 @@ fn a_deferral_is_told_to_all_and_starts_the_recovery_of_what_it_waits_for() {
         for node in [0, 1, 3, 4] {
             let deferred = recovery.bench.sent("Deferred", x(), 2, node);
             let (evidence, attributes) = (nodes(&[2]), after(5, &[]));
-            let expected = EpaxosMessage::Deferred { id: x(), evidence, attributes };
+            let expected = EpaxosMessage::Deferred { id: x(), epoch: 0, evidence, attributes };
             assert_eq!(deferred, Some(&expected));
             assert!(recovery.bench.sent("Prepare", id(4, 0), 2, node).is_some());
         }

@@ -32,8 +32,9 @@ struct Net {
 
 impl Net {
     fn new(size: u8, options: &EpaxosOptions) -> Net {
-        let core =
-            |me| Epaxos::recover(NodeId(me), Cluster { size }, options.clone(), std::iter::empty());
+        let core = |me| {
+            Epaxos::recover(NodeId(me), Cluster::of(size), options.clone(), std::iter::empty())
+        };
         let effects = (0..size).map(|_| Effects::default()).collect();
         let cores = (0..size).map(core).collect();
         Net { cores, effects, sent: Vec::new(), states: 0, now: Time(1) }
@@ -246,7 +247,8 @@ fn initial(owner: u8, key: u32) -> Initial {
 fn a1_what_the_state_holds_above_a_gap_is_a_dependency() {
     let mut net = Net::new(3, &options(FastPath::FixedQuorum, &[]));
     for (number, key) in [(0, 5), (1, 7)] {
-        let message = EpaxosMessage::PreAccept { id: id(1, number), initial: initial(1, key) };
+        let message =
+            EpaxosMessage::PreAccept { id: id(1, number), epoch: 0, initial: initial(1, key) };
         net.message(1, 0, message);
     }
     net.message(2, 0, state([(0, &[]), (0, &[1]), (1, &[])]));
@@ -285,7 +287,7 @@ fn b1_a_vote_far_into_a_long_log_survives_a_restart() {
         initial: initial(1, 7),
         attributes: None,
     });
-    let core = Epaxos::recover(NodeId(0), Cluster { size: 3 }, options, log);
+    let core = Epaxos::recover(NodeId(0), Cluster::of(3), options, log);
     assert!(core.rows.get(far).is_some_and(|instance| instance.phase == Phase::PreAccepted));
 }
 

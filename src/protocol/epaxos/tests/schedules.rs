@@ -231,7 +231,7 @@ fn e8_a_repeated_pre_accept_gets_the_stored_answer() {
     let later = bench.ask(1, write(0));
     assert!(bench.instance(1, later).attributes.as_ref().is_some_and(|a| a.deps.covers(x)));
     bench.lose_all();
-    bench.hear(1, 0, EpaxosMessage::PreAccept { id: x, initial });
+    bench.hear(1, 0, EpaxosMessage::PreAccept { id: x, epoch: 0, initial });
     assert_eq!(bench.sent("PreAcceptOK", x, 1, 0), Some(&first));
     let EpaxosMessage::PreAcceptOk { attributes: Some(attributes), .. } = first else {
         panic!("it knew one: {first}")

@@ -27,7 +27,7 @@ type Sent = (Destination, PaxosMessage, Option<WriteId>);
 impl Script {
     fn new(me: u8, variant: Variant, log: Vec<PaxosRecord>) -> Script {
         let options = PaxosOptions { leader: 0, ..options(variant) };
-        let core = Paxos::recover(NodeId(me), Cluster { size: 3 }, options, log.into_iter());
+        let core = Paxos::recover(NodeId(me), Cluster::of(3), options, log.into_iter());
         Script { core, effects: Effects::default(), now: Time(0) }
     }
 

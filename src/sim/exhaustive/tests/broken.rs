@@ -88,6 +88,7 @@ impl<const HOW: How> Protocol for Broken<HOW> {
                     assert_ne!(HOW, REFUSES_STATE, "a state");
                     out.push(Effect::InstallState);
                 }
+                Effect::GiveUp(why) => out.push(Effect::GiveUp(why)),
             }
         }
     }
@@ -108,7 +109,7 @@ fn faulty<const HOW: How>(input: Input<Broken<HOW>>) -> Vec<Input<Paxos>> {
             let twice = HOW == COUNTS_TWICE && matches!(message, PaxosMessage::AckWrite { .. });
             // Of three processes, the receiver is one and the sender another.
             if twice {
-                let all = Cluster { size: 3 }.nodes();
+                let all = Cluster::of(3).nodes();
                 let each = all.map(|from| Input::Message { from, message: message.clone() });
                 return each.collect();
             }
