@@ -3,7 +3,10 @@
 use super::bench::{Bench, options, write};
 use crate::command::NodeId;
 use crate::protocol::Cluster;
-use crate::protocol::epaxos::message::EpaxosTimer;
+use crate::protocol::ballot::Round;
+use crate::protocol::epaxos::deps::PerNode;
+use crate::protocol::epaxos::epochs::{Change, Replacement};
+use crate::protocol::epaxos::message::{EpaxosMessage, EpaxosTimer};
 use crate::protocol::epaxos::options::{EpaxosOptions, FastPath, ReplyAt};
 
 /// Members 0 to 2, and 3 that wants to join in the place of 2.
@@ -112,4 +115,44 @@ fn a_late_vote_in_the_epoch_that_ended_leaves_the_barrier_in_order() {
     let state = bench.state(3);
     let place = |client: u64| state.iter().position(|it| *it == client).expect("it is executed");
     assert!(place(0) < place(2), "what was answered first is executed first: {state:?}");
+}
+
+/// Members 0 to 2; 3 has taken the place of 2, and has nothing of what was decided before. 4 comes.
+fn three_and_one_that_has_joined(replaces: u8) -> Bench {
+    let options =
+        EpaxosOptions { replaces: Some(NodeId(replaces)), ..options(FastPath::FixedQuorum) };
+    let mut bench = Bench::of(Cluster { size: 5, spares: 2 }, options);
+    bench.ask(0, write(7));
+    bench.settle(&[0, 1]);
+    let replacement = Some(Replacement { joiner: NodeId(3), leaver: NodeId(2) });
+    let change = Change { replacement, from: PerNode::from_slice(&[1, 0, 0, 0, 0]) };
+    for member in [0, 1, 3] {
+        bench.hear(member, 2, EpaxosMessage::Epochs { changes: vec![change.clone()] });
+    }
+    bench.lose_all();
+    bench
+}
+
+/// §5.5: Join goes to replicas "that are not themselves in the process of joining". If such a one counted,
+/// one seat after the other could be filled anew while nobody has the state but who is replaced next.
+#[test]
+fn who_has_not_caught_up_lets_nobody_join() {
+    let mut bench = three_and_one_that_has_joined(1);
+    assert!(!bench.core(3).has_passed_barrier());
+    let replacement = Some(Replacement { joiner: NodeId(4), leaver: NodeId(1) });
+    let ballot = Round::first_of(2).next_owned(NodeId(4), 5);
+    bench.hear(3, 4, EpaxosMessage::Join { ballot, replacement });
+    assert!(bench.core(3).joining.fence.is_none(), "it answers later");
+}
+
+/// 4 comes for 3, of which it has not heard yet that it is a member.
+#[test]
+fn who_replaces_one_that_has_joined_waits_until_it_hears_of_it() {
+    let mut bench = three_and_one_that_has_joined(3);
+    bench.fire(4, EpaxosTimer::Check);
+    for _ in 0..5 {
+        bench.beat(&[0, 1, 3, 4]);
+        bench.live_on(&[0, 1, 3, 4], 100);
+    }
+    assert!(bench.core(4).is_member());
 }
