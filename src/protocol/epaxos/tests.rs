@@ -6,4 +6,5 @@ mod interfering;
 mod keeping;
 mod recovering;
 mod reviewed;
+mod reviewed_joining;
 mod schedules;

@@ -96,7 +96,12 @@ pub(super) fn after(size: u8, ids: &[InstanceId]) -> Attributes {
 impl Bench {
     /// Replicas that are up; what they said of it has gone by.
     pub(super) fn new(size: u8, options: EpaxosOptions) -> Bench {
-        let cluster = Cluster::of(size);
+        Bench::of(Cluster::of(size), options)
+    }
+
+    /// The same, of a cluster that may have spares.
+    pub(super) fn of(cluster: Cluster, options: EpaxosOptions) -> Bench {
+        let size = cluster.size;
         let place = |_| Place {
             core: None,
             effects: Effects::default(),
@@ -171,6 +176,17 @@ impl Bench {
         let position = self.position(kind, about, from, to);
         let position = position.unwrap_or_else(|| {
             panic!("no {kind} about {about} from p{from} to p{to} is on its way:\n{}", self.table())
+        });
+        let flying = self.flying.remove(position);
+        self.arrive(flying);
+    }
+
+    /// The oldest message of this kind arrives, whatever it is about.
+    pub(super) fn pass_on(&mut self, kind: &str, from: u8, to: u8) {
+        let is_it = |f: &Flying| (f.from.0, f.to.0, f.message.kind()) == (from, to, kind);
+        let position = self.flying.iter().position(is_it);
+        let position = position.unwrap_or_else(|| {
+            panic!("no {kind} from p{from} to p{to} is on its way:\n{}", self.table())
         });
         let flying = self.flying.remove(position);
         self.arrive(flying);
