@@ -37,13 +37,18 @@ impl<P: Subject> World<P> {
         &mut self.nodes[usize::from(node.0)]
     }
 
-    /// Starts a replica that is down, unless its disk does not let it.
+    /// Starts a replica that is down, unless its disk does not let it, or nobody has said whom it replaces.
     pub(super) fn start(&mut self, node: NodeId) {
         let (cluster, options) = (self.cluster, self.options.clone());
         let slot = self.node_mut(node);
-        if slot.is_up() || slot.is_gone() || slot.disk.full {
+        let waits = usize::from(node.0) >= cluster.members() && slot.replaces.is_none();
+        if slot.is_up() || slot.is_gone() || slot.disk.full || waits {
             return;
         }
+        let options = match slot.replaces {
+            Some(leaver) => P::joining(options, leaver),
+            None => options,
+        };
         let first = slot.life == 0;
         slot.recover(cluster, options);
         slot.turn_is_due = false;
@@ -88,6 +93,7 @@ impl<P: Subject> World<P> {
             return self.crash(node, Ending { survives: 0.0, down_ns: None });
         }
         self.begin_sync(node)?;
+        self.look_at_service(node);
         let slot = self.node_mut(node);
         if slot.disk.written() > written
             && let Some(ending) = slot.crashes_at_a_write.take()
@@ -95,6 +101,15 @@ impl<P: Subject> World<P> {
             self.crash_within(node, ending, first)?;
         }
         Ok(())
+    }
+
+    /// Clients hear of it when a replica comes to take their requests, or to take them no longer.
+    fn look_at_service(&mut self, node: NodeId) {
+        let slot = self.node_mut(node);
+        let serves = slot.core.as_ref().is_some_and(P::takes_requests);
+        if std::mem::replace(&mut slot.serves, serves) != serves {
+            self.announce_link(node, serves);
+        }
     }
 
     fn take(&mut self, node: NodeId, arrival: Arrival<P>) -> Held {

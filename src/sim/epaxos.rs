@@ -4,6 +4,7 @@ use rand::RngExt;
 
 use super::Subject;
 use crate::check::invariants::epaxos::EpaxosInvariants;
+use crate::command::NodeId;
 use crate::load::seed::ClientRng;
 use crate::protocol::epaxos::Epaxos;
 use crate::protocol::epaxos::options::{
@@ -14,6 +15,8 @@ impl Subject for Epaxos {
     const MODE: &'static str = "epaxos";
 
     const SIZES: [u8; 8] = [3, 3, 3, 5, 5, 5, 7, 9];
+
+    const SPARES: &'static [u8] = &[0, 0, 0, 0, 0, 0, 1, 1, 2, 2];
 
     type Invariants = EpaxosInvariants;
 
@@ -52,5 +55,9 @@ impl Subject for Epaxos {
             log_instances_max: one_of(rng, &[3, 20, 65_536]),
             replaces: None,
         }
+    }
+
+    fn joining(options: EpaxosOptions, leaver: NodeId) -> EpaxosOptions {
+        EpaxosOptions { replaces: Some(leaver), ..options }
     }
 }

@@ -88,7 +88,7 @@ pub fn judge<P: Subject>(scenario: &Scenario<P>, trace: Trace) -> Judged {
 }
 
 fn build<P: Subject>(scenario: &Scenario<P>, trace: Trace) -> (World<P>, Operations) {
-    let operations = Operations::default();
+    let (operations, size) = (Operations::default(), scenario.size + scenario.spares);
     let sites = (0..scenario.sites).map(|site| {
         let due: Vec<u64> =
             scenario.schedule.iter().filter(|s| s.site == site).map(|s| s.at_ns).collect();
@@ -97,16 +97,15 @@ fn build<P: Subject>(scenario: &Scenario<P>, trace: Trace) -> (World<P>, Operati
             history: Some(operations.sink(&name)),
             name,
             place: site,
-            replicas: (0..scenario.size)
-                .map(|i| NodeId((site as u8 + i) % scenario.size))
-                .collect(),
+            replicas: (0..size).map(|i| NodeId((site as u8 + i) % size)).collect(),
             schedule: Box::new(due.into_iter()),
             recorder: None,
         }
     });
     let setup = WorldSetup {
         seed: scenario.seed,
-        places: (0..usize::from(scenario.size)).collect(),
+        places: (0..usize::from(size)).collect(),
+        spares: scenario.spares,
         options: scenario.options.clone(),
         network: scenario.network.clone(),
         disk: scenario.disk.clone(),
@@ -147,7 +146,7 @@ fn lacks<P: Subject>(world: &World<P>) -> Option<String> {
         let states: Vec<_> = world.reachable().map(state).collect();
         return Some(format!("replicas differ: (which, commands, digest) {states:?}"));
     }
-    world.reachable().find_map(|node| {
+    world.lasting().find_map(|node| {
         let Some(core) = &node.core else { return Some(format!("{} is not up", node.me)) };
         if !node.arrivals.is_empty() {
             // Perhaps its start: its state is empty until it has executed what its log holds.

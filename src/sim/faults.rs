@@ -14,7 +14,7 @@ use super::drive::Ending;
 use super::network::{Manner, NetworkPlan};
 use super::trace::At;
 use super::world::{Event, World};
-use crate::check::invariants::Held;
+use crate::check::invariants::{Held, Invariants};
 use crate::command::NodeId;
 use crate::load::seed::ClientRng;
 use crate::protocol::Cluster;
@@ -40,6 +40,9 @@ pub enum FaultClass {
     Disks,
     /// Clocks differ, drift and jump.
     Clocks,
+    /// Replicas that are new are started in place of others, be those up or not. Only where a protocol has
+    /// room for that.
+    Joins,
 }
 
 /// Which links do not carry anything.
@@ -103,6 +106,13 @@ pub enum FaultKind {
     Jump(NodeId, Duration),
     /// A clock runs too fast by so many millionths, or too slow.
     Drift(NodeId, i64),
+    /// A spare is started in place of another replica, which may be up.
+    Join {
+        /// Who joins.
+        joiner: NodeId,
+        /// Who is to leave.
+        leaver: NodeId,
+    },
 }
 
 /// A fault and its time, in ns.
@@ -131,6 +141,16 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |ns: u64| ns / 1_000_000;
         write!(f, "at {} ms for {} ms: {:?}", ms(self.at_ns), ms(self.lasts_ns), self.kind)
+    }
+}
+
+impl Fault {
+    /// Whose disk it takes for good.
+    pub(super) fn loses(&self) -> Option<NodeId> {
+        match self.kind {
+            FaultKind::LostDisk(node) | FaultKind::CorruptDisk(node) => Some(node),
+            _ => None,
+        }
     }
 }
 
@@ -284,6 +304,10 @@ impl<P: Subject> World<P> {
             }
             FaultKind::Jump(node, by) => self.jump(node, by),
             FaultKind::Drift(node, ppm) => self.drift(node, ppm),
+            FaultKind::Join { joiner, leaver } => {
+                self.node_mut(joiner).replaces.get_or_insert(leaver);
+                self.start(joiner);
+            }
         }
         Ok(())
     }
@@ -304,7 +328,8 @@ impl<P: Subject> World<P> {
             | FaultKind::Pause(_)
             | FaultKind::CorruptDisk(_)
             | FaultKind::LostDisk(_)
-            | FaultKind::Jump(..) => {}
+            | FaultKind::Jump(..)
+            | FaultKind::Join { .. } => {}
         }
     }
 
@@ -390,10 +415,18 @@ impl<P: Subject> World<P> {
         }
     }
 
-    /// The replicas that must come to the same state once all is mended.
-    pub(super) fn reachable(&self) -> impl Iterator<Item = &super::node::Node<P>> {
+    /// The replicas that are up once all is mended, and can be reached.
+    pub(super) fn lasting(&self) -> impl Iterator<Item = &super::node::Node<P>> {
         let apart = self.plight.apart();
-        self.nodes.iter().filter(move |node| !node.is_gone() && Some(node.me) != apart)
+        self.nodes.iter().filter(move |node| {
+            let waits = usize::from(node.me.0) >= self.cluster.members() && node.replaces.is_none();
+            !waits && !node.is_gone() && Some(node.me) != apart
+        })
+    }
+
+    /// Those of them that must come to the same state: who was replaced, or has not joined, need not.
+    pub(super) fn reachable(&self) -> impl Iterator<Item = &super::node::Node<P>> {
+        self.lasting().filter(|node| self.invariants.is_member(node.me))
     }
 }
 
@@ -430,6 +463,7 @@ mod tests {
         World::new(WorldSetup {
             seed,
             places: vec![0, 1, 2],
+            spares: 0,
             options,
             network,
             disk: DiskPlan::Synced { sync_ns: 5 * MS..5 * MS },

@@ -30,6 +30,7 @@
 use std::fmt::{Debug, Display};
 
 use crate::check::invariants::Invariants;
+use crate::command::NodeId;
 use crate::load::seed::ClientRng;
 use crate::protocol::Protocol;
 use crate::wire::Wire;
@@ -71,10 +72,18 @@ pub trait Subject:
     /// Sizes of clusters that the explorer draws from, each as often as it stands here.
     const SIZES: [u8; 8];
 
+    /// How many replicas that may yet join the explorer puts beside them, each as often as it stands here.
+    const SPARES: &'static [u8] = &[0];
+
     /// What must hold after every step.
     type Invariants: Invariants<Self>;
 
     /// Options for a run of the explorer, from all that the experiment file may choose, with
     /// timeouts that suit messages of a few ms.
     fn draw_options(size: u8, rng: &mut ClientRng) -> Self::Options;
+
+    /// The options of a spare that is started in place of another replica. Not asked for without spares.
+    fn joining(options: Self::Options, _leaver: NodeId) -> Self::Options {
+        options
+    }
 }

@@ -131,6 +131,10 @@ pub(super) struct Node<P: Subject> {
     /// None while it is down.
     pub(super) core: Option<P>,
     pub(super) life: u32,
+    /// In whose place it was started, if it is a spare.
+    pub(super) replaces: Option<NodeId>,
+    /// Whether clients may connect to it.
+    pub(super) serves: bool,
     pub(super) state: State,
     /// The state was taken over just now: the next record says so.
     pub(super) installed: bool,
@@ -173,6 +177,8 @@ impl<P: Subject> Node<P> {
             me,
             core: None,
             life: 0,
+            replaces: None,
+            serves: false,
             state: State::default(),
             installed: false,
             sessions: Sessions::default(),
@@ -204,7 +210,9 @@ impl<P: Subject> Node<P> {
     pub(super) fn recover(&mut self, cluster: Cluster, options: P::Options) {
         self.disk.drop_torn();
         let records = self.disk.log.iter().map(|entry| entry.record.clone());
-        self.core = Some(P::recover(self.me, cluster, options, records));
+        let core = P::recover(self.me, cluster, options, records);
+        self.serves = core.takes_requests();
+        self.core = Some(core);
         let stored = self.disk.log.iter().rev().find_map(|entry| entry.state.clone());
         self.state = stored.unwrap_or_default();
         self.disk.before = self.disk.log.len();
@@ -223,6 +231,7 @@ impl<P: Subject> Node<P> {
     /// whether the next one does in part.
     pub(super) fn crash(&mut self, kept: usize, torn: bool) {
         self.core = None;
+        self.serves = false;
         self.life += 1;
         self.arrivals.clear();
         self.held.clear();

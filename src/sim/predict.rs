@@ -144,6 +144,7 @@ fn build<P: Subject>(plan: Plan<P>, phases: Phases) -> Result<World<P>, BadPlan>
     World::new(WorldSetup {
         seed: plan.seed,
         places,
+        spares: 0,
         options: plan.options,
         network: plan.network,
         disk: DiskPlan::Memory,

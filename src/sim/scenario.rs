@@ -35,8 +35,10 @@ pub struct Scheduled {
 pub struct Scenario<P: Subject> {
     /// The seed; delays are drawn from it too.
     pub seed: u64,
-    /// How many replicas.
+    /// How many replicas are members at first.
     pub size: u8,
+    /// How many may yet join.
+    pub spares: u8,
     /// The core's options.
     pub options: P::Options,
     /// The network; place *i* is where replica *i* is.
@@ -74,11 +76,16 @@ impl<P: Subject> Scenario<P> {
     /// The scenario of a seed; nothing befalls it but faults of these classes.
     pub fn draw(seed: u64, allowed: &BTreeSet<FaultClass>) -> Self {
         let rng = &mut generator(seed, 0);
+        // From a stream of its own: without spares a seed stands for the same whether there may be any.
+        let joining = &mut generator(seed, 1);
+        let may_join = allowed.contains(&FaultClass::Joins);
+        let spares = if may_join { one_of(joining, P::SPARES) } else { 0 };
         let size = one_of(rng, &P::SIZES);
         let sites = rng.random_range(1..=usize::from(size).min(3));
         let storm_ns = rng.random_range(600..3000) * MS;
+        let allowed = || allowed.iter().copied().filter(|class| *class != FaultClass::Joins);
         let classes: Vec<FaultClass> =
-            allowed.iter().copied().filter(|_| rng.random_range(0..100) < 55).collect();
+            allowed().filter(|_| rng.random_range(0..100) < 55).collect();
         // Few operations leave the moments bare in which nothing new covers up what was missed.
         let operations = one_of(rng, &[3, 10, 40, 100, 200]);
         let operations = rng.random_range(1..=operations);
@@ -89,16 +96,19 @@ impl<P: Subject> Scenario<P> {
             })
             .collect();
         schedule.sort_unstable();
+        let disks_fail = allowed().any(|class| class == FaultClass::Disks);
+        let joins = Joins { spares, disks_fail, rng: joining };
         Scenario {
             seed,
             size,
+            spares,
             options: P::draw_options(size, rng),
-            network: draw_network(size, &classes, rng),
+            network: draw_network(size + spares, &classes, rng),
             disk: DiskPlan::Synced { sync_ns: draw_sync_ns(rng) },
             sites,
             load: draw_load(seed, schedule.len(), rng),
             schedule,
-            faults: draw_faults(size, sites, storm_ns, &classes, rng),
+            faults: draw_faults((size, joins), sites, storm_ns, &classes, rng),
             storm_ns,
         }
     }
@@ -179,23 +189,34 @@ fn draw_load(seed: u64, operations: usize, rng: &mut ClientRng) -> LoadPlan {
 
 /// Draws faults one by one.
 struct Drawing<'a> {
+    /// Members and spares.
     size: u8,
     sites: usize,
     storm_ns: u64,
-    /// Disks that may still be lost: a majority must survive.
+    /// Disks that may still be lost: a majority of the members must survive, at any time. Who was replaced
+    /// still has a vote in what it knew of, so it counts, and who joins counts as well.
     losable: usize,
     rng: &'a mut ClientRng,
     list: Vec<Fault>,
 }
 
+/// The spares, and what their part of a scenario is drawn from.
+struct Joins<'a> {
+    spares: u8,
+    /// Whether disks may be lost.
+    disks_fail: bool,
+    rng: &'a mut ClientRng,
+}
+
 fn draw_faults(
-    size: u8,
+    (members, joins): (u8, Joins<'_>),
     sites: usize,
     storm_ns: u64,
     classes: &[FaultClass],
     rng: &mut ClientRng,
 ) -> Faults {
-    let losable = usize::from(size) - majority(usize::from(size));
+    let losable = usize::from(members) - majority(usize::from(members));
+    let size = members + joins.spares;
     let mut drawing = Drawing { size, sites, storm_ns, losable, rng, list: Vec::new() };
     for class in classes {
         let faults = one_of(drawing.rng, &[2, 4, 12]);
@@ -203,6 +224,7 @@ fn draw_faults(
             drawing.draw(*class);
         }
     }
+    drawing.joins(members, joins);
     let lasting = drawing.lasting(classes);
     let list = drawing.list;
     Faults { list, clocks_differ: classes.contains(&FaultClass::Clocks), lasting }
@@ -244,6 +266,7 @@ impl Drawing<'_> {
             FaultClass::Pauses => FaultKind::Slow(self.node(), self.rng.random_range(1..30) * MS),
             FaultClass::Disks => self.disk(),
             FaultClass::Clocks => self.clock(),
+            FaultClass::Joins => return,
         };
         let at_ns = self.rng.random_range(0..self.storm_ns);
         // From a message's time to several times what it takes to elect another leader.
@@ -252,6 +275,47 @@ impl Drawing<'_> {
         self.list.push(Fault { at_ns, lasts_ns, kind });
         if class == FaultClass::Crashes && self.rng.random_range(0..12) == 0 {
             self.outage(at_ns, lasts_ns);
+        }
+    }
+
+    /// Each spare is started in place of a replica that has lost its disk, or of one that is well, which may be
+    /// an earlier spare; perhaps of the same as the one before.
+    fn joins(&mut self, members: u8, Joins { spares, disks_fail, rng }: Joins<'_>) {
+        let mut earlier = None;
+        for joiner in (members..members + spares).map(NodeId) {
+            let mut at_ns = rng.random_range(0..self.storm_ns);
+            let mut leaver = NodeId(rng.random_range(0..joiner.0));
+            if disks_fail && self.losable > 0 && rng.random_range(0..10) < 3 {
+                self.losable -= 1;
+                self.list.push(Fault { at_ns, lasts_ns: 0, kind: FaultKind::LostDisk(leaver) });
+            }
+            let lost: Vec<Fault> = self.list.iter().copied().filter(|f| f.loses().is_some()).collect();
+            if !lost.is_empty() && rng.random_range(0..10) < 7 {
+                let fault = one_of(rng, &lost);
+                leaver = fault.loses().filter(|node| *node != joiner).unwrap_or(leaver);
+                at_ns = fault.at_ns + rng.random_range(0..500 * MS);
+            }
+            if let Some(earlier) = earlier.filter(|_| rng.random_range(0..10) < 3) {
+                (leaver, at_ns) = (earlier, rng.random_range(0..self.storm_ns));
+            }
+            earlier = Some(leaver);
+            let at_ns = at_ns.min(self.storm_ns - 1);
+            self.list.push(Fault { at_ns, lasts_ns: 0, kind: FaultKind::Join { joiner, leaver } });
+            let soon_ns = at_ns + rng.random_range(0..300 * MS);
+            match rng.random_range(0..10) {
+                0..3 => {
+                    let (at_a_write, survives) = (rng.random(), rng.random());
+                    let kind = FaultKind::Crash { node: joiner, at_a_write, survives };
+                    let lasts_ns = rng.random_range(MS..500 * MS);
+                    self.list.push(Fault { at_ns: soon_ns, lasts_ns, kind });
+                }
+                3 if disks_fail && self.losable > 0 => {
+                    self.losable -= 1;
+                    let kind = FaultKind::LostDisk(joiner);
+                    self.list.push(Fault { at_ns: soon_ns, lasts_ns: 0, kind });
+                }
+                _ => {}
+            }
         }
     }
 
@@ -315,7 +379,11 @@ impl Drawing<'_> {
 
 impl<P: Subject> fmt::Display for Scenario<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} replicas, {} sites, {:?}", self.size, self.sites, self.options)?;
+        write!(f, "{} replicas, ", self.size)?;
+        if self.spares > 0 {
+            write!(f, "{} that may join, ", self.spares)?;
+        }
+        writeln!(f, "{} sites, {:?}", self.sites, self.options)?;
         let network = &self.network;
         writeln!(
             f,

@@ -40,7 +40,7 @@ pub struct Asked {
 impl<P: Subject> Script<P> {
     /// `size` replicas, every message taking `one_way_ms`, with one site at each; nothing was asked.
     pub fn new(size: u8, options: P::Options, one_way_ms: u64, seed: u64) -> Self {
-        Script::noted(size, options, one_way_ms, seed, (rmw_only(), Trace::Off))
+        Script::noted((size, 0), options, one_way_ms, seed, (rmw_only(), Trace::Off))
     }
 
     /// As [`Script::new`], with a transcript.
@@ -56,17 +56,28 @@ impl<P: Subject> Script<P> {
         seed: u64,
         operations: OperationMix,
     ) -> Self {
-        Script::noted(size, options, one_way_ms, seed, (operations, Trace::Text(String::new())))
+        Script::noted((size, 0), options, one_way_ms, seed, (operations, Trace::Text(String::new())))
+    }
+
+    /// As [`Script::traced`], with so many spares, each at a place of its own.
+    pub fn traced_with_spares(
+        (size, spares): (u8, u8),
+        options: P::Options,
+        one_way_ms: u64,
+        seed: u64,
+    ) -> Self {
+        let noted = (rmw_only(), Trace::Text(String::new()));
+        Script::noted((size, spares), options, one_way_ms, seed, noted)
     }
 
     fn noted(
-        size: u8,
+        (size, spares): (u8, u8),
         options: P::Options,
         one_way_ms: u64,
         seed: u64,
         (mix, trace): (OperationMix, Trace),
     ) -> Self {
-        let places = usize::from(size);
+        let places = usize::from(size + spares);
         let apart_ns = |a: usize, b: usize| if a == b { 0 } else { one_way_ms * MS };
         let row = |a: usize| (0..places).map(|b| apart_ns(a, b)).collect();
         let operations = Operations::default();
@@ -84,6 +95,7 @@ impl<P: Subject> Script<P> {
         let world = World::new(WorldSetup {
             seed,
             places: (0..places).collect(),
+            spares,
             options,
             network: NetworkPlan {
                 one_way_ns: (0..places).map(row).collect(),
@@ -163,6 +175,11 @@ impl<P: Subject> Script<P> {
     /// Starts it again; what its clients wait for is sent again.
     pub fn restart(&mut self, node: u8) {
         self.world.start(NodeId(node));
+    }
+
+    /// Starts a spare in place of another replica.
+    pub fn join(&mut self, joiner: u8, leaver: u8) {
+        self.befall(FaultKind::Join { joiner: NodeId(joiner), leaver: NodeId(leaver) }, 0);
     }
 
     /// Holds up all that happens at a replica, its timers included.

@@ -135,6 +135,8 @@ pub struct WorldSetup<P: Subject> {
     pub seed: u64,
     /// Where each replica is: a row of [`NetworkPlan::one_way_ns`].
     pub places: Vec<usize>,
+    /// How many of them, the last ones, are not started before they are to join.
+    pub spares: u8,
     /// The options of the core.
     pub options: P::Options,
     /// The network.
@@ -195,7 +197,7 @@ impl<P: Subject> World<P> {
     /// # Errors
     /// If the load cannot be carried out.
     pub fn new(setup: WorldSetup<P>) -> Result<Self, BadPlan> {
-        let cluster = Cluster::of(setup.places.len() as u8);
+        let cluster = Cluster { size: setup.places.len() as u8, spares: setup.spares };
         let hosts: Vec<usize> =
             setup.places.iter().copied().chain(setup.sites.iter().map(|site| site.place)).collect();
         let mut world = World {
@@ -379,7 +381,7 @@ impl<P: Subject> World<P> {
 
     fn link(&mut self, site: usize, node: NodeId, up: bool) {
         let reachable =
-            self.nodes[usize::from(node.0)].is_up() && !self.plight.cuts_client(site, node);
+            self.nodes[usize::from(node.0)].serves && !self.plight.cuts_client(site, node);
         let Some(connection) = self.sites[site].connection(node) else {
             if up && reachable {
                 self.sites[site].connect(node);

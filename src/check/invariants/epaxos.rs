@@ -7,12 +7,12 @@ use super::{Held, Invariants, hold};
 use crate::command::NodeId;
 use crate::protocol::ballot::Round;
 use crate::protocol::epaxos::Epaxos;
-use crate::protocol::epaxos::deps::Attributes;
+use crate::protocol::epaxos::deps::{Attributes, PerNode};
 use crate::protocol::epaxos::epochs::{Change, Epochs};
 use crate::protocol::epaxos::message::{
     EpaxosMessage, EpaxosRecord, Initial, InstanceId, Phase, Proposal,
 };
-use crate::protocol::quorum::majority;
+use crate::protocol::quorum::{NodeSet, majority};
 use crate::protocol::{Batch, Cluster};
 
 /// What is chosen in an instance, or voted for.
@@ -51,23 +51,40 @@ impl Logged {
 }
 
 /// One replica's log as far as the invariants need it.
-#[derive(Clone, Hash, Debug, Default)]
+#[derive(Clone, Hash, Debug)]
 struct Log {
     instances: BTreeMap<InstanceId, Logged>,
     /// What others may be let forget, as far as it is durable.
     allowed: Option<Vec<u64>>,
-    /// The epochs that it knows, and the ballots for the next ones that it has joined or voted in, as far
-    /// as they are durable.
-    epochs: usize,
+    /// The epochs that it knows, and from where on it votes in nothing more of the latest.
+    epochs: Epochs,
+    fence: Option<PerNode>,
+    /// The ballots for the next epochs that it has joined or voted in, as far as they are durable.
     promised: Round,
     begin_accepted: Round,
+}
+
+impl Log {
+    fn new(cluster: Cluster) -> Log {
+        Log {
+            instances: BTreeMap::new(),
+            allowed: None,
+            epochs: Epochs::new(cluster),
+            fence: None,
+            promised: Round(0),
+            begin_accepted: Round(0),
+        }
+    }
 }
 
 /// What is remembered of a run.
 #[derive(Clone, Hash, Debug)]
 pub struct EpaxosInvariants {
+    cluster: Cluster,
     /// All epochs that have begun anywhere.
     epochs: Epochs,
+    /// How each ballot for the beginning of an epoch wants it to begin, and whose votes for that are durable.
+    begins: BTreeMap<Round, (Change, NodeSet)>,
     logs: Vec<Log>,
     /// What the owner of each instance proposed.
     proposed: BTreeMap<InstanceId, Initial>,
@@ -164,6 +181,7 @@ impl EpaxosInvariants {
         let tuple = (proposal, attributes.clone());
         self.nontriviality(*id, &tuple)?;
         self.quorum(*id, &tuple)?;
+        self.barrier(*id, &tuple)?;
         self.visibility(*id, &tuple)?;
         self.consistency(*id, &tuple)
     }
@@ -173,8 +191,13 @@ impl EpaxosInvariants {
         if let EpaxosRecord::Begun { change } = record {
             return self.begin(node, change);
         }
+        let log = &mut self.logs[usize::from(node.0)];
+        if let EpaxosRecord::Promised { fence, .. } = record {
+            log.fence.clone_from(fence);
+        }
         let Some(id) = id_of(record) else { return Ok(()) };
-        let logged = self.logs[usize::from(node.0)].instances.entry(id).or_default();
+        votes_where_it_may(node, id, record, log)?;
+        let logged = log.instances.entry(id).or_default();
         let position = logged.length;
         logged.length += 1;
         match record {
@@ -230,22 +253,64 @@ impl EpaxosInvariants {
     /// An epoch begins at a replica: as it did elsewhere. What is not committed by then and too late for its
     /// epoch counts as never recorded.
     fn begin(&mut self, node: NodeId, change: &Change) -> Held {
-        let log = &mut self.logs[usize::from(node.0)];
-        let known = self.epochs.changes().get(log.epochs);
+        let latest = usize::from(self.logs[usize::from(node.0)].epochs.latest());
+        let known = self.epochs.changes().get(latest);
         hold(known.is_none_or(|known| known == change), "one beginning of an epoch", || {
             format!("{node} begins {change:?}, another {known:?}")
         })?;
         if known.is_none() {
+            self.decided_beginning(node, change)?;
             self.epochs.push(change.clone());
         }
-        log.epochs += 1;
+        let log = &mut self.logs[usize::from(node.0)];
+        log.epochs.push(change.clone());
+        log.fence = None;
         for (id, logged) in &mut log.instances {
             if id.number >= change.from[usize::from(id.owner.0)] && !logged.committed {
                 let (length, durable) = (logged.length, logged.durable);
                 *logged = Logged { length, durable, ..Logged::default() };
+                self.pre_accepted.entry(*id).or_default().remove(&node);
             }
         }
         Ok(())
+    }
+
+    /// §5.5: an epoch begins as a majority of the members of the one before has durably accepted in one ballot,
+    /// with an identity that is new, and nothing that is decided changes its epoch.
+    fn decided_beginning(&self, node: NodeId, change: &Change) -> Held {
+        let (epochs, members) = (&self.epochs, self.epochs.members());
+        let next = epochs.latest() + 1;
+        let mut votes = self.begins.range(Round::first_of(next)..Round::first_of(next + 1));
+        let chosen = votes.any(|(_, (other, nodes))| {
+            other == change && nodes.and(members).len() >= majority(members.len())
+        });
+        hold(chosen && epochs.may_follow(change.replacement), "beginning of an epoch", || {
+            format!("{node} begins {change:?}, voted for was {:?}", self.begins)
+        })?;
+        let late = |id: &&InstanceId| id.number >= change.from[usize::from(id.owner.0)];
+        let late = self.committed.keys().find(late);
+        hold(late.is_none(), "what is decided keeps its epoch", || {
+            format!("{change:?} begins before {late:?}, which is decided")
+        })
+    }
+
+    /// All commands of an epoch depend on all instances of the ones before (`joining`).
+    fn barrier(&self, id: InstanceId, (proposal, attributes): &Tuple) -> Held {
+        let epoch = usize::from(self.epochs.of(id));
+        let change = epoch.checked_sub(1).and_then(|at| self.epochs.changes().get(at));
+        let Some(change) = change.filter(|_| *proposal != Proposal::Nop) else { return Ok(()) };
+        let mut ends = attributes.deps.prefix.iter().zip(&change.from);
+        let covers = ends.all(|(prefix, from)| prefix >= from);
+        hold(covers, "barrier", || format!("{id:?} of epoch {epoch} commits {attributes:?}"))
+    }
+
+    /// Each ballot for the beginning of an epoch wants one.
+    fn one_beginning_per_ballot(&mut self, ballot: Round, change: &Change) -> Held {
+        let (first, _) =
+            self.begins.entry(ballot).or_insert_with(|| (change.clone(), NodeSet::default()));
+        hold(first == change, "one beginning per ballot", || {
+            format!("{ballot:?} asks to begin {first:?} and {change:?}")
+        })
     }
 
     /// The next record of an instance, or of what others are let forget, is durable.
@@ -269,6 +334,10 @@ impl EpaxosInvariants {
             return self.durable_before_let_go(node, message);
         };
         let log = &self.logs[usize::from(node.0)];
+        if message.epoch().is_some_and(|epoch| epoch < log.epochs.of(id)) {
+            // It waited for its record, and came too late for its epoch meanwhile: nobody heeds it.
+            return Ok(());
+        }
         let unknown = Logged::default();
         let logged = log.instances.get(&id).unwrap_or(&unknown);
         let has = |at: Option<usize>| at.is_some_and(|at| at < logged.durable);
@@ -304,8 +373,12 @@ impl EpaxosInvariants {
     fn durable_before_joined(&self, node: NodeId, message: &EpaxosMessage) -> Held {
         let log = &self.logs[usize::from(node.0)];
         let safe = match message {
-            EpaxosMessage::Join { ballot, .. } | EpaxosMessage::JoinOk { ballot, .. } => {
-                log.promised >= *ballot
+            EpaxosMessage::Join { ballot, .. } => log.promised >= *ballot,
+            EpaxosMessage::JoinOk { ballot, fence, .. } => {
+                // If it knows of the next epoch by now, the votes that the fence is about are of no use.
+                let known = log.epochs.latest() >= ballot.epoch();
+                let joined = log.promised.max(log.begin_accepted) >= *ballot;
+                joined && (known || log.fence.as_ref() == Some(fence))
             }
             EpaxosMessage::BeginOk { ballot } => log.begin_accepted >= *ballot,
             _ => true,
@@ -356,6 +429,24 @@ impl EpaxosInvariants {
     }
 }
 
+/// §5.5: a replica votes in instances of the epochs of which it is a member, and, once it has joined a ballot for
+/// the next epoch, in none of the latest that it had not met by then.
+fn votes_where_it_may(
+    node: NodeId,
+    id: InstanceId,
+    record: &EpaxosRecord,
+    log: &Log,
+) -> Held {
+    if matches!(record, EpaxosRecord::Committed { .. } | EpaxosRecord::AcceptedElsewhere { .. }) {
+        return Ok(());
+    }
+    hold(log.epochs.voters(id).contains(node), "members vote", || {
+        format!("{node} writes {record:?}, and is no member of that epoch")
+    })?;
+    let fenced = log.fence.as_ref().filter(|fence| id.number >= fence[usize::from(id.owner.0)]);
+    hold(fenced.is_none(), "fence", || format!("{node} writes {record:?} beyond {fenced:?}"))
+}
+
 fn id_of(record: &EpaxosRecord) -> Option<InstanceId> {
     match record {
         EpaxosRecord::PreAccepted { id, .. }
@@ -381,7 +472,9 @@ impl Invariants<Epaxos> for EpaxosInvariants {
     fn new(cluster: Cluster) -> Self {
         EpaxosInvariants {
             epochs: Epochs::new(cluster),
-            logs: vec![Log::default(); usize::from(cluster.size)],
+            logs: vec![Log::new(cluster); usize::from(cluster.size)],
+            begins: BTreeMap::new(),
+            cluster,
             proposed: BTreeMap::new(),
             asked: BTreeMap::new(),
             pre_accepted: BTreeMap::new(),
@@ -409,6 +502,9 @@ impl Invariants<Epaxos> for EpaxosInvariants {
                 Ok(())
             }
             EpaxosRecord::Committed { .. } => self.on_commit(node, record),
+            EpaxosRecord::BeginAccepted { ballot, change } => {
+                self.one_beginning_per_ballot(*ballot, change)
+            }
             _ => Ok(()),
         }
     }
@@ -424,6 +520,11 @@ impl Invariants<Epaxos> for EpaxosInvariants {
             EpaxosRecord::Accepted { id, ballot, .. } => {
                 self.accepted.entry((*id, *ballot)).or_default().insert(node);
             }
+            EpaxosRecord::BeginAccepted { ballot, .. } => {
+                self.begins.entry(*ballot).and_modify(|(_, nodes)| {
+                    nodes.insert(node);
+                });
+            }
             EpaxosRecord::Committed { .. } => return self.on_commit(node, record),
             _ => {}
         }
@@ -431,7 +532,7 @@ impl Invariants<Epaxos> for EpaxosInvariants {
     }
 
     fn on_crash<'a>(&mut self, node: NodeId, left: impl Iterator<Item = &'a EpaxosRecord>) -> Held {
-        self.logs[usize::from(node.0)] = Log::default();
+        self.logs[usize::from(node.0)] = Log::new(self.cluster);
         for record in left {
             self.append(node, record)?;
             self.store(node, record);
@@ -457,9 +558,17 @@ impl Invariants<Epaxos> for EpaxosInvariants {
         hold(lost.is_none(), "state fits together", || format!("{node}: {lost:?}"))
     }
 
+    fn is_member(&self, node: NodeId) -> bool {
+        self.epochs.members().contains(node)
+    }
+
     /// *Liveness* (§4): what is proposed is committed, and executed, by every replica.
     fn owes(&self, node: NodeId, core: &Epaxos) -> Option<String> {
-        if !core.is_member() {
+        // If it is to replace one that never joined, it waits for that.
+        if core.wants_to_replace().is_some_and(|leaver| self.epochs.has_known(leaver)) {
+            return Some(format!("{node} has neither joined nor given up"));
+        }
+        if !self.is_member(node) {
             return None;
         }
         let missing = self.committed.keys().filter(|id| !core.has_executed(**id)).count();

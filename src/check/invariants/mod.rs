@@ -69,6 +69,11 @@ pub trait Invariants<P: Protocol>: Clone {
     /// A process has taken a step.
     fn on_step(&mut self, node: NodeId, core: &P) -> Held;
 
+    /// Whether a process is one of those that must come to know everything. Others join, or leave.
+    fn is_member(&self, _node: NodeId) -> bool {
+        true
+    }
+
     /// What a process still owes once all messages arrive and nobody crashes any more; none if
     /// nothing. Every process comes to that in the end.
     fn owes(&self, node: NodeId, core: &P) -> Option<String>;

@@ -30,6 +30,7 @@ use super::Epaxos;
 use super::deps::PerNode;
 use super::epochs::{Change, Replacement};
 use super::instances::Instance;
+use super::keeping::RETRY_DOUBLINGS_MAX;
 use super::message::{EpaxosMessage, EpaxosRecord, InstanceId};
 use crate::command::{Command, NodeId};
 use crate::mutants::mutant;
@@ -52,6 +53,8 @@ pub struct Joining {
     work: Option<Deciding>,
     /// The highest ballot that somebody has joined instead of this replica's.
     refused: Round,
+    /// How many ballots this replica has begun.
+    tries: u32,
 }
 
 /// A decision on the next epoch that this replica leads.
@@ -73,6 +76,11 @@ impl Epaxos {
     /// Whether this replica is a member of the latest epoch.
     pub fn is_member(&self) -> bool {
         self.epochs.members().contains(self.me)
+    }
+
+    /// Whom this replica is to replace, as long as it is not, and was never, a member.
+    pub fn wants_to_replace(&self) -> Option<NodeId> {
+        self.options.replaces.filter(|_| !self.epochs.has_known(self.me))
     }
 
     /// Whether this replica votes in an instance, as far as its epoch goes.
@@ -120,27 +128,38 @@ impl Epaxos {
 
     /// Looks at what is to be done about the next epoch.
     pub(super) fn look_at_joining(&mut self, now: Time, out: &mut Effects<Self>) {
+        self.is_live |= self.is_member() && self.has_passed_barrier();
+        if !self.hears_majority() {
+            // Its ballots would only keep the members from proposing, and it would not hear what comes of them.
+            return;
+        }
+        let waited = now.since(self.joining.since);
         if self.is_member() {
-            self.is_live |= self.has_passed_barrier();
-            let fenced = self.joining.fence.is_some();
-            if fenced && now.since(self.joining.since) >= self.patience_with_joiner() {
+            if self.joining.fence.is_some() && waited >= self.patience_with_joiner() {
                 self.decide_epoch(now, None, out);
             }
             return;
         }
-        let Some(leaver) = self.options.replaces.filter(|_| !self.epochs.has_known(self.me)) else {
+        let Some(leaver) = self.wants_to_replace() else { return };
+        if !self.epochs.has_known(leaver) {
+            // Whoever said so knows of an epoch that this replica is yet to be told of.
             return;
-        };
+        }
         if !self.epochs.members().contains(leaver) {
             let epoch = self.epochs.latest();
             let why = format!("{leaver} is no member any more, since epoch {epoch} at the latest");
             return out.push(Effect::GiveUp(why));
         }
-        let retry = Duration::from_millis(self.options.recover_ms);
-        if self.joining.work.is_none() || now.since(self.joining.since) >= retry {
+        if self.joining.work.is_none() || waited >= self.patience_with_answers() {
             let replacement = Replacement { joiner: self.me, leaver };
             self.decide_epoch(now, Some(replacement), out);
         }
+    }
+
+    /// How long who wants to join waits for the members: each time twice as long, so that rivals come apart.
+    fn patience_with_answers(&self) -> Duration {
+        let doublings = self.joining.tries.saturating_sub(1).min(RETRY_DOUBLINGS_MAX);
+        Duration::from_millis(self.options.recover_ms) * 2u32.pow(doublings)
     }
 
     /// How long who wants to join is waited for: the members take turns.
@@ -162,6 +181,7 @@ impl Epaxos {
         let met = self.joining.promised.max(self.joining.refused);
         let met = met.max(Round::first_of(self.epochs.latest() + 1));
         let ballot = met.next_owned(self.me, self.cluster.size);
+        self.joining.tries += 1;
         self.joining.work = Some(Deciding {
             ballot,
             replacement,
@@ -281,6 +301,9 @@ impl Epaxos {
             return;
         }
         self.joining.since = now;
+        // What this replica leads in a lower ballot must not get its vote any more.
+        let work = self.joining.work.take();
+        self.joining.work = work.filter(|work| work.ballot >= ballot);
         self.accept_change(from, ballot, change, out);
     }
 

@@ -46,8 +46,8 @@ const HELD_MAX: usize = 1 << 14;
 /// Recoveries begun in one look.
 const RECOVERIES_MAX: usize = 256;
 
-/// How often the time between two recoveries of an instance doubles, at most.
-const RETRY_DOUBLINGS_MAX: u32 = 4;
+/// How often the time between two recoveries of an instance, or two attempts to join, doubles, at most.
+pub(super) const RETRY_DOUBLINGS_MAX: u32 = 4;
 
 /// How much longer than one whose owner is suspected an instance of an owner that is up is left alone.
 const PATIENCE_WITH_LIVE: u32 = 4;
@@ -306,10 +306,11 @@ impl Epaxos {
         self.arm_check(out);
     }
 
-    /// Whether a majority, itself included, was heard of late.
-    fn hears_majority(&self) -> bool {
+    /// Whether a majority of the members, itself included if it is one, was heard of late.
+    pub(super) fn hears_majority(&self) -> bool {
         let others = self.others().iter().map(|node| &self.peers[usize::from(node.0)]);
-        1 + others.filter(|peer| !peer.suspected).count() >= self.majority()
+        let own = usize::from(self.is_member());
+        own + others.filter(|peer| !peer.suspected).count() >= self.majority()
     }
 
     fn due(&self, now: Time, id: InstanceId, instance: &Instance) -> Option<Due> {
