@@ -289,7 +289,8 @@ impl Drawing<'_> {
                 self.losable -= 1;
                 self.list.push(Fault { at_ns, lasts_ns: 0, kind: FaultKind::LostDisk(leaver) });
             }
-            let lost: Vec<Fault> = self.list.iter().copied().filter(|f| f.loses().is_some()).collect();
+            let lost: Vec<Fault> =
+                self.list.iter().copied().filter(|f| f.loses().is_some()).collect();
             if !lost.is_empty() && rng.random_range(0..10) < 7 {
                 let fault = one_of(rng, &lost);
                 leaver = fault.loses().filter(|node| *node != joiner).unwrap_or(leaver);

@@ -431,12 +431,7 @@ impl EpaxosInvariants {
 
 /// §5.5: a replica votes in instances of the epochs of which it is a member, and, once it has joined a ballot for
 /// the next epoch, in none of the latest that it had not met by then.
-fn votes_where_it_may(
-    node: NodeId,
-    id: InstanceId,
-    record: &EpaxosRecord,
-    log: &Log,
-) -> Held {
+fn votes_where_it_may(node: NodeId, id: InstanceId, record: &EpaxosRecord, log: &Log) -> Held {
     if matches!(record, EpaxosRecord::Committed { .. } | EpaxosRecord::AcceptedElsewhere { .. }) {
         return Ok(());
     }

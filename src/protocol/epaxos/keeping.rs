@@ -91,6 +91,11 @@ impl Peer {
         self.suspected || self.missed
     }
 
+    /// Whether it has executed all of these, as it said last.
+    pub fn has_executed(&self, below: &PerNode) -> bool {
+        self.executed.iter().zip(below).all(|(executed, below)| executed >= below)
+    }
+
     /// A message of it has come.
     pub fn heard(&mut self, now: Time) {
         self.heard = now;
@@ -136,7 +141,7 @@ impl Epaxos {
         }
         self.forget();
         let told: Vec<_> =
-            self.others().iter().map(|node| (node, self.forgettable_for(node))).collect();
+            self.audience().iter().map(|node| (node, self.forgettable_for(node))).collect();
         let before = self.allowed.clone();
         for (_, below) in &told {
             raise(&mut self.allowed, below);
@@ -144,19 +149,22 @@ impl Epaxos {
         if self.allowed != before && !mutant!(AllowedNotStored) {
             out.persist(EpaxosRecord::Forgettable { below: self.allowed.clone() });
         }
-        let executed = self.executed_below();
         for (node, forgettable) in told {
-            let executed = executed.clone();
-            let (epoch, sent_ns) = (self.epochs.latest(), now.0);
-            let message = EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns };
-            out.send_after(node, message, out.last_write());
+            self.say_up(node, forgettable, now, out);
         }
         let period = Duration::from_millis(self.options.heartbeat_ms);
         out.push(Effect::Arm(EpaxosTimer::Heartbeat, period..period));
     }
 
+    fn say_up(&self, to: NodeId, forgettable: PerNode, now: Time, out: &mut Effects<Self>) {
+        let (epoch, executed) = (self.epochs.latest(), self.executed_below());
+        let message = EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns: now.0 };
+        out.send_after(to, message, out.last_write());
+    }
+
     pub(super) fn on_heartbeat(
         &mut self,
+        now: Time,
         from: NodeId,
         epoch: u16,
         (executed, forgettable): (PerNode, PerNode),
@@ -165,6 +173,10 @@ impl Epaxos {
     ) {
         if epoch < self.epochs.latest() {
             self.tell_epochs(from, out);
+        } else if epoch > self.epochs.latest() {
+            // That shows the other that this replica is behind.
+            let nothing = || PerNode::from_elem(0, executed.len());
+            self.say_up(from, nothing(), now, out);
         }
         let peer = &mut self.peers[usize::from(from.0)];
         // After a restart it may have executed less than before.
@@ -314,7 +326,7 @@ impl Epaxos {
     }
 
     fn due(&self, now: Time, id: InstanceId, instance: &Instance) -> Option<Due> {
-        if instance.is_committed() || instance.executed {
+        if instance.is_committed() || instance.executed || !self.may_vote(id) {
             return None;
         }
         let fallback = Duration::from_millis(self.options.fallback_ms);
@@ -487,7 +499,8 @@ impl Epaxos {
             above: row.executed_above(),
         };
         let executed = self.rows.iter().map(set).collect();
-        let message = EpaxosMessage::State { executed, forgotten: self.forgotten.clone() };
+        let (epoch, forgotten) = (self.epochs.latest(), self.forgotten.clone());
+        let message = EpaxosMessage::State { epoch, executed, forgotten };
         out.push(Effect::SendState { to, message });
     }
 
