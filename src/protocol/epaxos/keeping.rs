@@ -37,7 +37,8 @@ use crate::mutants::mutant;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Effect, Effects, Time};
 
-/// Bytes of commands in the answer to one Lagging, unless a single command is larger.
+/// Bytes of commands in the answer to one Lagging, unless a single command is larger. Who lacks more is sent
+/// the state as well.
 const CATCH_UP_BYTES_MAX: usize = 1 << 20;
 
 /// Instances looked at for what holds another replica back; if there are more, it may forget nothing.
@@ -470,20 +471,31 @@ impl Epaxos {
         if self.rows.iter().any(lacks) {
             return self.send_state(now, from, out);
         }
-        let mut bytes = 0;
-        let mut missing = Vec::new();
-        for (owner, row) in self.rows.iter() {
-            for (number, instance) in row.from(known[usize::from(owner.0)]) {
-                if instance.final_here && bytes < CATCH_UP_BYTES_MAX {
-                    bytes +=
-                        64 + instance.command().map_or(0, |c| c.iter().map(Command::bytes).sum());
-                    missing.push(InstanceId { owner, number });
-                }
-            }
-        }
+        let (missing, is_all) = self.missing_above(known);
         for id in missing {
             self.tell_commit(from, id, out);
         }
+        if !is_all {
+            // It would take many rounds.
+            self.send_state(now, from, out);
+        }
+    }
+
+    /// What is decided here from these numbers on, as far as one answer holds it, and whether that is all.
+    fn missing_above(&self, known: &PerNode) -> (Vec<InstanceId>, bool) {
+        let (mut bytes, mut missing) = (0, Vec::new());
+        for (owner, row) in self.rows.iter() {
+            let decided =
+                row.from(known[usize::from(owner.0)]).filter(|(_, instance)| instance.final_here);
+            for (number, instance) in decided {
+                if bytes >= CATCH_UP_BYTES_MAX {
+                    return (missing, false);
+                }
+                bytes += 64 + instance.command().map_or(0, |c| c.iter().map(Command::bytes).sum());
+                missing.push(InstanceId { owner, number });
+            }
+        }
+        (missing, true)
     }
 
     fn send_state(&mut self, now: Time, to: NodeId, out: &mut Effects<Self>) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::bench::{Bench, after, batch, id, options, read, write};
-use crate::command::NodeId;
+use crate::command::{Key, NodeId, Operation, Value};
 use crate::protocol::ballot::Round;
 use crate::protocol::epaxos::Epaxos;
 use crate::protocol::epaxos::message::{Conflict, EpaxosMessage, Initial};
@@ -215,4 +215,23 @@ fn one_that_lags_behind_nothing_that_was_forgotten_is_sent_commits() {
     }
     assert_eq!(bench.core(2).counters.states_installed, 0);
     assert_eq!(sorted(bench.state(2)), (0..80).collect::<Vec<_>>());
+}
+
+/// Nothing is forgotten, but what is missing is long.
+#[test]
+fn one_that_lacks_much_is_sent_the_state_beside_some_commits() {
+    let mut bench = Bench::new(3, options(FastPath::FixedQuorum));
+    let value = Value::from_slice(&vec![7; 100_000]);
+    for key in 0..30 {
+        bench.ask(0, Operation::Put { key: Key::register(key), value: value.clone() });
+        bench.settle(&[0, 1]);
+        bench.lose_of(2);
+    }
+    for _ in 0..2 {
+        bench.beat(&[0, 1, 2]);
+        bench.live_on(&[0, 1, 2], 1000);
+    }
+    assert_eq!(bench.core(2).counters.states_installed, 1);
+    assert_eq!(bench.core(2).counters.catch_ups, 1);
+    assert_eq!(sorted(bench.state(2)), (0..30).collect::<Vec<_>>());
 }
