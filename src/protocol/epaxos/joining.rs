@@ -17,7 +17,8 @@
 //!   not intersect, each recovery looks at one epoch's votes only, and the new replica may vote at once, before
 //!   it knows what was decided without it. In the paper it must first learn all that F+1 replicas know of.
 //!
-//! What is open in the epoch that ends is decided by its own members, less those that crashed. If who wanted to
+//! What is open in the epoch that ends is decided by its own members, less those that crashed: one that is
+//! replaced though it is up had better stay up until who joined takes requests. If who wanted to
 //! join is not heard of again, another member ends the ballot: with its proposal, if that may have been
 //! accepted; else the next epoch begins with the same members.
 //!
@@ -301,10 +302,7 @@ impl Epaxos {
             work.vote = vote;
         }
         super::keeping::raise(&mut work.fence, fence);
-        // What is open in the epoch that ends can then be decided without who leaves.
-        let leaver = work.replacement.map(|replacement| replacement.leaver);
-        let stay = leaver.map_or(work.joined, |leaver| work.joined.without(leaver));
-        if stay.len() < majority {
+        if work.joined.len() < majority {
             return;
         }
         let own = Change { replacement: work.replacement, from: work.fence.clone() };
