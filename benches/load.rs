@@ -169,6 +169,7 @@ async fn loopback(arrival: Arrival) {
         node: NodeId(0),
         name: "replica".to_owned(),
         address: replica.local_address().expect("bound"),
+        required: true,
     };
     let served = Rc::new(Cell::new(0));
     tokio::task::spawn_local(serve(replica, options.clone(), served.clone()));

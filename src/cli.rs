@@ -387,7 +387,8 @@ pub enum ManPage {
 #[command(
     name = "paxbench-replica",
     version,
-    after_help = "Example:\n  paxbench-replica --config cluster.yaml --node virginia"
+    after_help = "Examples:\n  paxbench-replica --config cluster.yaml --node virginia\n  \
+                  paxbench-replica --config cluster.yaml --node virginia-2 --replaces virginia"
 )]
 pub struct ReplicaArgs {
     /// The cluster file.
@@ -396,6 +397,12 @@ pub struct ReplicaArgs {
     /// The replica's name in it.
     #[arg(long, value_name = "NAME")]
     pub node: String,
+    /// The replica in whose place it joins while the others go on, dead or alive.
+    ///
+    /// For a spare of the cluster file, which is no member at first. Its name may be used once: it never
+    /// joins again, nor does the one that it has replaced. Only the mode `epaxos` can change its members.
+    #[arg(long, value_name = "NAME")]
+    pub replaces: Option<String>,
 }
 
 /// Generates the load of one site.

@@ -12,6 +12,9 @@ use crate::load::plan::LoadPlan;
 use crate::protocol::epaxos::options::EpaxosOptions;
 use crate::protocol::paxos::PaxosOptions;
 
+/// Replicas and spares of a cluster, at most: a set of them has room for so many.
+pub const IDENTITIES_MAX: usize = 64;
+
 /// Everything a worker must know, as YAML.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -139,6 +142,11 @@ impl ProtocolChoice {
             ProtocolChoice::Epaxos(_) => "epaxos",
         }
     }
+
+    /// Whether a replica may join in place of another.
+    pub fn can_change_members(&self) -> bool {
+        matches!(self, ProtocolChoice::Epaxos(_))
+    }
 }
 
 /// A cluster file that cannot be used; says which and why.
@@ -157,5 +165,34 @@ impl ClusterFile {
         let mut file: ClusterFile = serde_yaml::from_str(&text).map_err(|e| bad(e.to_string()))?;
         file.certs = path.parent().unwrap_or(Path::new(".")).join(&file.certs);
         Ok(file)
+    }
+
+    /// All that are or may become members of the cluster, in the order of their
+    /// [`crate::command::NodeId`]: the replicas, then the spares.
+    pub fn identities(&self) -> impl Iterator<Item = &Member> {
+        self.replicas.iter().chain(&self.spares)
+    }
+
+    /// How many there are.
+    pub fn identity_count(&self) -> usize {
+        self.replicas.len() + self.spares.len()
+    }
+
+    /// The one with this number, which must be below [`ClusterFile::identity_count`].
+    pub fn identity(&self, index: usize) -> &Member {
+        match index.checked_sub(self.replicas.len()) {
+            None => &self.replicas[index],
+            Some(beyond) => &self.spares[beyond],
+        }
+    }
+
+    /// The number of the one with this name.
+    pub fn identity_index(&self, name: &str) -> Option<usize> {
+        self.identities().position(|member| member.name == name)
+    }
+
+    /// Everybody who listens somewhere: identities, then load generators.
+    pub fn processes(&self) -> impl Iterator<Item = &Member> {
+        self.identities().chain(&self.loads)
     }
 }

@@ -37,8 +37,8 @@ pub fn called() -> Option<fn() -> ExitCode> {
 
 /// `paxbench-replica`.
 pub fn replica() -> ExitCode {
-    let ReplicaArgs { config, node } = ReplicaArgs::parse();
-    cli::report(run(async move { crate::replica::run(&config, &node).await }))
+    let ReplicaArgs { config, node, replaces } = ReplicaArgs::parse();
+    cli::report(run(async move { crate::replica::run(&config, &node, replaces.as_deref()).await }))
 }
 
 /// `paxbench-load`.

@@ -147,7 +147,12 @@ impl Setting {
         for (index, name) in NAMES.iter().enumerate() {
             let endpoint = cluster.endpoint(name);
             let address: SocketAddr = endpoint.local_address().unwrap();
-            targets.push(Target { node: NodeId(index as u8), name: (*name).to_owned(), address });
+            targets.push(Target {
+                node: NodeId(index as u8),
+                name: (*name).to_owned(),
+                address,
+                required: true,
+            });
             replicas.push(Replica::start(endpoint, cluster.options(), &store));
         }
         let endpoint = cluster.endpoint("load-virginia");

@@ -290,8 +290,7 @@ fn interrupted() -> Result<&'static AtomicBool, Failure> {
 fn certs(out: &Path, cluster: &Path) -> Result<ExitCode, Failure> {
     let file = ClusterFile::read(cluster)
         .map_err(|error| Failure(vec![error.to_string()], ExitCode::BadUsage))?;
-    let members = file.replicas.iter().chain(&file.loads);
-    let mut names: Vec<String> = members.map(|member| member.name.clone()).collect();
+    let mut names: Vec<String> = file.processes().map(|member| member.name.clone()).collect();
     names.push(DRIVER_NAME.to_owned());
     generate(out, &names, Existing::Refuse).map_err(Failure::could_not_run)?;
     say(format!("{}: an authority and {} identities\n", out.display(), names.len()))?;

@@ -20,6 +20,8 @@ pub struct Target {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whether it is waited for before a run; else it is used whenever it lets clients in.
+    pub required: bool,
 }
 
 /// The first wait before another attempt; it doubles up to [`WAIT_MAX`].

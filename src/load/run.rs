@@ -104,7 +104,7 @@ pub struct SiteSetup {
     pub plan: LoadPlan,
     /// Who does it.
     pub site: SiteIdentity,
-    /// The replicas, nearest first.
+    /// The replicas, nearest first, with those that may join.
     pub replicas: Vec<Target>,
     /// How QUIC is used.
     pub transport: TransportOptions,
@@ -313,13 +313,13 @@ impl SiteRunner {
         RunHandle { core: self.core.clone(), stopped: self.stopped.clone() }
     }
 
-    /// Waits until every replica is connected.
+    /// Waits until every replica that is required is connected.
     ///
     /// # Errors
     /// If that takes longer than `limit`; says which are not, and why.
     pub async fn connect(&self, limit: Duration) -> Result<(), RunError> {
         let all = async {
-            while self.core.borrow().progress().connected < self.setup.replicas.len() {
+            while self.missing().next().is_some() {
                 self.wake.notified().await;
             }
         };
@@ -327,13 +327,20 @@ impl SiteRunner {
             return Ok(());
         }
         let core = self.core.borrow();
-        let lacks = |t: &&Target| core.wires.lanes[usize::from(t.node.0)].is_empty();
         let why = |t: &Target| match &core.wires.last_error[usize::from(t.node.0)] {
             Some(error) => error.to_string(),
             None => format!("{} at {}: no answer", t.name, t.address),
         };
-        let missing: Vec<String> = self.setup.replicas.iter().filter(lacks).map(why).collect();
+        let missing: Vec<String> = self.missing().map(why).collect();
         Err(RunError::NotConnected { limit, missing: missing.join("; ") })
+    }
+
+    /// The required replicas that are not connected.
+    fn missing(&self) -> impl Iterator<Item = &Target> {
+        let lacks = |target: &&Target| {
+            target.required && self.core.borrow().wires.lanes[usize::from(target.node.0)].is_empty()
+        };
+        self.setup.replicas.iter().filter(lacks)
     }
 
     /// Runs warm-up, measured phase and drain, from the start of `clock` on.

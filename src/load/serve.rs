@@ -30,7 +30,8 @@ use crate::worker::Ending;
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadAsk {
-    /// Wait until all replicas are connected, at most so long: [`LoadAnswer::Done`].
+    /// Wait until all replicas that are members at first are connected, at most so long:
+    /// [`LoadAnswer::Done`].
     Connect {
         /// How long.
         limit: Duration,
@@ -196,7 +197,8 @@ fn open_history(path: &Path, site: &Site) -> Result<Box<dyn HistorySink>, String
     Ok(Box::new(HistoryWriter::new(BufWriter::new(file), &site.name).map_err(failed)?))
 }
 
-/// The replicas, nearest first by the matrix; without one the site's own first.
+/// The replicas, and the spares, which may never come: nearest first by the matrix; without one the
+/// site's own first.
 fn nearest_first(file: &ClusterFile, site: &str) -> Vec<Target> {
     let rtt_ms = |member: &Member| {
         let Some(shaping) = &file.shaping else { return f64::from(u8::from(member.site != site)) };
@@ -206,12 +208,13 @@ fn nearest_first(file: &ClusterFile, site: &str) -> Vec<Target> {
             None => f64::MAX,
         }
     };
-    let mut members: Vec<_> = file.replicas.iter().enumerate().collect();
+    let mut members: Vec<_> = file.identities().enumerate().collect();
     members.sort_by(|(_, a), (_, b)| rtt_ms(a).total_cmp(&rtt_ms(b)));
     let target = |(index, member): (usize, &Member)| Target {
         node: NodeId(index as u8),
         name: member.name.clone(),
         address: member.address,
+        required: index < file.replicas.len(),
     };
     members.into_iter().map(target).collect()
 }

@@ -125,6 +125,11 @@ pub fn is_open(connection: Option<&Connection>) -> bool {
     connection.is_some_and(|connection| connection.close_reason().is_none())
 }
 
+/// Closes a connection that was let in and may stay no longer; the other side is told why.
+pub fn turn_away(connection: &Connection, reason: &str) {
+    connection.close(close_code::REFUSED.into(), reason.as_bytes());
+}
+
 /// How many connection attempts were not let in, by reason.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Refusals {

@@ -56,7 +56,7 @@ mod shaper;
 mod timer;
 
 pub use control::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, request, serve};
-pub use endpoint::{Accepted, Endpoint, Purpose, Refusals, is_open};
+pub use endpoint::{Accepted, Endpoint, Purpose, Refusals, is_open, turn_away};
 pub use error::NetError;
 pub use frames::{FrameReader, LaneCounts, LaneSender, Stream, accept_lane, open_lanes};
 pub use identity::{Existing, Identity, generate};

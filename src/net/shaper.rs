@@ -178,7 +178,7 @@ impl Shaper {
     /// If the member or a site is not known, or the plan is impossible.
     pub fn for_member(cluster: &ClusterFile, name: &str) -> Result<Option<Shaper>, NetError> {
         let Some(plan) = &cluster.shaping else { return Ok(None) };
-        let members = || cluster.replicas.iter().chain(&cluster.loads);
+        let members = || cluster.processes();
         let me = members()
             .position(|member| member.name == name)
             .ok_or_else(|| wrong(format!("no member is called {name:?}")))?;

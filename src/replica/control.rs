@@ -69,8 +69,11 @@ pub enum Answer {
 /// How far a replica is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Status {
-    /// Whether it is connected with all others and takes part.
+    /// Whether it is connected with all others and takes part; a spare, with anybody.
     pub ready: bool,
+    /// Whether it takes clients' requests: it is a member, and knows all that was decided before it was
+    /// one.
+    pub takes_requests: bool,
     /// Commands that took effect on its state.
     pub applied: u64,
     /// The digest of its state, in hexadecimal.
@@ -160,6 +163,7 @@ where
     let counters = replica.core().counters().into_iter();
     Status {
         ready: replica.started(),
+        takes_requests: replica.core().takes_requests(),
         applied: replica.store().applied(),
         digest: format!("{:016x}", replica.store().digest()),
         core: counters.map(|(name, count)| (name.to_owned(), count)).collect(),

@@ -12,6 +12,7 @@
 //! | `sessions` | whose commands are taken, and where replies go |
 //! | `clients` | connections of load generators |
 //! | `control` | what the driver may ask |
+//! | `place` | which identity of the cluster file it is, and in whose place it joins |
 //! | `traffic` | counters |
 
 use std::cell::RefCell;
@@ -33,6 +34,7 @@ mod clients;
 pub mod control;
 mod inbox;
 mod peers;
+mod place;
 pub mod sessions;
 pub(crate) mod traffic;
 mod turn;
@@ -40,6 +42,7 @@ mod turn;
 use self::control::Controls;
 use self::inbox::Inbox;
 use self::peers::Peers;
+use self::place::Place;
 use self::turn::Replica;
 
 /// The name under which the driver identifies itself.
@@ -70,12 +73,28 @@ pub enum ReplicaError {
     /// The options contradict each other, or the number of replicas.
     #[error("{0}: protocol: {1}")]
     BadOptions(String, String),
+    /// It is said of the wrong replica in whose place it joins, or not said of the right one.
+    #[error("{0}: {1}")]
+    BadReplaces(String, String),
     /// A replica that keeps its log in memory came back: it may have forgotten a promise.
     #[error(
-        "`{0}` remembers an earlier start of this replica, whose memory log is lost: it may not vote \
-         again in this cluster; restart all replicas together"
+        "`{by}` remembers an earlier start of this replica, whose memory log is lost: it may not vote \
+         again in this cluster; {instead}"
     )]
-    Forgetful(String),
+    Forgetful {
+        /// Who remembers.
+        by: String,
+        /// What to do instead.
+        instead: String,
+    },
+    /// There is nothing for it to do in its cluster.
+    #[error("`{name}` cannot take part: {why}; let another spare join, in place of a member")]
+    GivenUp {
+        /// Which replica.
+        name: String,
+        /// Why.
+        why: String,
+    },
 }
 
 impl Ending for ReplicaError {
@@ -86,46 +105,29 @@ impl Ending for ReplicaError {
                 | ReplicaError::File(_)
                 | ReplicaError::NoLeader(..)
                 | ReplicaError::BadOptions(..)
+                | ReplicaError::BadReplaces(..)
         )
     }
 }
 
-/// Whether the protocol can run on so many replicas.
-fn check_options(path: &Path, file: &ClusterFile) -> Result<(), ReplicaError> {
-    let (path, size) = (path.display().to_string(), file.replicas.len());
-    match &file.protocol {
-        ProtocolChoice::Paxos(options) if usize::from(options.leader) >= size => {
-            Err(ReplicaError::NoLeader(path, options.leader))
-        }
-        ProtocolChoice::Paxos(_) => Ok(()),
-        ProtocolChoice::Epaxos(options) => {
-            options.check(size).map_err(|why| ReplicaError::BadOptions(path, why))
-        }
-    }
-}
-
-/// Runs the replica `name` of the cluster in `file` until the driver stops it.
-pub async fn run(path: &Path, name: &str) -> Result<(), ReplicaError> {
+/// Runs the replica `name` of the cluster in `file` until the driver stops it. A spare joins in place of
+/// `replaces`.
+pub async fn run(path: &Path, name: &str, replaces: Option<&str>) -> Result<(), ReplicaError> {
     let file = ClusterFile::read(path)?;
-    let Some(index) = file.replicas.iter().position(|member| member.name == name) else {
-        let names: Vec<_> = file.replicas.iter().map(|member| member.name.as_str()).collect();
-        let (file, name, known) = (path.display().to_string(), name.to_owned(), names.join(", "));
-        return Err(ReplicaError::Unknown { file, name, known });
-    };
-    check_options(path, &file)?;
+    let place = place::find(path, &file, name, replaces)?;
     let identity = Identity::load(&file.certs, name)?;
     let shaper = Shaper::for_member(&file, name)?;
-    let address = file.replicas[index].address;
+    let address = file.identity(usize::from(place.me.0)).address;
     let controls = Controls::new(shaper.as_ref());
     let endpoint = Endpoint::bind(&identity, address, &file.transport, shaper)?;
     tracing::info!(name, %address, "listening");
-    let me = NodeId(index as u8);
     match file.protocol.clone() {
         ProtocolChoice::Paxos(options) => {
-            host::<Paxos>(options, me, file, endpoint, controls).await
+            host::<Paxos>(options, place, file, endpoint, controls).await
         }
-        ProtocolChoice::Epaxos(options) => {
-            host::<Epaxos>(options, me, file, endpoint, controls).await
+        ProtocolChoice::Epaxos(mut options) => {
+            options.replaces = place.replaces;
+            host::<Epaxos>(options, place, file, endpoint, controls).await
         }
     }
 }
@@ -133,7 +135,7 @@ pub async fn run(path: &Path, name: &str) -> Result<(), ReplicaError> {
 /// Starts a core and connects it with the world.
 async fn host<P: Protocol + 'static>(
     options: P::Options,
-    me: NodeId,
+    Place { me, .. }: Place,
     file: ClusterFile,
     endpoint: Endpoint,
     controls: Controls,
@@ -141,10 +143,7 @@ async fn host<P: Protocol + 'static>(
 where
     P::Message: Wire,
 {
-    let cluster = Cluster {
-        size: (file.replicas.len() + file.spares.len()) as u8,
-        spares: file.spares.len() as u8,
-    };
+    let cluster = Cluster { size: file.identity_count() as u8, spares: file.spares.len() as u8 };
     let core = P::recover(me, cluster, options, std::iter::empty());
     let file = Rc::new(file);
     let inbox = Rc::new(Inbox::new());
@@ -157,10 +156,13 @@ where
     let driver = RefCell::new(None::<Connection>);
     let allow = |purpose, name: &str| {
         allow(&file, me, purpose, name)?;
-        if purpose == Purpose::Control && is_open(driver.borrow().as_ref()) {
-            return Err("another driver is here".to_owned());
+        match purpose {
+            Purpose::Client => replica.borrow().refusal().map_or(Ok(()), Err),
+            Purpose::Control if is_open(driver.borrow().as_ref()) => {
+                Err("another driver is here".to_owned())
+            }
+            Purpose::Control | Purpose::Peer => Ok(()),
         }
-        Ok(())
     };
     let accept = async {
         loop {
@@ -181,8 +183,13 @@ where
     };
     let outcome = tokio::select! {
         error = accept => error,
-        forgetful = peers.refused() => Err(ReplicaError::Forgetful(forgetful)),
-        () = turn::run(replica.clone(), inbox.clone(), peers.clone()) => Ok(()),
+        by = peers.refused() => {
+            Err(ReplicaError::Forgetful { by, instead: place::instead_of(&file, me) })
+        }
+        why = turn::run(replica.clone(), inbox.clone(), peers.clone()) => {
+            let (name, why) = (peers.name().to_owned(), place::with_names(&file, &why));
+            Err(ReplicaError::GivenUp { name, why })
+        }
         () = stop => Ok(()),
     };
     endpoint.shut_down().await;
@@ -194,7 +201,7 @@ fn allow(file: &ClusterFile, me: NodeId, purpose: Purpose, name: &str) -> Result
     let known = match purpose {
         // The later of two replicas dials the earlier.
         Purpose::Peer => {
-            let index = file.replicas.iter().position(|member| member.name == name);
+            let index = file.identity_index(name);
             index.is_some_and(|index| index > usize::from(me.0))
         }
         Purpose::Client => file.loads.iter().any(|member| member.name == name),

@@ -3,8 +3,15 @@
 //! Of two replicas the later in the cluster file dials the earlier, again and again with growing
 //! pauses. On each connection both greet: a replica says which *start* of it this is, a random number.
 //! A peer that remembers another start refuses, because a memory log does not survive a restart: a
-//! replica that forgot its promises must not vote. A replica takes part once every other one has
-//! welcomed it.
+//! replica that forgot its promises must not vote. A member takes part once every other one has
+//! welcomed it; a spare, which is no member at first, once anybody has.
+//!
+//! So a spare may take part with some whom others have not met, and come back to those others. Therefore
+//! whoever meets a start tells all it is connected with, on each lane before anything else that it sends
+//! there later: whoever has learnt that a spare became a member knows which start of it did. What comes
+//! from another start, or before the greeting, is not heard. If two starts of a replica were met at
+//! different places, neither is heard: one of them has ended, as both listen at one address, and the other
+//! has forgotten what it promised.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -35,6 +42,7 @@ mod tag {
     pub(super) const STATE: u8 = 6;
     pub(super) const STATE_PIECE: u8 = 7;
     pub(super) const STATE_END: u8 = 8;
+    pub(super) const MET: u8 = 9;
 }
 
 /// The longest replicated state that is taken, in bytes.
@@ -45,13 +53,25 @@ const STATE_PIECE_BYTES: usize = 1 << 20;
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
+/// Which start of a replica was met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Start {
+    #[default]
+    Unmet,
+    Met(u64),
+    /// Two were, at different places.
+    Two,
+}
+
+/// The start that greeted on a connection.
+type Greeted = Rc<Cell<Option<u64>>>;
+
 /// One other replica.
 #[derive(Default)]
 struct Peer {
     lanes: RefCell<Vec<LaneSender>>,
     connection: RefCell<Option<Connection>>,
-    /// Which start of it was met first.
-    start: Cell<Option<u64>>,
+    start: Cell<Start>,
     welcomed_us: Cell<bool>,
     /// Round trips of the pings, in ns, since the last look.
     rtts_ns: RefCell<Vec<u64>>,
@@ -79,7 +99,7 @@ where
         Peers {
             me,
             inbox,
-            peers: file.replicas.iter().map(|_| Peer::default()).collect(),
+            peers: file.identities().map(|_| Peer::default()).collect(),
             file,
             start: rand::rng().next_u64(),
             epoch: Instant::now(),
@@ -97,7 +117,7 @@ where
 
     /// Its name.
     pub(super) fn name(&self) -> &str {
-        &self.file.replicas[usize::from(self.me.0)].name
+        &self.file.identity(usize::from(self.me.0)).name
     }
 
     /// Keeps a connection to every earlier replica.
@@ -109,7 +129,7 @@ where
     }
 
     async fn keep_dialing(self: Rc<Self>, index: usize, endpoint: &Endpoint) {
-        let member = &self.file.replicas[index];
+        let member = self.file.identity(index);
         let mut pause = RECONNECT_MIN;
         loop {
             match endpoint.connect(member.address, &member.name, Purpose::Peer).await {
@@ -126,15 +146,14 @@ where
 
     /// A later replica has dialed.
     pub(super) fn accepted(self: &Rc<Self>, name: &str, connection: Connection) {
-        let index = self.file.replicas.iter().position(|member| member.name == name);
-        if let Some(index) = index {
+        if let Some(index) = self.file.identity_index(name) {
             tokio::task::spawn_local(self.clone().keep(index, connection));
         }
     }
 
     /// Uses a connection until it is lost.
     async fn keep(self: Rc<Self>, index: usize, connection: Connection) {
-        let name = &self.file.replicas[index].name;
+        let name = &self.file.identity(index).name;
         let lanes = match open_lanes(&connection, &self.file.transport).await {
             Ok(lanes) => lanes,
             Err(error) => return tracing::debug!(%error, "lost at once"),
@@ -145,13 +164,17 @@ where
                 out.put_u64_le(self.start);
             });
         }
+        for lane in &lanes {
+            self.tell_starts(lane);
+        }
         self.peers[index].lanes.replace(lanes);
         self.peers[index].connection.replace(Some(connection.clone()));
         tracing::info!(peer = name, "connected");
+        let greeted = Greeted::default();
         let reason = loop {
             match accept_lane(&connection, FRAME_BYTES_MAX).await {
                 Ok(reader) => {
-                    tokio::task::spawn_local(self.clone().read(index, reader));
+                    tokio::task::spawn_local(self.clone().read(index, reader, greeted.clone()));
                 }
                 Err(reason) => break reason,
             }
@@ -164,10 +187,10 @@ where
         }
     }
 
-    async fn read(self: Rc<Self>, index: usize, mut reader: FrameReader) {
+    async fn read(self: Rc<Self>, index: usize, mut reader: FrameReader, greeted: Greeted) {
         let mut state = IncomingState::default();
         loop {
-            match reader.read(|body| self.on_frame(index, body, &mut state)).await {
+            match reader.read(|body| self.on_frame(index, body, &greeted, &mut state)).await {
                 Ok(Stream::Open) => {}
                 Ok(Stream::Closed) => return,
                 Err(error) => return tracing::debug!(%error, "a peer's lane ended"),
@@ -179,26 +202,38 @@ where
         &self,
         index: usize,
         body: &[u8],
+        greeted: &Greeted,
         state: &mut IncomingState<P>,
     ) -> Result<(), Malformed> {
         let (&kind, rest) = body.split_first().ok_or(Malformed("peer frame: empty"))?;
         let from = NodeId(index as u8);
+        let is_heard =
+            greeted.get().is_some_and(|start| self.peers[index].start.get() == Start::Met(start));
         match kind {
             tag::MESSAGE => {
                 let message = P::Message::decode_whole(rest)?;
                 if message.brings_state() {
                     return Err(Malformed("peer frame: a state's message without the state"));
                 }
-                self.inbox.push(Arrival::Message { from, message, bytes: rest.len() });
+                if is_heard {
+                    self.inbox.push(Arrival::Message { from, message, bytes: rest.len() });
+                }
             }
-            tag::HELLO => self.on_hello(index, Reader::new(rest).u64()?),
+            tag::HELLO => {
+                let start = Reader::new(rest).u64()?;
+                greeted.set(Some(start));
+                self.on_hello(index, start);
+            }
+            tag::MET => {
+                let mut reader = Reader::new(rest);
+                self.on_met(index, usize::from(reader.u8()?), reader.u64()?)?;
+            }
             tag::WELCOME => {
                 self.peers[index].welcomed_us.set(true);
                 self.welcomed.notify_one();
             }
             tag::FORGETFUL => {
-                self.refused_by.replace(Some(self.file.replicas[index].name.clone()));
-                self.refused.notify_one();
+                self.end_as_forgetful(index);
             }
             tag::PING => self.to_first_lane(index, |out| {
                 out.put_u8(tag::PONG);
@@ -211,7 +246,8 @@ where
                 self.ponged.notify_one();
             }
             tag::STATE | tag::STATE_PIECE | tag::STATE_END => {
-                if let Some((message, store)) = state.on_frame(kind, rest)? {
+                let whole = state.on_frame(kind, rest)?;
+                if let Some((message, store)) = whole.filter(|_| is_heard) {
                     self.inbox.push(Arrival::State { from, message, store: Box::new(store) });
                 }
             }
@@ -222,14 +258,56 @@ where
 
     /// A peer says which start of it this is.
     fn on_hello(&self, index: usize, start: u64) {
-        let peer = &self.peers[index];
-        let known = peer.start.get().is_none_or(|known| known == start);
-        if known {
-            peer.start.set(Some(start));
+        let known = self.peers[index].start.get();
+        if known == Start::Unmet {
+            self.meet(index, start);
         }
+        let welcome = known == Start::Unmet || known == Start::Met(start);
         self.to_first_lane(index, |out| {
-            out.put_u8(if known { tag::WELCOME } else { tag::FORGETFUL });
+            out.put_u8(if welcome { tag::WELCOME } else { tag::FORGETFUL });
         });
+    }
+
+    /// A peer says which start of `index` was met.
+    fn on_met(&self, by: usize, index: usize, start: u64) -> Result<(), Malformed> {
+        let peer = self.peers.get(index).ok_or(Malformed("met: nobody has this number"))?;
+        if index == usize::from(self.me.0) {
+            if start != self.start {
+                self.end_as_forgetful(by);
+            }
+            return Ok(());
+        }
+        match peer.start.get() {
+            Start::Unmet => self.meet(index, start),
+            Start::Met(known) if known != start => {
+                peer.start.set(Start::Two);
+                self.to_first_lane(index, |out| out.put_u8(tag::FORGETFUL));
+            }
+            Start::Met(_) | Start::Two => {}
+        }
+        Ok(())
+    }
+
+    /// Remembers which start of a replica was the first, and tells all others.
+    fn meet(&self, index: usize, start: u64) {
+        self.peers[index].start.set(Start::Met(start));
+        let others = self.peers.iter().enumerate().filter(|(other, _)| *other != index);
+        for (_, peer) in others {
+            peer.lanes.borrow().iter().for_each(|lane| tell_start(lane, index, start));
+        }
+    }
+
+    fn tell_starts(&self, lane: &LaneSender) {
+        for (index, peer) in self.peers.iter().enumerate() {
+            if let Start::Met(start) = peer.start.get() {
+                tell_start(lane, index, start);
+            }
+        }
+    }
+
+    fn end_as_forgetful(&self, by: usize) {
+        self.refused_by.replace(Some(self.file.identity(by).name.clone()));
+        self.refused.notify_one();
     }
 
     fn to_first_lane(&self, index: usize, write: impl FnOnce(&mut BytesMut)) {
@@ -238,17 +316,23 @@ where
         }
     }
 
-    /// Waits until every other replica has welcomed this one.
-    pub(super) async fn all_welcomed(&self) {
+    /// Waits until this replica may take part.
+    pub(super) async fn welcomed(&self) {
         while !self.is_welcome() {
             self.welcomed.notified().await;
         }
     }
 
-    /// Whether every other replica has welcomed this one.
-    pub(super) fn is_welcome(&self) -> bool {
-        let others = self.peers.iter().enumerate();
-        others.filter(|(i, _)| *i != usize::from(self.me.0)).all(|(_, p)| p.welcomed_us.get())
+    /// Whether all other members have welcomed this one; a spare, whether anybody has.
+    fn is_welcome(&self) -> bool {
+        let (me, members) = (usize::from(self.me.0), self.file.replicas.len());
+        let mut others = self.peers.iter().enumerate().filter(|(index, _)| *index != me);
+        match me < members {
+            true => {
+                others.take_while(|(index, _)| *index < members).all(|(_, p)| p.welcomed_us.get())
+            }
+            false => others.any(|(_, peer)| peer.welcomed_us.get()),
+        }
     }
 
     /// Waits until a peer refuses this replica, and says who.
@@ -270,12 +354,13 @@ where
         scratch.split().freeze()
     }
 
-    /// Sends an encoded message on its lane; drops it if there is no connection.
-    pub(super) fn send(&self, to: NodeId, lane: u64, message: &Bytes) {
+    /// Sends an encoded message on its lane; drops it if there is no connection. Whether there is one.
+    pub(super) fn send(&self, to: NodeId, lane: u64, message: &Bytes) -> bool {
         let lanes = self.peers[usize::from(to.0)].lanes.borrow();
         if !lanes.is_empty() {
             lanes[(lane % lanes.len() as u64) as usize].send(message);
         }
+        !lanes.is_empty()
     }
 
     /// Sends the replicated state on a stream of its own, so that it holds up nothing else.
@@ -316,10 +401,11 @@ where
         }
     }
 
-    /// Waits until every peer has answered so many pings since the last look.
+    /// Waits until every connected peer has answered so many pings since the last look.
     pub(super) async fn ponged(&self, pings: usize) {
-        let others = || self.peers.iter().enumerate().filter(|(i, _)| *i != usize::from(self.me.0));
-        while others().any(|(_, peer)| peer.rtts_ns.borrow().len() < pings) {
+        let lacks =
+            |peer: &Peer| !peer.lanes.borrow().is_empty() && peer.rtts_ns.borrow().len() < pings;
+        while self.peers.iter().any(lacks) {
             self.ponged.notified().await;
         }
     }
@@ -327,7 +413,7 @@ where
     /// The round trips measured since the last look, by peer, in ns.
     pub(super) fn take_rtts_ns(&self) -> Vec<(String, Vec<u64>)> {
         let others = self.peers.iter().enumerate().filter(|(i, _)| *i != usize::from(self.me.0));
-        others.map(|(i, peer)| (self.file.replicas[i].name.clone(), peer.rtts_ns.take())).collect()
+        others.map(|(i, peer)| (self.file.identity(i).name.clone(), peer.rtts_ns.take())).collect()
     }
 
     /// Frames dropped because a peer's queue was full.
@@ -335,6 +421,14 @@ where
         let lanes = self.peers.iter().map(|peer| peer.lanes.borrow());
         lanes.map(|l| l.iter().map(|lane| lane.counts().frames_dropped).sum::<u64>()).sum()
     }
+}
+
+fn tell_start(lane: &LaneSender, index: usize, start: u64) {
+    lane.push(|out| {
+        out.put_u8(tag::MET);
+        out.put_u8(index as u8);
+        out.put_u64_le(start);
+    });
 }
 
 async fn send_stream(connection: &Connection, bytes: Bytes) -> Result<(), NetError> {

@@ -17,7 +17,7 @@ use super::traffic::Tally;
 use crate::cluster::ClusterFile;
 use crate::command::{Command, CommandId, Outcome};
 use crate::kv::Store;
-use crate::net::LaneSender;
+use crate::net::{LaneSender, turn_away};
 use crate::protocol::{Destination, Effect, Effects, Input, Message, Protocol, Time, WriteId};
 use crate::results::ReplicaCounters;
 use crate::usage::Usage;
@@ -25,7 +25,7 @@ use crate::wire::{Wire, encode_reply, frame};
 
 /// A load generator's connection, and the replies of this turn.
 struct Client {
-    _connection: Connection,
+    connection: Connection,
     lanes: Vec<(LaneSender, BytesMut)>,
 }
 
@@ -46,6 +46,11 @@ pub(super) struct Replica<P: Protocol> {
     commands: Vec<(ConnectionId, Command)>,
     scratch: BytesMut,
     started: bool,
+    /// Whether the core takes requests, as of the last look, and whether it ever did.
+    serves: bool,
+    has_served: bool,
+    /// How many epochs had begun at the last look.
+    epochs: u64,
     /// Why it has nothing more to do here.
     given_up: Option<String>,
     sent: Tally,
@@ -73,15 +78,17 @@ fn answer(
     frame(&mut client.lanes[lane].1, |out| encode_reply(id, outcome, out));
 }
 
-/// Runs turns for ever: on arrivals and when timers run out.
+/// Runs turns: on arrivals and when timers run out. Returns only if there is nothing more to do for this
+/// replica, with the reason.
 pub(super) async fn run<P: Protocol + 'static>(
     replica: Rc<RefCell<Replica<P>>>,
     inbox: Rc<Inbox<P>>,
     peers: Rc<Peers<P>>,
-) where
+) -> String
+where
     P::Message: Wire,
 {
-    peers.all_welcomed().await;
+    peers.welcomed().await;
     replica.borrow_mut().start();
     loop {
         let next_timer = replica.borrow().next_timer();
@@ -90,6 +97,9 @@ pub(super) async fn run<P: Protocol + 'static>(
             () = tokio::time::sleep_until(next_timer.into()) => {}
         }
         replica.borrow_mut().turn();
+        if let Some(why) = replica.borrow_mut().given_up.take() {
+            return why;
+        }
     }
 }
 
@@ -103,6 +113,7 @@ where
         peers: Rc<Peers<P>>,
         inbox: Rc<Inbox<P>>,
     ) -> Self {
+        let serves = core.takes_requests();
         Replica {
             core,
             store: Store::default(),
@@ -119,6 +130,9 @@ where
             commands: Vec::new(),
             scratch: BytesMut::new(),
             started: false,
+            serves,
+            has_served: serves,
+            epochs: 0,
             given_up: None,
             sent: Tally::default(),
             received: Tally::default(),
@@ -137,7 +151,7 @@ where
     }
 
     fn start(&mut self) {
-        tracing::info!("all replicas are connected; taking part");
+        tracing::info!(member = self.serves, "connected; taking part");
         self.started = true;
         self.step(Input::Started, None);
         self.settle();
@@ -154,6 +168,48 @@ where
 
     pub(super) fn core(&self) -> &P {
         &self.core
+    }
+
+    /// Why clients had better ask another replica, if they had.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let name = self.peers.name();
+        if self.core.takes_requests() {
+            None
+        } else if self.has_served {
+            Some(format!("`{name}` was replaced by another; ask the other replicas"))
+        } else {
+            Some(format!("`{name}` has not joined yet; ask the other replicas"))
+        }
+    }
+
+    /// Notices when the members change: clients leave a replica that was replaced.
+    fn look_at_membership(&mut self) {
+        if self.file.spares.is_empty() {
+            return;
+        }
+        let counters = self.core.counters();
+        let epochs = counters.iter().find(|(name, _)| *name == "epochs").map_or(0, |(_, n)| *n);
+        if epochs > self.epochs {
+            tracing::info!(epoch = epochs, "a new epoch begins");
+            self.epochs = epochs;
+        }
+        let served = std::mem::replace(&mut self.serves, self.core.takes_requests());
+        if self.serves && !served {
+            self.has_served = true;
+            tracing::info!("joined; takes requests");
+        }
+        if served && !self.serves {
+            tracing::warn!("another replica has taken this one's place; it takes no more requests");
+            self.dismiss_clients();
+        }
+    }
+
+    fn dismiss_clients(&mut self) {
+        let why = self.refusal().unwrap_or_default();
+        for (id, client) in self.clients.drain() {
+            turn_away(&client.connection, &why);
+            self.sessions.forget(id);
+        }
     }
 
     /// When the next timer runs out.
@@ -174,6 +230,7 @@ where
         self.run_timers();
         self.settle();
         self.flush();
+        self.look_at_membership();
         (self.arrivals, self.commands) = (arrivals, commands);
     }
 
@@ -187,9 +244,13 @@ where
                 self.received.count(message.kind(), 1, 0);
                 self.step(Input::Message { from, message }, Some(*store));
             }
+            // It was let in just before this replica was replaced.
+            Arrival::ClientConnected { connection, .. } if !self.serves => {
+                turn_away(&connection, &self.refusal().unwrap_or_default());
+            }
             Arrival::ClientConnected { connection, id, lanes } => {
                 let lanes = lanes.into_iter().map(|lane| (lane, BytesMut::new())).collect();
-                self.clients.insert(id, Client { _connection: connection, lanes });
+                self.clients.insert(id, Client { connection, lanes });
             }
             Arrival::ClientGone { id } => {
                 self.clients.remove(&id);
@@ -200,6 +261,9 @@ where
 
     /// Hands the clients' commands to the core.
     fn request(&mut self, commands: &mut Vec<(ConnectionId, Command)>) {
+        if !self.serves {
+            commands.clear();
+        }
         if commands.is_empty() {
             return;
         }
@@ -284,10 +348,9 @@ where
         let encoded = Peers::<P>::encode(message, &mut self.scratch);
         let peers = self.peers.clone();
         let mut count = 0;
-        let targets = 0..self.file.replicas.len() as u8;
+        let targets = 0..self.file.identity_count() as u8;
         for node in targets.map(crate::command::NodeId) {
-            if to.includes(peers.me(), node) {
-                peers.send(node, message.lane(), &encoded);
+            if to.includes(peers.me(), node) && peers.send(node, message.lane(), &encoded) {
                 count += 1;
             }
         }

@@ -17,6 +17,7 @@ use paxbench::load::serve::{LoadAnswer, LoadAsk};
 use paxbench::net::{Endpoint, Existing, Identity, Purpose, generate, request};
 use paxbench::replica::control::{Answer, Ask, Status};
 use quinn::Connection;
+use rustix::process::Signal;
 
 use super::{LIMIT, LOAD, REPLICA};
 
@@ -73,18 +74,26 @@ impl Drop for ByHand {
 impl ByHand {
     /// Three replicas at equal distances, `rtt_ms` apart; 0 for no shaping.
     pub fn new(rtt_ms: f64, plan: LoadPlan) -> ByHand {
+        let paxos = r#"{"mode": "paxos", "election_timeout_ms": 500}"#;
+        ByHand::with_spares(rtt_ms, plan, paxos, &[])
+    }
+
+    /// Three replicas that run a protocol, and a spare called `SITE-2` at each of some sites.
+    pub fn with_spares(rtt_ms: f64, plan: LoadPlan, protocol: &str, spares: &[&str]) -> ByHand {
         let dir = tempfile::tempdir().unwrap();
         let mut names: Vec<String> = SITES.map(str::to_owned).to_vec();
         names.extend(SITES.map(|site| format!("load-{site}")));
+        names.extend(spares.iter().map(|site| format!("{site}-2")));
         names.push("driver".to_owned());
         generate(&dir.path().join("certs"), &names, Existing::Refuse).unwrap();
         let held: Vec<UdpSocket> =
-            (0..6).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-        let member = |index: usize| Member {
+            names.iter().map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        let member_at = |index: usize, site: &str| Member {
             name: names[index].clone(),
-            site: SITES[index % 3].to_owned(),
+            site: site.to_owned(),
             address: held[index].local_addr().unwrap(),
         };
+        let member = |index: usize| member_at(index, SITES[index % 3]);
         let row = |a: usize| (0..3).map(|b| if a == b { 0.0 } else { rtt_ms }).collect();
         let shaping = ShapingPlan {
             sites: SITES.map(str::to_owned).to_vec(),
@@ -99,12 +108,11 @@ impl ByHand {
             name: "by-hand".to_owned(),
             certs: "certs".into(),
             replicas: (0..3).map(member).collect(),
-            spares: Vec::new(),
+            spares: (6..).zip(spares).map(|(index, site)| member_at(index, site)).collect(),
             loads: (3..6).map(member).collect(),
             transport: TransportOptions::default(),
             shaping: (rtt_ms > 0.0).then_some(shaping),
-            protocol: serde_json::from_str(r#"{"mode": "paxos", "election_timeout_ms": 500}"#)
-                .unwrap(),
+            protocol: serde_json::from_str(protocol).unwrap(),
             load: Some(plan),
         };
         let cluster = ByHand { dir, file, started: RefCell::default() };
@@ -125,13 +133,13 @@ impl ByHand {
     }
 
     /// Starts a worker; its place among those that were started.
-    fn start(&self, program: &str, flag: &str, name: &str) -> usize {
+    fn start(&self, program: &str, arguments: &[&str]) -> usize {
         let mut started = self.started.borrow_mut();
         let log = File::create(self.dir().join(format!("{}.log", started.len()))).unwrap();
         let child = Command::new(program)
             .arg("--config")
             .arg(self.config())
-            .args([flag, name])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -142,7 +150,12 @@ impl ByHand {
     }
 
     pub fn start_replica(&self, name: &str) -> usize {
-        self.start(REPLICA, "--node", name)
+        self.start(REPLICA, &["--node", name])
+    }
+
+    /// Starts a spare that joins in place of another.
+    pub fn start_spare(&self, name: &str, replaces: &str) -> usize {
+        self.start(REPLICA, &["--node", name, "--replaces", replaces])
     }
 
     /// Starts all replicas, in the file's order, then all load generators.
@@ -151,7 +164,7 @@ impl ByHand {
             self.start_replica(site);
         }
         for site in SITES {
-            self.start(LOAD, "--site", site);
+            self.start(LOAD, &["--site", site]);
         }
     }
 
@@ -159,6 +172,10 @@ impl ByHand {
         let child = &mut self.started.borrow_mut()[index];
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    pub fn signal(&self, index: usize, which: Signal) {
+        super::signal(self.pid(index) as i32, which);
     }
 
     pub fn is_running(&self, index: usize) -> bool {
@@ -200,19 +217,14 @@ impl ByHand {
         let members = self.file.replicas.iter().chain(&self.file.loads);
         let mut connections = Vec::new();
         for member in members {
-            connections.push(loop {
-                let attempt = endpoint.connect(member.address, &member.name, Purpose::Control);
-                match tokio::time::timeout(Duration::from_secs(1), attempt).await {
-                    Ok(Ok(connection)) => break connection,
-                    Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
-                    Err(_) => {}
-                }
+            let all_run = || {
                 let count = self.started.borrow().len();
                 let dead = (0..count).find(|index| !self.is_running(*index));
                 assert_eq!(dead.map(|index| self.said(index)), None);
-            });
+            };
+            connections.push(control(&endpoint, member, all_run).await);
         }
-        let drive = Drive { cluster: self, endpoint, connections };
+        let drive = Drive { cluster: self, endpoint, connections: RefCell::new(connections) };
         for replica in 0..3 {
             while !drive.status(replica).await.unwrap().ready {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -222,19 +234,60 @@ impl ByHand {
     }
 }
 
-/// The driver's connections: replicas, then load generators.
+/// Connects to a worker, which may still be starting, as the driver; `look` is called between attempts.
+async fn control(endpoint: &Endpoint, member: &Member, look: impl Fn()) -> Connection {
+    loop {
+        let attempt = endpoint.connect(member.address, &member.name, Purpose::Control);
+        match tokio::time::timeout(Duration::from_secs(1), attempt).await {
+            Ok(Ok(connection)) => return connection,
+            Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(_) => {}
+        }
+        look();
+    }
+}
+
+async fn status_over(connection: &Connection) -> Option<Status> {
+    match request(connection, &Ask::Status).await {
+        Ok(Answer::Status(status)) => Some(status),
+        _ => None,
+    }
+}
+
+/// The driver's connections: replicas, then load generators, then spares that have joined.
 pub struct Drive<'a> {
     cluster: &'a ByHand,
     endpoint: Endpoint,
-    connections: Vec<Connection>,
+    connections: RefCell<Vec<Connection>>,
 }
 
 impl Drive<'_> {
     pub async fn status(&self, replica: usize) -> Option<Status> {
-        match request(&self.connections[replica], &Ask::Status).await {
-            Ok(Answer::Status(status)) => Some(status),
-            _ => None,
+        status_over(&self.connections.borrow()[replica].clone()).await
+    }
+
+    /// Waits until a spare that was started takes requests; its place among the connections.
+    pub async fn joined(&self, spare: &Member, started: usize) -> usize {
+        let runs = || assert!(self.cluster.is_running(started), "{}", self.cluster.said(started));
+        let connection = control(&self.endpoint, spare, runs).await;
+        while !status_over(&connection).await.is_some_and(|status| status.takes_requests) {
+            runs();
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        self.connections.borrow_mut().push(connection);
+        self.connections.borrow().len() - 1
+    }
+
+    /// Waits until so many more operations have been answered.
+    pub async fn goes_on(&self, operations: u64) {
+        let enough = self.progress().await + operations;
+        while self.progress().await < enough {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn loads(&self) -> Vec<Connection> {
+        self.connections.borrow()[3..6].to_vec()
     }
 
     fn history(&self, site: &str) -> PathBuf {
@@ -243,12 +296,13 @@ impl Drive<'_> {
 
     /// Runs the plan at all sites; their reports.
     pub async fn run(&self) -> Vec<SiteReport> {
-        for load in &self.connections[3..] {
+        let loads = self.loads();
+        for load in &loads {
             let ask = LoadAsk::Connect { limit: Duration::from_secs(20) };
             let _: LoadAnswer = request(load, &ask).await.unwrap();
         }
         let start_ns = monotonic_ns() + 300_000_000;
-        let asks = self.connections[3..].iter().zip(SITES).map(|(load, site)| {
+        let asks = loads.iter().zip(SITES).map(|(load, site)| {
             let ask = LoadAsk::Run { start_ns, history: Some(self.history(site)) };
             let load = load.clone();
             tokio::task::spawn_local(async move { request(&load, &ask).await })
@@ -278,7 +332,7 @@ impl Drive<'_> {
     /// Operations answered so far, at all sites.
     pub async fn progress(&self) -> u64 {
         let mut completed = 0;
-        for load in &self.connections[3..] {
+        for load in &self.loads() {
             match request(load, &LoadAsk::Progress).await {
                 Ok(LoadAnswer::Progress(progress)) => completed += progress.completed,
                 other => panic!("{other:?}"),
