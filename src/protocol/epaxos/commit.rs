@@ -102,7 +102,9 @@ impl Epaxos {
         let settled = self.executed_below();
         let mut deps = Deps { prefix, settled, ids: Vec::new() };
         self.conflicts.add_proposed(&keys, &mut deps);
-        let seq = self.next_seq(&deps.ids);
+        let epoch = self.epochs.latest();
+        self.leave_out_later(epoch, &mut deps.ids);
+        let seq = self.next_seq(epoch, &deps.ids);
         self.counters.proposed += 1;
         self.counters.dependencies += deps.ids.len() as u64;
         self.counters.with_dependencies += u64::from(!deps.ids.is_empty());
@@ -116,7 +118,7 @@ impl Epaxos {
             quorum: if named { quorum } else { all },
         };
         let asked = if self.options.thrifty { quorum } else { all }.without(self.me);
-        let ballot = Round::first_of(self.epochs.latest());
+        let ballot = Round::first_of(epoch);
         let began = PreAccepting { ballot, asked, votes: Vec::new(), began: now, late: false };
         self.conflicts.record(id, &keys);
         let instance = self.rows.make(id, now).expect("propose has seen that it has a place");
@@ -132,19 +134,28 @@ impl Epaxos {
         if mutant!(ProposedBeforeDurable) {
             edge = WriteId(0);
         }
-        let message = EpaxosMessage::PreAccept { id, epoch: ballot.epoch(), initial };
+        let message = EpaxosMessage::PreAccept { id, epoch, initial };
         out.send_to(asked, message, edge);
     }
 
-    /// A sequence number above those of these instances (line 2), and of all earlier epochs; 0 where the
-    /// variant has none.
-    fn next_seq(&self, ids: &[InstanceId]) -> u64 {
+    /// Leaves out instances of later epochs than this one: they depend on all instances of this one, and their
+    /// sequence numbers are above all of it. One may know their decisions before their epoch.
+    fn leave_out_later(&self, epoch: u16, ids: &mut Vec<InstanceId>) {
+        if self.options.fast_path.has_seq() && !mutant!(LaterEpochsFollowed) {
+            let seq = |id| self.rows.get(id)?.attributes.as_ref().map(|found| Round(found.seq));
+            ids.retain(|id| seq(*id).is_none_or(|seq| seq.epoch() <= epoch));
+        }
+    }
+
+    /// A sequence number of an epoch above those of these instances (line 2), and of all earlier epochs; 0 where
+    /// the variant has none.
+    fn next_seq(&self, epoch: u16, ids: &[InstanceId]) -> u64 {
         if !self.options.fast_path.has_seq() {
             return 0;
         }
         let seq =
             |id: &InstanceId| self.rows.get(*id).and_then(|i| i.attributes.as_ref()).map(|a| a.seq);
-        let least = Round::first_of(self.epochs.latest()).0;
+        let least = Round::first_of(epoch).0;
         1 + ids.iter().filter_map(seq).max().unwrap_or(0).max(least)
     }
 
@@ -206,7 +217,9 @@ impl Epaxos {
             ids: Vec::new(),
         };
         self.conflicts.add_known(id, &keys, &mut local);
-        let known = if mutant!(SeqNotRaised) { 0 } else { self.next_seq(&local.ids) };
+        let epoch = self.epochs.of(id);
+        self.leave_out_later(epoch, &mut local.ids);
+        let known = if mutant!(SeqNotRaised) { 0 } else { self.next_seq(epoch, &local.ids) };
         let seq = known.max(initial.attributes.seq);
         let mut attributes = initial.attributes.clone();
         attributes.unite(&Attributes { seq, deps: Arc::new(local) });
