@@ -439,6 +439,12 @@ mutants! {
     EpochVoteIgnored "epoch-vote-ignored" Epaxos
         "How an epoch begins is decided once."
         "§5.5";
+    FenceNotReplayed "fence-not-replayed" Epaxos
+        "A replica comes back with what it has promised for the next epoch."
+        "§5.5";
+    LaterEpochsFollowed "later-epochs-followed" Epaxos
+        "The sequence numbers of an epoch are below all of the next."
+        "§5.5";
 
     // Progress.
     NoFallback "no-fallback" Epaxos
