@@ -56,7 +56,13 @@ impl<P: Subject> Script<P> {
         seed: u64,
         operations: OperationMix,
     ) -> Self {
-        Script::noted((size, 0), options, one_way_ms, seed, (operations, Trace::Text(String::new())))
+        Script::noted(
+            (size, 0),
+            options,
+            one_way_ms,
+            seed,
+            (operations, Trace::Text(String::new())),
+        )
     }
 
     /// As [`Script::traced`], with so many spares, each at a place of its own.
