@@ -42,6 +42,12 @@
 //!   takes a recovery of a command that a committed one with a higher sequence number does not depend on.
 //! - *What is forgotten is not held against a fast commit, or a replica comes back without what it let
 //!   others forget.* It takes a recovery of a command older than what was executed by a majority since.
+//! - *A replica forgets before it has executed all that earlier epochs decided* (§5.5). It takes such a
+//!   recovery across the beginning of an epoch.
+//! - *A member that has voted in another's ballot for the next epoch goes on with its own lower one.* It takes
+//!   two that decide at once, and an answer that is late; `protocol/epaxos/tests/joining.rs` has it step by step.
+//! - *Who does not hear a majority goes on trying to join.* It tries ever more seldom, and the members end each of
+//!   its ballots: they are slow, and seldom too slow.
 //!
 //! *In a normal build* `mutant!` is the literal `false`, and the table is empty. With tests
 //! or the feature `mutants` it asks which mutant the thread runs (`with`). That is thread-local on

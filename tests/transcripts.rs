@@ -250,3 +250,23 @@ fn epaxos_sends_the_state_to_one_that_lags() {
     assert!(script.has_converged());
     compare("epaxos_sends_the_state_to_one_that_lags", &script);
 }
+
+/// p2 has lost its disk. p3, which knows nothing, takes its place with one ballot, and is told what it missed; then
+/// its own clients' command is as fast as any.
+#[test]
+fn epaxos_joins_in_the_place_of_one_that_is_lost() {
+    let mut script = Script::<Epaxos>::traced_with_spares((3, 1), epaxos_options(), 10, 1);
+    script.run_for(100);
+    let before = script.ask(0);
+    script.run_for(30);
+    script.crash(2);
+    script.run_for(20);
+    script.join(3, 2);
+    script.run_for(450);
+    let after = script.ask(3);
+    script.run_for(60);
+    assert!(script.answered_ms(before).is_some());
+    assert_eq!(script.answered_ms(after), Some(620));
+    assert!(script.has_converged() && script.core(3).is_member());
+    compare("epaxos_joins_in_the_place_of_one_that_is_lost", &script);
+}

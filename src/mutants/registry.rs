@@ -445,6 +445,9 @@ mutants! {
     EpochVoteIgnored "epoch-vote-ignored" Epaxos
         "How an epoch begins is decided once."
         "§5.5";
+    FenceNotReplayed "fence-not-replayed" Epaxos
+        "A replica comes back with what it has promised for the next epoch."
+        "§5.5";
 
     // Progress.
     NoFallback "no-fallback" Epaxos

@@ -278,6 +278,10 @@ impl<P: Subject> World<P> {
     }
 
     pub(super) fn begin_fault(&mut self, fault: Fault) -> Held {
+        if fault.loses().is_some_and(|node| !self.can_lose(node)) {
+            self.note(At::Nobody, format_args!("is not to be: too many would be gone"));
+            return Ok(());
+        }
         let (now_ns, down_ns) = (self.now_ns, Some(fault.lasts_ns));
         match fault.kind {
             FaultKind::Cut(Cut::Client(site, node)) => self.announce_connection(site, node, false),
@@ -346,6 +350,16 @@ impl<P: Subject> World<P> {
                 *late = late.max(stragglers);
             }
         }
+    }
+
+    /// Whether so many disks are left without this one that all can go on. Where the members stay, scenarios see
+    /// to that; where they do not, it depends on who is a member by now.
+    fn can_lose(&self, node: NodeId) -> bool {
+        let is_gone = |slot: &&super::node::Node<P>| slot.is_gone() || slot.me == node;
+        let gone = self.nodes.iter().filter(is_gone).map(|slot| slot.me).chain(self.plight.apart());
+        let settled = self.nodes.iter().filter(|slot| slot.disk.durable == slot.disk.written());
+        let settled = settled.filter_map(|slot| Some((slot.me, slot.core.as_ref()?)));
+        self.cluster.spares == 0 || self.invariants.tolerates(gone.collect(), settled)
     }
 
     /// Breaks a record that another durable one follows, so that whoever reads the log sees that it

@@ -96,8 +96,9 @@ impl<P: Subject> Scenario<P> {
             })
             .collect();
         schedule.sort_unstable();
-        let disks_fail = allowed().any(|class| class == FaultClass::Disks);
-        let joins = Joins { spares, disks_fail, rng: joining };
+        let may = |which| allowed().any(|class| class == which);
+        let (disks_fail, cuts_last) = (may(FaultClass::Disks), may(FaultClass::Cuts));
+        let joins = Joins { spares, disks_fail, cuts_last, rng: joining };
         Scenario {
             seed,
             size,
@@ -193,8 +194,7 @@ struct Drawing<'a> {
     size: u8,
     sites: usize,
     storm_ns: u64,
-    /// Disks that may still be lost: a majority of the members must survive, at any time. Who was replaced
-    /// still has a vote in what it knew of, so it counts, and who joins counts as well.
+    /// Disks that may still be lost: a majority must survive.
     losable: usize,
     rng: &'a mut ClientRng,
     list: Vec<Fault>,
@@ -205,6 +205,8 @@ struct Joins<'a> {
     spares: u8,
     /// Whether disks may be lost.
     disks_fail: bool,
+    /// Whether somebody may stay apart in the end.
+    cuts_last: bool,
     rng: &'a mut ClientRng,
 }
 
@@ -224,8 +226,8 @@ fn draw_faults(
             drawing.draw(*class);
         }
     }
-    drawing.joins(members, joins);
-    let lasting = drawing.lasting(classes);
+    let deaf = drawing.joins(members, joins);
+    let lasting = deaf.or(drawing.lasting(classes));
     let list = drawing.list;
     Faults { list, clocks_differ: classes.contains(&FaultClass::Clocks), lasting }
 }
@@ -279,45 +281,64 @@ impl Drawing<'_> {
     }
 
     /// Each spare is started in place of a replica that has lost its disk, or of one that is well, which may be
-    /// an earlier spare; perhaps of the same as the one before.
-    fn joins(&mut self, members: u8, Joins { spares, disks_fail, rng }: Joins<'_>) {
+    /// an earlier spare; perhaps of the same as the one before. How many disks may be lost by then is seen when
+    /// it is time. One that joins last may never hear anybody again.
+    fn joins(&mut self, members: u8, joins: Joins<'_>) -> Option<Cut> {
+        let Joins { spares, disks_fail, cuts_last, rng } = joins;
         let mut earlier = None;
         for joiner in (members..members + spares).map(NodeId) {
-            let mut at_ns = rng.random_range(0..self.storm_ns);
-            let mut leaver = NodeId(rng.random_range(0..joiner.0));
-            if disks_fail && self.losable > 0 && rng.random_range(0..10) < 3 {
-                self.losable -= 1;
-                self.list.push(Fault { at_ns, lasts_ns: 0, kind: FaultKind::LostDisk(leaver) });
-            }
-            let lost: Vec<Fault> =
-                self.list.iter().copied().filter(|f| f.loses().is_some()).collect();
-            if !lost.is_empty() && rng.random_range(0..10) < 7 {
-                let fault = one_of(rng, &lost);
-                leaver = fault.loses().filter(|node| *node != joiner).unwrap_or(leaver);
-                at_ns = fault.at_ns + rng.random_range(0..500 * MS);
-            }
+            let (mut leaver, mut at_ns) = self.draw_leaver(joiner, disks_fail, rng);
             if let Some(earlier) = earlier.filter(|_| rng.random_range(0..10) < 3) {
                 (leaver, at_ns) = (earlier, rng.random_range(0..self.storm_ns));
             }
             earlier = Some(leaver);
             let at_ns = at_ns.min(self.storm_ns - 1);
             self.list.push(Fault { at_ns, lasts_ns: 0, kind: FaultKind::Join { joiner, leaver } });
-            let soon_ns = at_ns + rng.random_range(0..300 * MS);
-            match rng.random_range(0..10) {
-                0..3 => {
-                    let (at_a_write, survives) = (rng.random(), rng.random());
-                    let kind = FaultKind::Crash { node: joiner, at_a_write, survives };
-                    let lasts_ns = rng.random_range(MS..500 * MS);
-                    self.list.push(Fault { at_ns: soon_ns, lasts_ns, kind });
-                }
-                3 if disks_fail && self.losable > 0 => {
-                    self.losable -= 1;
-                    let kind = FaultKind::LostDisk(joiner);
-                    self.list.push(Fault { at_ns: soon_ns, lasts_ns: 0, kind });
-                }
-                _ => {}
-            }
+            self.befall_joiner(joiner, at_ns, disks_fail, rng);
         }
+        let last = self.list.iter_mut().rfind(|f| matches!(f.kind, FaultKind::Join { .. }))?;
+        let FaultKind::Join { joiner, .. } = last.kind else { return None };
+        let deaf = cuts_last && rng.random_range(0..10) == 0;
+        deaf.then(|| {
+            last.at_ns = self.storm_ns - rng.random_range(MS..100 * MS);
+            Cut::Deaf(joiner)
+        })
+    }
+
+    /// Whom a spare replaces, and when.
+    fn draw_leaver(
+        &mut self,
+        joiner: NodeId,
+        disks_fail: bool,
+        rng: &mut ClientRng,
+    ) -> (NodeId, u64) {
+        let at_ns = rng.random_range(0..self.storm_ns);
+        let leaver = NodeId(rng.random_range(0..joiner.0));
+        if disks_fail && rng.random_range(0..10) < 5 {
+            self.list.push(Fault { at_ns, lasts_ns: 0, kind: FaultKind::LostDisk(leaver) });
+        }
+        let lost = self.list.iter().copied().filter(|f| f.loses().is_some_and(|it| it != joiner));
+        let lost: Vec<Fault> = lost.collect();
+        if lost.is_empty() || rng.random_range(0..10) < 3 {
+            return (leaver, at_ns);
+        }
+        let fault = one_of(rng, &lost);
+        (fault.loses().unwrap_or(leaver), fault.at_ns + rng.random_range(0..500 * MS))
+    }
+
+    /// Who joins may crash meanwhile, or be lost.
+    fn befall_joiner(&mut self, node: NodeId, at_ns: u64, disks_fail: bool, rng: &mut ClientRng) {
+        let at_ns = at_ns + rng.random_range(0..300 * MS);
+        let (lasts_ns, kind) = match rng.random_range(0..10) {
+            0..3 => {
+                let (at_a_write, survives) = (rng.random(), rng.random());
+                let lasts_ns = rng.random_range(MS..500 * MS);
+                (lasts_ns, FaultKind::Crash { node, at_a_write, survives })
+            }
+            3 if disks_fail => (0, FaultKind::LostDisk(node)),
+            _ => return,
+        };
+        self.list.push(Fault { at_ns, lasts_ns, kind });
     }
 
     /// The power fails: all processes end at once.

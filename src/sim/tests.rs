@@ -91,6 +91,7 @@ fn every_seed_of_ci_is_clean_and_does_the_same_twice_under_epaxos() {
         "catch_ups",
         "states_sent",
         "states_installed",
+        "epochs",
     ]);
 }
 

@@ -294,9 +294,12 @@ impl EpaxosInvariants {
         })
     }
 
-    /// All commands of an epoch depend on all instances of the ones before (`joining`).
+    /// All commands of an epoch depend on all instances of the ones before, and where there are sequence numbers,
+    /// those of an epoch are above all of the one before and below all of the next (`joining`).
     fn barrier(&self, id: InstanceId, (proposal, attributes): &Tuple) -> Held {
         let epoch = usize::from(self.epochs.of(id));
+        let of_epoch = attributes.seq == 0 || usize::from(Round(attributes.seq).epoch()) == epoch;
+        hold(of_epoch, "barrier", || format!("{id:?} of epoch {epoch} commits {attributes:?}"))?;
         let change = epoch.checked_sub(1).and_then(|at| self.epochs.changes().get(at));
         let Some(change) = change.filter(|_| *proposal != Proposal::Nop) else { return Ok(()) };
         let mut ends = attributes.deps.prefix.iter().zip(&change.from);
@@ -327,6 +330,14 @@ impl EpaxosInvariants {
         }
     }
 
+    /// Whether a message waited for its record, and its instance has come too late for its epoch meanwhile: the
+    /// record counts no more, and nobody heeds the message.
+    fn is_too_late(&self, node: NodeId, message: &EpaxosMessage) -> bool {
+        let epochs = &self.logs[usize::from(node.0)].epochs;
+        let belongs = message.id().map(|id| epochs.of(id));
+        message.epoch().zip(belongs).is_some_and(|(epoch, belongs)| epoch < belongs)
+    }
+
     /// What an answer promises is durable before it leaves.
     fn durable_before_answered(&self, node: NodeId, message: &EpaxosMessage) -> Held {
         let Some(id) = message.id() else {
@@ -334,10 +345,6 @@ impl EpaxosInvariants {
             return self.durable_before_let_go(node, message);
         };
         let log = &self.logs[usize::from(node.0)];
-        if message.epoch().is_some_and(|epoch| epoch < log.epochs.of(id)) {
-            // It waited for its record, and came too late for its epoch meanwhile: nobody heeds it.
-            return Ok(());
-        }
         let unknown = Logged::default();
         let logged = log.instances.get(&id).unwrap_or(&unknown);
         let has = |at: Option<usize>| at.is_some_and(|at| at < logged.durable);
@@ -536,8 +543,10 @@ impl Invariants<Epaxos> for EpaxosInvariants {
     }
 
     fn on_sent(&mut self, node: NodeId, message: &EpaxosMessage, _: usize) -> Held {
-        self.durable_before_answered(node, message)?;
-        self.votes_are_told_as_they_are(node, message)?;
+        if !self.is_too_late(node, message) {
+            self.durable_before_answered(node, message)?;
+            self.votes_are_told_as_they_are(node, message)?;
+        }
         match message {
             EpaxosMessage::PreAccept { id, initial, .. } => self.one_proposal(*id, initial),
             _ => Ok(()),
@@ -555,6 +564,28 @@ impl Invariants<Epaxos> for EpaxosInvariants {
 
     fn is_member(&self, node: NodeId) -> bool {
         self.epochs.members().contains(node)
+    }
+
+    /// A majority of the members of each epoch whose instances may be open: of the latest only, once the members
+    /// that are left hold all that was decided before. Who has never joined may yet turn out to have, in the place
+    /// of any.
+    fn tolerates<'a>(
+        &self,
+        gone: NodeSet,
+        settled: impl Iterator<Item = (NodeId, &'a Epaxos)>,
+    ) -> bool {
+        let members = self.epochs.members();
+        let closed = settled.filter(|(_, core)| core.has_closed_before(self.epochs.latest()));
+        let closed: NodeSet = closed.map(|(node, _)| node).collect();
+        let lives = |epoch: u16, missing: usize| {
+            let voters = self.epochs.members_of(epoch);
+            voters.minus(gone).len() >= majority(voters.len()) + missing
+        };
+        let first =
+            if members.minus(gone).minus(closed).is_empty() { self.epochs.latest() } else { 0 };
+        let strangers = gone.iter().filter(|node| !self.epochs.has_known(*node)).count();
+        (first..=self.epochs.latest()).all(|epoch| lives(epoch, 0))
+            && lives(self.epochs.latest(), strangers)
     }
 
     /// *Liveness* (§4): what is proposed is committed, and executed, by every replica.

@@ -14,6 +14,7 @@
 use std::fmt;
 
 use crate::command::NodeId;
+use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Batch, Cluster, Protocol};
 
 pub mod epaxos;
@@ -71,6 +72,15 @@ pub trait Invariants<P: Protocol>: Clone {
 
     /// Whether a process is one of those that must come to know everything. Others join, or leave.
     fn is_member(&self, _node: NodeId) -> bool {
+        true
+    }
+
+    /// Whether all can go on if the disks of these processes are gone. `settled` are those that are up, with
+    /// all that they have written durable. Asked only where processes may join.
+    fn tolerates<'a>(&self, _gone: NodeSet, _settled: impl Iterator<Item = (NodeId, &'a P)>) -> bool
+    where
+        P: 'a,
+    {
         true
     }
 

@@ -102,7 +102,8 @@ impl Epaxos {
         let settled = self.executed_below();
         let mut deps = Deps { prefix, settled, ids: Vec::new() };
         self.conflicts.add_proposed(&keys, &mut deps);
-        let seq = self.next_seq(self.epochs.latest(), &deps.ids);
+        let epoch = self.epochs.latest();
+        let seq = self.next_seq(epoch, &deps.ids);
         self.counters.proposed += 1;
         self.counters.dependencies += deps.ids.len() as u64;
         self.counters.with_dependencies += u64::from(!deps.ids.is_empty());
@@ -116,7 +117,7 @@ impl Epaxos {
             quorum: if named { quorum } else { all },
         };
         let asked = if self.options.thrifty { quorum } else { all }.without(self.me);
-        let ballot = Round::first_of(self.epochs.latest());
+        let ballot = Round::first_of(epoch);
         let began = PreAccepting { ballot, asked, votes: Vec::new(), began: now, late: false };
         self.conflicts.record(id, &keys);
         let instance = self.rows.make(id, now).expect("propose has seen that it has a place");
@@ -132,7 +133,7 @@ impl Epaxos {
         if mutant!(ProposedBeforeDurable) {
             edge = WriteId(0);
         }
-        let message = EpaxosMessage::PreAccept { id, epoch: ballot.epoch(), initial };
+        let message = EpaxosMessage::PreAccept { id, epoch, initial };
         out.send_to(asked, message, edge);
     }
 

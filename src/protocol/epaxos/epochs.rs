@@ -58,9 +58,14 @@ impl Epochs {
         self.changes.len() as u16
     }
 
+    /// The members of an epoch that has begun.
+    pub fn members_of(&self, epoch: u16) -> NodeSet {
+        self.members[usize::from(epoch)]
+    }
+
     /// The members of the latest epoch.
     pub fn members(&self) -> NodeSet {
-        self.members[self.changes.len()]
+        self.members_of(self.latest())
     }
 
     /// What led to the latest epoch, one change an epoch.
@@ -83,7 +88,7 @@ impl Epochs {
 
     /// The members of the epoch of an instance: those who vote in it.
     pub fn voters(&self, id: InstanceId) -> NodeSet {
-        self.members[usize::from(self.of(id))]
+        self.members_of(self.of(id))
     }
 
     /// Takes out of what an instance of an epoch depends on what belongs to a later one: all of that depends
@@ -127,8 +132,8 @@ mod tests {
 
     const CLUSTER: Cluster = Cluster { size: 5, spares: 2 };
 
-    fn replacement(joiner: u8, leaver: u8) -> Option<Replacement> {
-        Some(Replacement { joiner: NodeId(joiner), leaver: NodeId(leaver) })
+    fn replacement(joiner: u8, leaver: u8) -> Replacement {
+        Replacement { joiner: NodeId(joiner), leaver: NodeId(leaver) }
     }
 
     fn id(owner: u8, number: u64) -> InstanceId {
@@ -142,8 +147,8 @@ mod tests {
     fn twice_changed() -> Epochs {
         let mut epochs = Epochs::new(CLUSTER);
         let from = |numbers: [u64; 5]| PerNode::from_slice(&numbers);
-        epochs.push(Change { replacement: replacement(3, 1), from: from([7, 4, 0, 0, 0]) });
-        epochs.push(Change { replacement: replacement(4, 3), from: from([9, 4, 2, 5, 0]) });
+        epochs.push(Change { replacement: Some(replacement(3, 1)), from: from([7, 4, 0, 0, 0]) });
+        epochs.push(Change { replacement: Some(replacement(4, 3)), from: from([9, 4, 2, 5, 0]) });
         epochs
     }
 
@@ -166,10 +171,10 @@ mod tests {
     fn who_was_a_member_never_joins_again_and_only_a_member_is_replaced() {
         let epochs = twice_changed();
         for (joiner, leaver) in [(1, 0), (3, 0), (0, 2)] {
-            assert!(!epochs.may_follow(replacement(joiner, leaver)), "{joiner} was a member");
+            assert!(!epochs.may_follow(Some(replacement(joiner, leaver))), "{joiner} was a member");
         }
         let fresh = Epochs::new(CLUSTER);
-        assert!(fresh.may_follow(replacement(4, 0)) && fresh.may_follow(None));
-        assert!(!fresh.may_follow(replacement(4, 3)), "3 is no member");
+        assert!(fresh.may_follow(Some(replacement(4, 0))) && fresh.may_follow(None));
+        assert!(!fresh.may_follow(Some(replacement(4, 3))), "3 is no member");
     }
 }

@@ -23,7 +23,8 @@
 //! accepted; else the next epoch begins with the same members.
 //!
 //! With sequence numbers, those of an epoch are above all of the one before, so that the barrier orders
-//! components, too.
+//! components, too. For that no vote in the epoch that ends names an instance of the next: that one depends on
+//! it already.
 
 use std::time::Duration;
 
@@ -105,6 +106,11 @@ impl Epaxos {
     pub(super) fn has_passed_barrier(&self) -> bool {
         let mut rows = self.rows.iter().zip(self.epochs.barrier());
         rows.all(|((_, row), first)| row.executed_below() >= *first)
+    }
+
+    /// Whether this replica knows of an epoch, and has executed all that was decided in those before.
+    pub fn has_closed_before(&self, epoch: u16) -> bool {
+        self.epochs.latest() >= epoch && self.has_passed_barrier()
     }
 
     /// Whether a message about an instance is of the epoch that the instance belongs to, and from and to

@@ -23,6 +23,12 @@ impl Epaxos {
     /// When a replica was heard last is noted of every message, and that it is not suspected. In the models
     /// time stands still and nobody is suspected, so neither changes.
     pub fn ignores_for_ever(&self, from: NodeId, message: &EpaxosMessage) -> bool {
+        // Who sends what is of an earlier epoch is told.
+        if let (Some(id), Some(epoch)) = (message.id(), message.epoch())
+            && epoch < self.epochs.of(id)
+        {
+            return false;
+        }
         match message {
             EpaxosMessage::Commit { id, .. } => {
                 self.rows.get(*id).is_some_and(Instance::is_committed)

@@ -57,8 +57,10 @@ impl Epaxos {
                 self.install(Time(0), &executed, &forgotten);
             }
             EpaxosRecord::Promised { ballot, fence } => {
-                self.joining.promised = ballot;
-                self.joining.fence = fence;
+                if !mutant!(FenceNotReplayed) {
+                    self.joining.promised = ballot;
+                    self.joining.fence = fence;
+                }
             }
             EpaxosRecord::BeginAccepted { ballot, change } => {
                 self.joining.promised = ballot;

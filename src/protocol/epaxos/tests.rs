@@ -3,6 +3,7 @@
 mod bench;
 mod executing;
 mod interfering;
+mod joining;
 mod keeping;
 mod recovering;
 mod reviewed;

@@ -10,6 +10,8 @@
 //!
 //! A replica that crashes for good is one whose messages are all lost from some moment on, which every
 //! configuration allows for; `restart` and `return` have one that comes back.
+//!
+//! In `join`, `leave`, `quit` and `orphan` there is a fourth, p3, which may join in p0's place (§5.5).
 
 use std::hash::Hasher;
 use std::time::Duration;
@@ -26,6 +28,7 @@ const SIZE: u8 = 3;
 const P0: NodeId = NodeId(0);
 const P1: NodeId = NodeId(1);
 const P2: NodeId = NodeId(2);
+const P3: NodeId = NodeId(3);
 
 /// The fast paths, as the experiment file calls them.
 const PATHS: [(FastPath, &str); 5] = [
@@ -46,7 +49,9 @@ impl Modelled for Epaxos {
             for like in [conflict, recovery] {
                 all.extend([chatty(like(path)), prefix(like(path)), repeated(like(path))]);
             }
+            all.extend([join(path), leave(path)]);
         }
+        all.extend([quit(PATHS[1]), orphan(PATHS[1])]);
         all
     }
 
@@ -201,6 +206,51 @@ fn voter(path: Path) -> Configuration<Epaxos> {
 fn remake(path: Path) -> Configuration<Epaxos> {
     let about = "a recoverer crashes at any edge of its log";
     crash("remake", path, (P1, P1), about)
+}
+
+/// p3 joins in the place of p0, once, and everybody knows what is decided on that by the messages of this one
+/// ballot alone.
+fn joining(kind: &str, path: Path, about: &'static str) -> Configuration<Epaxos> {
+    let mut joining = base(kind, path, about);
+    joining.setup.cluster = Cluster { size: SIZE + 1, spares: 1 };
+    let options = &mut joining.setup.options;
+    options.near = vec![vec![1, 2, 3], vec![2, 0, 3], vec![0, 1, 3], vec![1, 2, 0]];
+    options.replaces = Some(P0);
+    joining.nudges.push(checks(P3));
+    joining
+}
+
+fn join(path: Path) -> Configuration<Epaxos> {
+    let about = "a command of one that is replaced while it is under way";
+    joining("join", path, about)
+}
+
+/// All of it would be too large: p0 and p2 do not hear each other, nor p3 p2.
+fn leave(path: Path) -> Configuration<Epaxos> {
+    let about = "two interfering commands, and the owner of one is replaced";
+    let mut leave = joining("leave", path, about);
+    leave.asks.push((P1, command(1)));
+    leave.setup.cut = vec![(P2, P0), (P0, P2), (P2, P3)];
+    leave
+}
+
+/// Nobody is asked for anything.
+fn quit(path: Path) -> Configuration<Epaxos> {
+    let about = "who wants to join is perhaps not heard of again, and another ends that";
+    let mut quit = joining("quit", path, about);
+    quit.asks.clear();
+    quit.nudges.push(checks(P1));
+    quit
+}
+
+/// All of it would be too large: p0 speaks with p1 only, which does not hear p2.
+fn orphan(path: Path) -> Configuration<Epaxos> {
+    let about =
+        "as `quit`, and one that is to be replaced has a command under way that may be recovered";
+    let mut orphan = joining("orphan", path, about);
+    orphan.nudges.push(checks(P1));
+    orphan.setup.cut = vec![(P0, P2), (P2, P0), (P0, P3), (P3, P0), (P2, P1)];
+    orphan
 }
 
 /// Everybody is asked at once.

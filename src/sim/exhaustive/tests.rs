@@ -70,7 +70,7 @@ const PAXOS: [Size; 16] = [
 ];
 
 /// All but `late-published` and those of `all-recovery`, which take too long for a test.
-const EPAXOS: [Size; 56] = [
+const EPAXOS: [Size; 62] = [
     ("conflict-published", 129, 239, 14),
     ("cycle-published", 7_230, 18_573, 21),
     ("recovery-published", 996, 2_040, 21),
@@ -121,12 +121,18 @@ const EPAXOS: [Size; 56] = [
     ("pre-recovery-published", 1_008, 2_056, 21),
     ("rep-conflict-published", 561, 1_499, 14),
     ("rep-recovery-published", 6_751, 18_942, 23),
+    ("join-published", 8_073, 22_992, 20),
+    ("leave-published", 17_310, 58_246, 26),
     ("late-fixed-quorum", 117_167, 426_853, 26),
     ("all-conflict-fixed-quorum", 1_499, 3_980, 12),
     ("pre-conflict-fixed-quorum", 113, 209, 10),
     ("pre-recovery-fixed-quorum", 884, 1_801, 18),
     ("rep-conflict-fixed-quorum", 435, 1_185, 10),
     ("rep-recovery-fixed-quorum", 5_427, 15_360, 19),
+    ("join-fixed-quorum", 8_073, 22_992, 20),
+    ("leave-fixed-quorum", 15_386, 50_882, 24),
+    ("quit-fixed-quorum", 473_229, 1_440_023, 21),
+    ("orphan-fixed-quorum", 372_871, 1_540_570, 32),
 ];
 
 #[test]

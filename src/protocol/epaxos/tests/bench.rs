@@ -41,6 +41,10 @@ struct Place {
     installed: Vec<u64>,
     /// The state that came with the message of this step.
     arriving: Vec<u64>,
+    /// In whose place it was started, if it is a spare.
+    replaces: Option<NodeId>,
+    /// Why it has ended.
+    gave_up: Option<String>,
 }
 
 /// The cores, and what is between them.
@@ -96,12 +100,13 @@ pub(super) fn after(size: u8, ids: &[InstanceId]) -> Attributes {
 impl Bench {
     /// Replicas that are up; what they said of it has gone by.
     pub(super) fn new(size: u8, options: EpaxosOptions) -> Bench {
-        Bench::of(Cluster::of(size), options)
+        Bench::with_spares((size, 0), options)
     }
 
-    /// The same, of a cluster that may have spares.
-    pub(super) fn of(cluster: Cluster, options: EpaxosOptions) -> Bench {
-        let size = cluster.size;
+    /// So many members that are up, and spares that are not.
+    pub(super) fn with_spares((members, spares): (u8, u8), options: EpaxosOptions) -> Bench {
+        let size = members + spares;
+        let cluster = Cluster { size, spares };
         let place = |_| Place {
             core: None,
             effects: Effects::default(),
@@ -109,6 +114,8 @@ impl Bench {
             state: Vec::new(),
             installed: Vec::new(),
             arriving: Vec::new(),
+            replaces: None,
+            gave_up: None,
         };
         let mut bench = Bench {
             cluster,
@@ -119,15 +126,33 @@ impl Bench {
             now: Time(0),
             clients: 0,
         };
-        (0..size).for_each(|node| bench.restart(node));
+        (0..members).for_each(|node| bench.restart(node));
         bench.lose_all();
         bench
+    }
+
+    /// Starts a spare in place of another replica.
+    pub(super) fn stand_by(&mut self, joiner: u8, leaver: u8) {
+        self.place(joiner).replaces = Some(NodeId(leaver));
+        self.restart(joiner);
+    }
+
+    /// Starts a spare in place of another replica; it looks at once at what there is to do.
+    pub(super) fn join(&mut self, joiner: u8, leaver: u8) {
+        self.stand_by(joiner, leaver);
+        self.fire(joiner, EpaxosTimer::Check);
+    }
+
+    /// Why a replica has given up, if it has.
+    pub(super) fn gave_up(&self, node: u8) -> Option<&str> {
+        self.places[usize::from(node)].gave_up.as_deref()
     }
 
     /// Starts a replica from its log.
     pub(super) fn restart(&mut self, node: u8) {
         let log = self.place(node).log.clone();
-        let (cluster, options) = (self.cluster, self.options.clone());
+        let replaces = self.place(node).replaces;
+        let (cluster, options) = (self.cluster, EpaxosOptions { replaces, ..self.options.clone() });
         let core = Epaxos::recover(NodeId(node), cluster, options, log.into_iter());
         let place = self.place(node);
         place.core = Some(core);
@@ -182,14 +207,23 @@ impl Bench {
     }
 
     /// The oldest message of this kind arrives, whatever it is about.
-    pub(super) fn pass_on(&mut self, kind: &str, from: u8, to: u8) {
-        let is_it = |f: &Flying| (f.from.0, f.to.0, f.message.kind()) == (from, to, kind);
-        let position = self.flying.iter().position(is_it);
-        let position = position.unwrap_or_else(|| {
-            panic!("no {kind} from p{from} to p{to} is on its way:\n{}", self.table())
-        });
+    pub(super) fn carry(&mut self, kind: &str, from: u8, to: u8) {
+        let carried = self.try_carry(kind, from, to);
+        assert!(carried, "no {kind} from p{from} to p{to} is on its way:\n{}", self.table());
+    }
+
+    /// The same, if there is one.
+    pub(super) fn try_carry(&mut self, kind: &str, from: u8, to: u8) -> bool {
+        let same = |f: &Flying| (f.from.0, f.to.0, f.message.kind()) == (from, to, kind);
+        let Some(position) = self.flying.iter().position(same) else { return false };
         let flying = self.flying.remove(position);
         self.arrive(flying);
+        true
+    }
+
+    /// Messages of this kind on their way.
+    pub(super) fn count(&self, kind: &str) -> usize {
+        self.flying.iter().filter(|f| f.message.kind() == kind).count()
     }
 
     /// Question and answer: the message arrives, and so does what the receiver sends back about it.
@@ -236,6 +270,11 @@ impl Bench {
     /// All that is on its way is lost.
     pub(super) fn lose_all(&mut self) {
         self.flying.clear();
+    }
+
+    /// What is on its way to a replica is lost.
+    pub(super) fn lose_to(&mut self, node: u8) {
+        self.flying.retain(|f| f.to.0 != node);
     }
 
     /// What is on its way to or from a replica is lost.
@@ -391,7 +430,7 @@ impl Bench {
                 place.state = place.installed.clone();
             }
             Effect::Arm(..) | Effect::Disarm(_) | Effect::Committed(_) => {}
-            Effect::GiveUp(why) => panic!("{node} gives up: {why}"),
+            Effect::GiveUp(why) => self.place(node).gave_up = Some(why),
         }
     }
 

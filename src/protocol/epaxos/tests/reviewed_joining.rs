@@ -2,17 +2,23 @@
 
 use super::bench::{Bench, options, write};
 use crate::command::NodeId;
-use crate::protocol::Cluster;
 use crate::protocol::ballot::Round;
 use crate::protocol::epaxos::deps::PerNode;
 use crate::protocol::epaxos::epochs::{Change, Replacement};
 use crate::protocol::epaxos::message::{EpaxosMessage, EpaxosTimer};
 use crate::protocol::epaxos::options::{EpaxosOptions, FastPath, ReplyAt};
 
+/// Members and spares, all of them up; each spare wants the place of `leaver`.
+fn all_up((members, spares): (u8, u8), leaver: u8, options: EpaxosOptions) -> Bench {
+    let mut bench = Bench::with_spares((members, spares), options);
+    (members..members + spares).for_each(|spare| bench.stand_by(spare, leaver));
+    bench.lose_all();
+    bench
+}
+
 /// Members 0 to 2, and 3 that wants to join in the place of 2.
 fn three_and_a_joiner() -> Bench {
-    let options = EpaxosOptions { replaces: Some(NodeId(2)), ..options(FastPath::FixedQuorum) };
-    Bench::of(Cluster { size: 4, spares: 1 }, options)
+    all_up((3, 1), 2, options(FastPath::FixedQuorum))
 }
 
 /// 0 leads a ballot that has been overtaken when its last answer comes: it has voted in a higher one since,
@@ -24,21 +30,21 @@ fn who_leads_a_ballot_and_votes_in_a_higher_one_does_not_go_on_with_its_own() {
     bench.ask(0, write(7));
     bench.lose_all();
     bench.fire(3, EpaxosTimer::Check);
-    bench.pass_on("Join", 3, 0);
-    bench.pass_on("Join", 3, 1);
+    bench.carry("Join", 3, 0);
+    bench.carry("Join", 3, 1);
     bench.lose_all();
     // The joiner is not heard of any more: 0 ends its ballot, and 1 does.
     bench.pass(4_000);
     bench.fire(0, EpaxosTimer::Check);
-    bench.pass_on("Join", 0, 2);
+    bench.carry("Join", 0, 2);
     bench.fire(1, EpaxosTimer::Check);
-    bench.pass_on("Join", 1, 2);
-    bench.pass_on("JoinOK", 2, 1);
-    bench.pass_on("Begin", 1, 0);
-    bench.pass_on("BeginOK", 0, 1);
+    bench.carry("Join", 1, 2);
+    bench.carry("JoinOK", 2, 1);
+    bench.carry("Begin", 1, 0);
+    bench.carry("BeginOK", 0, 1);
     assert_eq!(bench.core(1).epochs.latest(), 1, "0 and 1 have accepted");
     // Now 2's answer to 0 arrives, and 1 is gone.
-    bench.pass_on("JoinOK", 2, 0);
+    bench.carry("JoinOK", 2, 0);
     bench.lose_of(1);
     bench.pass(5_000);
     bench.fire(0, EpaxosTimer::Check);
@@ -75,25 +81,24 @@ fn a_late_vote_in_the_epoch_that_ended_leaves_the_barrier_in_order() {
     let near =
         [[1, 4, 2, 3, 5], [2, 3, 0, 4, 5], [0, 1, 3, 4, 5], [2, 5, 0, 1, 4], [0, 1, 2, 3, 5]];
     let options = EpaxosOptions {
-        replaces: Some(NodeId(4)),
         near: near.iter().map(|order| order.to_vec()).collect(),
         reply: ReplyAt::Committed,
         ..options(FastPath::AcceptDeps)
     };
-    let mut bench = Bench::of(Cluster { size: 6, spares: 1 }, options);
+    let mut bench = all_up((5, 1), 4, options);
     let old = bench.ask(0, write(7));
     // 5 joins in the place of 4; of 0 and 4 nobody is told.
     bench.fire(5, EpaxosTimer::Check);
     for step in ["Join", "Begin"] {
         for member in [0, 2, 3] {
-            bench.pass_on(step, 5, member);
+            bench.carry(step, 5, member);
         }
         for member in [0, 2, 3] {
-            bench.pass_on(&format!("{step}OK"), member, 5);
+            bench.carry(&format!("{step}OK"), member, 5);
         }
     }
     for member in [1, 2, 3] {
-        bench.pass_on("Epochs", 5, member);
+        bench.carry("Epochs", 5, member);
     }
     // 1 proposes in the new epoch, and votes for 0's command of the old one then.
     let between = bench.ask(1, write(7));
@@ -117,9 +122,7 @@ fn a_late_vote_in_the_epoch_that_ended_leaves_the_barrier_in_order() {
 
 /// Members 0 to 2; 3 has taken the place of 2, and has nothing of what was decided before. 4 comes.
 fn three_and_one_that_has_joined(replaces: u8) -> Bench {
-    let options =
-        EpaxosOptions { replaces: Some(NodeId(replaces)), ..options(FastPath::FixedQuorum) };
-    let mut bench = Bench::of(Cluster { size: 5, spares: 2 }, options);
+    let mut bench = all_up((3, 2), replaces, options(FastPath::FixedQuorum));
     bench.ask(0, write(7));
     bench.settle(&[0, 1]);
     let replacement = Some(Replacement { joiner: NodeId(3), leaver: NodeId(2) });
