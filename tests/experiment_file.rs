@@ -262,6 +262,20 @@ fn epaxos_and_who_is_near_come_through_a_cluster_file() {
 }
 
 #[test]
+fn a_spare_is_called_like_its_site_with_the_next_number_that_is_free() {
+    let network =
+        "network: { sites: [rome, rome-2, oslo], spares: [rome, oslo, rome], shaping: none }";
+    let experiment = parsed(&format!("name: spared\nmodes: [epaxos]\n{network}\n"));
+    assert_eq!(experiment.network.spare_names(), ["rome-3", "oslo-2", "rome-4"]);
+    let plan = describe(&experiment);
+    assert!(
+        plan.contains("  spares      rome-3 at rome, oslo-2 at oslo, rome-4 at rome; "),
+        "{plan}"
+    );
+    assert!(experiment.to_yaml().contains("  spares:\n  - rome\n  - oslo\n  - rome\n"));
+}
+
+#[test]
 fn set_reaches_into_an_epaxos_mode_that_the_file_only_names() {
     let experiment = with_set(&["modes=[epaxos]", "modes.0.fast_path=simplified"]).unwrap();
     assert_eq!(epaxos(&experiment.modes[0]).fast_path, FastPath::Simplified);
@@ -496,6 +510,7 @@ fn networks(sites: usize) -> impl Strategy<Value = Network> {
     let shares = (0.0..1.0f64, 0.0..1.0f64);
     let shaped = (matrices(sites), durations(), shares, prop::option::of(1u64..1 << 50));
     let shaped = shaped.prop_map(|(matrix, jitter, (loss, reorder), bandwidth_bps)| Network {
+        spares: Vec::new(),
         sites: matrix.sites.clone(),
         rtt: Some(matrix),
         jitter,
@@ -506,6 +521,7 @@ fn networks(sites: usize) -> impl Strategy<Value = Network> {
     });
     let plain = prop::option::of(matrices(sites)).prop_map(move |rtt| Network {
         sites: (0..sites).map(|n| format!("site-{n}")).collect(),
+        spares: Vec::new(),
         rtt,
         jitter: Duration::ZERO,
         loss: 0.0,
@@ -580,7 +596,17 @@ fn experiments() -> impl Strategy<Value = Experiment> {
     let phases = (0u64..100, durations(), 1u32..10_000);
     (sized, any::<u64>(), workloads(), phases, transports(), checks())
         .prop_map(
-            |((modes, network), seed, workload, (warmup, measure, repeat), transport, check)| {
+            |(
+                (modes, mut network),
+                seed,
+                workload,
+                (warmup, measure, repeat),
+                transport,
+                check,
+            )| {
+                if modes.iter().all(|mode| mode.protocol.can_change_members()) {
+                    network.spares = network.sites.iter().rev().cycle().take(4).cloned().collect();
+                }
                 let warmup = Duration::from_secs(warmup);
                 Experiment {
                     name: "generated".to_owned(),

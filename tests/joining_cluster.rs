@@ -3,11 +3,12 @@
 
 mod common;
 
-use std::process::Command;
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::by_hand::{ByHand, Drive, SITES, answered, errors, on_one_thread, plan};
-use common::{REPLICA, alone};
+use common::{Lab, REPLICA, alone, wait_for};
 use paxbench::load::plan::{KeyChoice, LoadPlan};
 use paxbench::load::report::SiteReport;
 use paxbench::net::{NetError, Purpose};
@@ -140,6 +141,54 @@ fn a_spare_has_one_life_and_a_member_is_replaced_once() {
         assert!(line.contains("remembers an earlier start of this replica"), "{line}");
         assert!(line.contains("(rome-2) with --replaces oslo-2"), "{line}");
     });
+}
+
+/// Starts the spare as the driver says it can be; its output goes to the file `spare`.
+fn start_as_told(lab: &Lab, name: &str) -> Child {
+    let told = format!("{name} can join: paxbench-replica ");
+    let said = || std::fs::read_to_string(lab.path("stderr")).unwrap();
+    let line = wait_for("the way to join", || {
+        said().lines().find_map(|line| line.strip_prefix(&told).map(str::to_owned))
+    });
+    let output = File::create(lab.path("spare")).unwrap();
+    let mut command = Command::new(REPLICA);
+    command.args(line.split(' ')).stdin(Stdio::null()).stderr(output).spawn().unwrap()
+}
+
+#[test]
+fn a_run_ends_well_though_a_replica_was_replaced_and_is_still_there() {
+    let _alone = alone();
+    let lab = Lab::new();
+    let driver = lab.run(&[
+        "modes=[epaxos]",
+        "network.spares=[oslo]",
+        "phases.measure=8s",
+        "workload.retry_after=300ms",
+    ]);
+    lab.await_load();
+    let replaced = lab.replica("oslo").pid;
+    common::signal(replaced, Signal::STOP);
+    let mut spare = start_as_told(&lab, "oslo-2");
+    wait_for("the spare", || {
+        let said = std::fs::read_to_string(lab.path("spare")).unwrap();
+        said.contains("joined; takes requests").then_some(())
+    });
+    common::signal(replaced, Signal::CONT);
+    let ended = driver.wait();
+    let dir = lab.finished();
+    let results = ended.succeeded(&dir);
+    assert!(spare.wait().unwrap().success(), "the driver ends it with the others");
+    lab.is_clean();
+    assert!(results.manifest.notes.is_empty(), "{:?}", results.manifest.notes);
+    let run = &results.summary.runs[0];
+    assert_eq!(common::totals(run).1, 0);
+    let replicas = results.replicas(run).unwrap();
+    let states = replicas.iter().map(|r| (r.node.as_str(), r.final_digest.is_some()));
+    let expected = [("oslo", false), ("rome", true), ("cairo", true), ("oslo-2", true)];
+    assert_eq!(states.collect::<Vec<_>>(), expected);
+    let checked = lab.paxbench(&["check", dir.to_str().unwrap()]).wait();
+    assert_eq!(checked.code(), 0, "{checked:?}");
+    assert!(checked.stdout.contains("replicas converged"), "{checked:?}");
 }
 
 /// What a replica says that is started with these arguments, and its exit code.

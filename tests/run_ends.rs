@@ -13,17 +13,10 @@ use common::by_hand::{ByHand, plan};
 use common::{Driver, LOAD, Lab, PAXBENCH, REPLICA, Worker, alone, wait_for};
 use rustix::process::Signal;
 
-/// Whether all load generators were told to run.
-fn is_under_load(lab: &Lab) -> bool {
-    let (_, partial) = lab.results();
-    let Some(dir) = partial.first() else { return false };
-    std::fs::read_dir(dir.join("history")).is_ok_and(|files| files.count() == 3)
-}
-
 /// A run that would last a minute, once load is applied; and its six workers.
 fn long_run(lab: &Lab) -> (Driver, Vec<Worker>) {
     let driver = lab.run(&["phases.measure=60s"]);
-    wait_for("the load", || is_under_load(lab).then_some(()));
+    lab.await_load();
     let workers = lab.processes();
     assert_eq!(workers.len(), 6);
     (driver, workers)
@@ -208,7 +201,7 @@ fn a_disk_that_fills_up_ends_the_run_with_an_error_and_loses_no_process() {
         return eprintln!("skipped: a tmpfs cannot be mounted here");
     };
     let driver = lab.run(&["phases.measure=2s"]);
-    wait_for("the load", || is_under_load(&lab).then_some(()));
+    lab.await_load();
     disk.fill();
     // What the others say of this no longer fits into their logs.
     lab.processes()

@@ -180,13 +180,7 @@ fn the_death_of_a_leader_is_a_gap_of_the_election_timeout_and_that_of_a_follower
             "phases.measure=4s",
             "workload.retry_after=300ms",
         ]);
-        wait_for("the load", || history_has_begun(&lab).then_some(()));
-        std::thread::sleep(std::time::Duration::from_secs(1));
-        let replicas = lab.processes().into_iter().filter(|worker| worker.is_replica);
-        replicas.filter(|worker| worker.name == victim).for_each(|worker| worker.kill());
-        wait_for("its burial", || {
-            (lab.processes().len() == 5 && driver.zombies() == 0).then_some(())
-        });
+        lab.kill_under_load(&driver, victim);
         let ended = driver.wait();
         let dir = lab.finished();
         let results = ended.succeeded(&dir);
@@ -207,7 +201,7 @@ fn a_run_without_replicas_left_is_neither_a_success_nor_a_violation() {
     let _alone = alone();
     let lab = Lab::new();
     let driver = lab.run(&["workload.timeout=1s"]);
-    wait_for("the load", || history_has_begun(&lab).then_some(()));
+    lab.await_load();
     lab.processes().iter().filter(|worker| worker.is_replica).for_each(common::Worker::kill);
     let ended = driver.wait();
     // On a crowded machine the load generators may be late as well, which makes the run void.
@@ -218,11 +212,4 @@ fn a_run_without_replicas_left_is_neither_a_success_nor_a_violation() {
     assert_eq!(run.verdict.converged, None);
     assert!(totals(run).1 > 0, "{run:?}");
     assert_eq!(results.manifest.notes.len(), 3, "{:?}", results.manifest.notes);
-}
-
-/// Whether the load generators have opened their histories, which they do when they are told to run.
-fn history_has_begun(lab: &Lab) -> bool {
-    let (_, partial) = lab.results();
-    let Some(dir) = partial.first() else { return false };
-    std::fs::read_dir(dir.join("history")).is_ok_and(|files| files.count() == 3)
 }

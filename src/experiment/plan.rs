@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
 use super::file::modes::{DEPENDENCIES, FAST_PATHS, REPLIES, VARIANTS, word_for};
-use super::file::{Experiment, Fault, Mode, Shaping};
+use super::file::{Experiment, Fault, Mode, Network, Shaping};
 use super::units::{format_bandwidth, format_bytes, format_duration, format_rate, format_share};
 use crate::cluster::ProtocolChoice;
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
@@ -83,6 +83,9 @@ pub fn describe(experiment: &Experiment) -> String {
         line("mode", &ModeInWords { mode, sites: &experiment.network.sites });
     }
     line("sites", &experiment.network.sites.join(", "));
+    if !experiment.network.spares.is_empty() {
+        line("spares", &spares_in_words(&experiment.network));
+    }
     line("network", &network_in_words(experiment));
     line("clients", &clients_in_words(experiment));
     line("arrival", &arrival_in_words(experiment));
@@ -154,6 +157,12 @@ impl Display for ModeInWords<'_> {
             }
         }
     }
+}
+
+fn spares_in_words(network: &Network) -> String {
+    let spares = network.spare_names().into_iter().zip(&network.spares);
+    let spares: Vec<_> = spares.map(|(name, site)| format!("{name} at {site}")).collect();
+    format!("{}; each run says how to start one, nobody else does", spares.join(", "))
 }
 
 fn network_in_words(experiment: &Experiment) -> String {

@@ -491,6 +491,69 @@ mod tests {
     use crate::protocol::paxos::Paxos;
     use crate::protocol::paxos::message::PaxosMessage;
 
+    /// Replica `me` of `a`, `b`, `c` and the spare `d`, connected with nobody.
+    fn peers(me: u8) -> Peers<Paxos> {
+        let member =
+            |name: &str| format!(r#"{{"name": "{name}", "site": "x", "address": "127.0.0.1:1"}}"#);
+        let replicas = ["a", "b", "c"].map(member).join(", ");
+        let file = format!(
+            r#"{{"name": "test", "certs": "", "replicas": [{replicas}], "spares": [{}], "loads": [],
+                "protocol": {{"mode": "paxos"}}}}"#,
+            member("d")
+        );
+        Peers::new(NodeId(me), Rc::new(serde_json::from_str(&file).unwrap()), Rc::new(Inbox::new()))
+    }
+
+    /// How many messages of replica `from` come through, on a connection where it greeted with this start.
+    fn heard(peers: &Peers<Paxos>, from: usize, greeted: Option<u64>) -> usize {
+        let mut message = BytesMut::from(&[tag::MESSAGE][..]);
+        message.extend_from_slice(&encoded(&PaxosMessage::Lagging { next_batch: 4 }));
+        let greeted = Rc::new(Cell::new(greeted));
+        peers.on_frame(from, &message, &greeted, &mut IncomingState::default()).unwrap();
+        let (mut arrivals, mut commands) = (Vec::new(), Vec::new());
+        peers.inbox.take(&mut arrivals, &mut commands);
+        arrivals.len()
+    }
+
+    #[test]
+    fn only_the_start_that_was_met_first_is_heard_wherever_it_was_met() {
+        let here = peers(0);
+        here.on_hello(3, 7);
+        assert_eq!([Some(7), None, Some(8)].map(|start| heard(&here, 3, start)), [1, 0, 0]);
+
+        let told = peers(0);
+        told.on_met(1, 3, 7).unwrap();
+        told.on_hello(3, 8);
+        assert_eq!([Some(7), Some(8)].map(|start| heard(&told, 3, start)), [1, 0]);
+
+        // Somebody else has met an earlier start: what this one promised there is forgotten.
+        here.on_met(1, 3, 6).unwrap();
+        here.on_hello(3, 7);
+        assert_eq!([Some(7), Some(6)].map(|start| heard(&here, 3, start)), [0, 0]);
+        assert!(here.on_met(1, 4, 7).is_err(), "nobody has this number");
+    }
+
+    #[test]
+    fn a_replica_that_hears_of_an_earlier_start_of_itself_is_refused() {
+        let spare = peers(3);
+        spare.on_met(1, 3, spare.start).unwrap();
+        assert_eq!(spare.refused_by.take(), None);
+        spare.on_met(1, 3, spare.start ^ 1).unwrap();
+        assert_eq!(spare.refused_by.take().as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn a_member_waits_for_all_members_and_a_spare_for_anybody() {
+        let (member, spare) = (peers(1), peers(3));
+        for peers in [&member, &spare] {
+            assert!(!peers.is_welcome());
+            peers.peers[0].welcomed_us.set(true);
+        }
+        assert!(!member.is_welcome() && spare.is_welcome());
+        member.peers[2].welcomed_us.set(true);
+        assert!(member.is_welcome(), "no spare is waited for");
+    }
+
     fn encoded(message: &PaxosMessage) -> BytesMut {
         let mut out = BytesMut::new();
         message.encode(&mut out);

@@ -242,10 +242,11 @@ impl Results {
         Ok(replicas.map(|counters| counters.final_applied.zip(counters.final_digest)).collect())
     }
 
-    /// The counters of a run's replicas, in the order of the sites. A replica that was gone at its end
-    /// has none.
+    /// The counters of a run's replicas, in the order of the sites, then of those that joined. A replica
+    /// that was gone at its end has none.
     pub fn replicas(&self, run: &RunSummary) -> Result<Vec<ReplicaCounters>> {
         let mut found = Vec::new();
+        let mut known = Vec::new();
         for site in run.site_names() {
             let name = ReplicaFileName {
                 label: run.label.clone(),
@@ -256,8 +257,31 @@ impl Results {
             if self.path.join(REPLICAS).join(name.to_string()).exists() {
                 found.push(self.replica(&name)?);
             }
+            known.push(name.to_string());
+        }
+        for other in self.replica_files(run).into_iter().filter(|name| !known.contains(name)) {
+            found.push(read_json(&self.path.join(REPLICAS).join(other))?);
         }
         Ok(found)
+    }
+
+    /// The names of the files of a run's replicas, sorted.
+    fn replica_files(&self, run: &RunSummary) -> Vec<String> {
+        let nobody = ReplicaFileName {
+            label: run.label.clone(),
+            point_index: run.point_index,
+            repeat: run.repeat,
+            node: String::new(),
+        };
+        let (begin, end) = (nobody.to_string(), ".json");
+        let begin = begin.trim_end_matches(end);
+        // No hyphen is left in a label: this is the beginning of no other run's files.
+        let is_of_run = |name: &String| name.starts_with(begin) && name.ends_with(end);
+        let entries = fs::read_dir(self.path.join(REPLICAS)).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = names.filter(is_of_run).collect();
+        names.sort();
+        names
     }
 
     /// Reads one replica's counters.

@@ -263,7 +263,8 @@ pub struct Drive<'a> {
 
 impl Drive<'_> {
     pub async fn status(&self, replica: usize) -> Option<Status> {
-        status_over(&self.connections.borrow()[replica].clone()).await
+        let connection = self.connections.borrow()[replica].clone();
+        status_over(&connection).await
     }
 
     /// Waits until a spare that was started takes requests; its place among the connections.

@@ -131,6 +131,31 @@ impl Lab {
         one
     }
 
+    /// Waits until the load generators have opened their histories, which they do when they are told to run.
+    pub fn await_load(&self) {
+        wait_for("the load", || {
+            let (_, partial) = self.results();
+            let files = std::fs::read_dir(partial.first()?.join("history")).ok()?;
+            (files.count() == 3).then_some(())
+        });
+    }
+
+    /// The replica's process.
+    pub fn replica(&self, name: &str) -> Worker {
+        let found = self.processes().into_iter().find(|w| w.is_replica && w.name == name);
+        found.unwrap_or_else(|| panic!("no replica {name}"))
+    }
+
+    /// Kills a replica a second after the load has begun; returns when the driver has noticed.
+    pub fn kill_under_load(&self, driver: &Driver, victim: &str) {
+        self.await_load();
+        std::thread::sleep(Duration::from_secs(1));
+        self.replica(victim).kill();
+        wait_for("its burial", || {
+            (self.processes().len() == 5 && driver.zombies() == 0).then_some(())
+        });
+    }
+
     /// No process of this lab runs, none is a zombie, and no temporary file is left.
     pub fn is_clean(&self) {
         wait_for("the workers' end", || self.processes().is_empty().then_some(()));

@@ -67,6 +67,9 @@ pub struct Mode {
 pub struct Network {
     /// The sites, in the order of the replicas.
     pub sites: Vec<String>,
+    /// The sites at which a spare may be started by hand, to join in place of a replica; in the order of
+    /// the spares.
+    pub spares: Vec<String>,
     /// Round-trip times between just these sites, in their order. There is none only if nothing
     /// shapes the network and the file does not say what to expect of it.
     pub rtt: Option<Matrix>,
@@ -80,6 +83,19 @@ pub struct Network {
     pub bandwidth_bps: Option<u64>,
     /// What makes the network so.
     pub shaping: Shaping,
+}
+
+impl Network {
+    /// The spares' names: each is called like its site, with the next number that is free.
+    pub fn spare_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::with_capacity(self.spares.len());
+        for site in &self.spares {
+            let mut numbered = (2..).map(|number| format!("{site}-{number}"));
+            let free = numbered.find(|name| !self.sites.contains(name) && !names.contains(name));
+            names.extend(free);
+        }
+        names
+    }
 }
 
 /// What imitates the network.

@@ -7,9 +7,9 @@ use super::faults::{Surroundings, read_faults};
 use super::modes::read_modes;
 use super::read::{At, Fields, unknown};
 use super::tree::Value;
-use super::{Check, Experiment, LogKind, Network, Phases, Shaping, Storage, Thresholds};
+use super::{Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Thresholds};
 use super::{Workload, write};
-use crate::cluster::{Congestion, TransportOptions};
+use crate::cluster::{Congestion, IDENTITIES_MAX, TransportOptions};
 use crate::command::{SESSION_WINDOW, VALUE_BYTES_MAX};
 use crate::experiment::network::{Matrix, read_rtt, read_sites};
 use crate::kv::SESSIONS_MAX;
@@ -17,8 +17,6 @@ use crate::load::plan::{Arrival, KeyChoice, OperationMix};
 
 /// A written value carries a token of its own, by which the checker knows it.
 const VALUE_BYTES_MIN: u64 = 8;
-/// A set of replicas has room for so many.
-const SITES_MAX: usize = 64;
 /// QUIC needs datagrams of this size.
 const MTU_BYTES_MIN: u64 = 1200;
 /// The largest datagram.
@@ -57,8 +55,10 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
     let seed = fields.or("seed", 7, |at| at.count(0..=u64::MAX, 7));
     let sites_at = fields.get("network").and_then(sites_of);
     let modes = fields.need("modes", "[paxos]", |at| read_modes(at, sites_at.as_deref()));
-    let network = fields
-        .need("network", "{ sites: [virginia, tokyo], rtt: … }", |at| read_network(at, folder));
+    let fixed = modes.iter().flatten().find(|mode| !mode.protocol.can_change_members());
+    let network = fields.need("network", "{ sites: [virginia, tokyo], rtt: … }", |at| {
+        read_network(at, folder, fixed)
+    });
     let sites = sites_at.as_ref().map_or(1, Vec::len);
     let workload = fields.or("workload", Workload::default(), |at| read_workload(at, sites));
     let phases = fields.or("phases", Phases::default(), read_phases);
@@ -112,9 +112,10 @@ fn sites_of(network: &At<'_>) -> Option<Vec<String>> {
     sites.iter().map(|site| site.value.scalar_text()).collect()
 }
 
-fn read_network(at: &At<'_>, folder: &Path) -> Option<Network> {
-    const KEYS: [&str; 8] =
-        ["sites", "replicas", "rtt", "jitter", "loss", "reorder", "bandwidth", "shaping"];
+/// Reads the network; `fixed` is a mode that cannot change its members, if there is one.
+fn read_network(at: &At<'_>, folder: &Path, fixed: Option<&Mode>) -> Option<Network> {
+    const KEYS: [&str; 9] =
+        ["sites", "replicas", "spares", "rtt", "jitter", "loss", "reorder", "bandwidth", "shaping"];
     let fields = at.fields(&KEYS, "{ sites: [virginia, tokyo], rtt: networks/aws-2020.yaml }")?;
     let sites = fields.need("sites", "[virginia, tokyo]", read_sites);
     if let Some(sites) = &sites {
@@ -126,6 +127,7 @@ fn read_network(at: &At<'_>, folder: &Path) -> Option<Network> {
     let loss = fields.or("loss", 0.0, |at| below_all(at, "lost"));
     let reorder = fields.or("reorder", 0.0, |at| below_all(at, "reordered"));
     let bandwidth_bps = fields.or("bandwidth", 0, read_bandwidth);
+    let spares = fields.or("spares", Vec::new(), |at| read_spares(at, sites.as_deref()?, fixed));
     let (sites, shaping, matrix) = (sites?, shaping?, matrix?);
     let rtt = match matrix {
         Some(matrix) => Some(part_for(&sites, &matrix, &fields)?),
@@ -136,6 +138,7 @@ fn read_network(at: &At<'_>, folder: &Path) -> Option<Network> {
     };
     let network = Network {
         sites,
+        spares: spares?,
         rtt,
         jitter: jitter?,
         loss: loss?,
@@ -150,10 +153,10 @@ fn read_network(at: &At<'_>, folder: &Path) -> Option<Network> {
 /// This version has one replica a site; the key says it for readers of the file.
 fn check_replicas(fields: &Fields<'_>, sites: usize) {
     let at = fields.at();
-    if sites > SITES_MAX {
-        at.wrong::<()>(format!("{sites} sites are too many; write {SITES_MAX} or fewer"));
+    if sites > IDENTITIES_MAX {
+        at.wrong::<()>(format!("{sites} sites are too many; write {IDENTITIES_MAX} or fewer"));
     }
-    let count = fields.or("replicas", sites as u64, |at| at.count(1..=SITES_MAX as u64, 5));
+    let count = fields.or("replicas", sites as u64, |at| at.count(1..=IDENTITIES_MAX as u64, 5));
     if let (Some(count), Some(at)) = (count, fields.get("replicas"))
         && count != sites as u64
     {
@@ -161,6 +164,30 @@ fn check_replicas(fields: &Fields<'_>, sites: usize) {
             "this version runs one replica at each of the {sites} sites; write {sites} instead"
         ));
     }
+}
+
+/// The site of each spare.
+fn read_spares(at: &At<'_>, sites: &[String], fixed: Option<&Mode>) -> Option<Vec<String>> {
+    let known: Vec<&str> = sites.iter().map(String::as_str).collect();
+    let read = |item: &At<'_>| match item.text("a site")? {
+        site if known.contains(&site) => Some(site.to_owned()),
+        site => item.wrong(unknown("site", site, &known)),
+    };
+    let items = at.items("[virginia]")?;
+    let spares: Vec<Option<String>> = items.iter().map(read).collect();
+    if sites.len() + spares.len() > IDENTITIES_MAX {
+        let room = IDENTITIES_MAX.saturating_sub(sites.len());
+        return at.wrong(format!("{} spares are too many; write {room} or fewer", spares.len()));
+    }
+    if let Some(mode) = fixed.filter(|_| !spares.is_empty()) {
+        let (label, protocol) = (&mode.label, mode.protocol.name());
+        at.wrong_key(format!(
+            "the mode `{label}` is {protocol}, which cannot change its members; remove `spares`, or \
+             write modes of epaxos only"
+        ));
+        return None;
+    }
+    spares.into_iter().collect()
 }
 
 fn read_shaping(at: &At<'_>) -> Option<Shaping> {

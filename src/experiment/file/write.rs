@@ -48,6 +48,7 @@ fn write_network(network: &Network) -> Value {
     let mut put = |key: &str, value: Value| entries.insert(key.into(), value);
     put("sites", network.sites.clone().into());
     put("replicas", network.sites.len().into());
+    put("spares", network.spares.clone().into());
     if let Some(matrix) = &network.rtt {
         put("rtt", write_matrix(matrix));
     }

@@ -7,6 +7,7 @@
 //! | `setting` | what a backend is given and what it hands back |
 //! | `processes` | identities, ports, cluster file; starts the workers and ends them |
 //! | `session` | one run of them: connect, measure the network, apply load, collect |
+//! | `spares` | replicas that a person starts, to join in place of others |
 //! | `simulated` | one run in virtual time |
 //! | `faults` | what is done to the processes meanwhile |
 //! | `gather` | what was collected, as entries of the summary |
@@ -20,6 +21,7 @@ mod progress;
 mod session;
 mod setting;
 mod simulated;
+mod spares;
 pub mod verdict;
 
 use std::path::{Path, PathBuf};

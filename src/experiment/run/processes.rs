@@ -36,6 +36,7 @@ pub(super) fn identities(experiment: &Experiment) -> Result<TempDir, RunError> {
     let directory = directory.map_err(|e| RunError::Worker(format!("temporary directory: {e}")))?;
     let sites = &experiment.network.sites;
     let mut names = sites.clone();
+    names.extend(experiment.network.spare_names());
     names.extend(sites.iter().map(|site| load_name(site)));
     names.push(DRIVER_NAME.to_owned());
     generate(directory.path(), &names, Existing::Refuse)?;
@@ -60,18 +61,21 @@ pub(super) fn cluster_file(
 ) -> Result<ClusterFile, RunError> {
     let experiment = setting.experiment;
     let sites = &experiment.network.sites;
-    let addresses = free_addresses(2 * sites.len())?;
+    let spares = &experiment.network.spares;
+    let addresses = free_addresses(2 * sites.len() + spares.len())?;
     let member = |name: String, site: &String, address: &SocketAddr| Member {
         name,
         site: site.clone(),
         address: *address,
     };
-    let (for_replicas, for_loads) = addresses.split_at(sites.len());
+    let (for_replicas, others) = addresses.split_at(sites.len());
+    let (for_loads, for_spares) = others.split_at(sites.len());
+    let named = experiment.network.spare_names().into_iter().zip(spares);
     Ok(ClusterFile {
         name: experiment.name.clone(),
         certs: identities.to_owned(),
         replicas: sites.iter().zip(for_replicas).map(|(s, a)| member(s.clone(), s, a)).collect(),
-        spares: Vec::new(),
+        spares: named.zip(for_spares).map(|((name, s), a)| member(name, s, a)).collect(),
         loads: sites.iter().zip(for_loads).map(|(s, a)| member(load_name(s), s, a)).collect(),
         transport: experiment.transport.clone(),
         shaping: experiment.shaping_plan(setting.run.seed),

@@ -73,8 +73,13 @@ impl Progress {
             run.repeat + 1,
             run.throughput_per_s
         );
+        self.tell(&line);
+    }
+
+    /// Says something in a line that stays.
+    pub(super) fn tell(&self, line: &str) {
         if self.bar.is_hidden() {
-            say_line(&line);
+            say_line(line);
         } else {
             self.bar.println(line);
         }

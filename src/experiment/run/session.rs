@@ -14,6 +14,7 @@ use super::faults::{self, Victim};
 use super::processes::{Worker, cluster_file};
 use super::progress::Progress;
 use super::setting::{Outcome, RoundTrips, Setting};
+use super::spares::Spares;
 use crate::cluster::{ClusterFile, Member, TransportOptions};
 use crate::load::report::SiteReport;
 use crate::load::run::{Progress as LoadProgress, monotonic_ns};
@@ -39,24 +40,45 @@ const START_AHEAD: Duration = Duration::from_millis(500);
 /// Pings to each peer, before and after the load.
 const PINGS: usize = 25;
 
-/// A worker and the connection to it.
+/// The driver's connection to somebody, whoever started it.
+#[derive(Clone)]
+pub(super) struct Line {
+    pub(super) name: String,
+    pub(super) connection: Connection,
+}
+
+impl Line {
+    async fn ask<Q: Serialize, A: DeserializeOwned>(&self, ask: &Q) -> Result<A, RunError> {
+        let refused =
+            |why: NetError| RunError::Refused { who: self.name.clone(), why: why.to_string() };
+        request(&self.connection, ask).await.map_err(refused)
+    }
+
+    async fn status(&self) -> Result<Status, RunError> {
+        match self.ask(&Ask::Status).await? {
+            Answer::Status(status) => Ok(status),
+            _ => Err(RunError::Refused {
+                who: self.name.clone(),
+                why: "it did not say its status".to_owned(),
+            }),
+        }
+    }
+}
+
+/// A worker that the driver has started, and the connection to it.
 struct Controlled {
     worker: Worker,
-    connection: Connection,
+    line: Line,
 }
 
 impl Controlled {
     async fn ask<Q: Serialize, A: DeserializeOwned>(&self, ask: &Q) -> Result<A, RunError> {
-        let refused = |why: NetError| RunError::Refused {
-            who: self.worker.name.clone(),
-            why: why.to_string(),
-        };
-        request(&self.connection, ask).await.map_err(refused)
+        self.line.ask(ask).await
     }
 
     /// What the process said last, if it has ended or is about to; else the error as it is.
     async fn explain(&mut self, error: RunError) -> RunError {
-        if self.connection.close_reason().is_none() {
+        if self.line.connection.close_reason().is_none() {
             return error;
         }
         // Its connection may be lost just before it is gone.
@@ -71,6 +93,7 @@ pub(super) struct Session<'a> {
     endpoint: Endpoint,
     replicas: Vec<Controlled>,
     loads: Vec<Controlled>,
+    spares: Spares,
     notes: Vec<String>,
     _work: TempDir,
 }
@@ -104,9 +127,10 @@ impl<'a> Session<'a> {
         let replicas = connect_all(&endpoint, &cluster.replicas, workers).await?;
         let mut session = Session {
             setting: *setting,
-            endpoint,
+            spares: Spares::look_for(&endpoint, &cluster.spares),
             replicas,
             loads: Vec::new(),
+            endpoint,
             notes: Vec::new(),
             _work: work,
         };
@@ -117,6 +141,9 @@ impl<'a> Session<'a> {
             workers.push(start(member, worker::LOAD, &["--site", &member.site])?);
         }
         session.connect_loads(&cluster, workers).await?;
+        for spare in &cluster.spares {
+            progress.tell(&how_to_join(&config, spare));
+        }
         Ok(session)
     }
 
@@ -130,7 +157,7 @@ impl<'a> Session<'a> {
                 if let Some(end) = replica.worker.ended() {
                     return Err(RunError::Worker(end));
                 }
-                let state = match status(replica).await {
+                let state = match replica.line.status().await {
                     Ok(state) => state,
                     Err(error) => return Err(replica.explain(error).await),
                 };
@@ -235,7 +262,7 @@ impl<'a> Session<'a> {
             let path = self.setting.history_path(site)?;
             let history = path.map(|path| std::path::absolute(&path).unwrap_or(path));
             let ask = LoadAsk::Run { start_ns, history };
-            let (connection, who) = (load.connection.clone(), load.worker.name.clone());
+            let Line { connection, name: who } = load.line.clone();
             asks.spawn_local(async move {
                 match request(&connection, &ask).await {
                     Ok(LoadAnswer::Report(report)) => Ok(*report),
@@ -258,18 +285,18 @@ impl<'a> Session<'a> {
         let measure_ns = start_ns + phases.warmup.as_nanos() as u64;
         let end_ns = measure_ns + phases.measure.as_nanos() as u64;
         self.show_until(measure_ns, start_ns, progress).await?;
-        for replica in self.live() {
+        for replica in self.lines() {
             // One that dies now is noticed and noted when its counters are missing.
             let _ = replica.ask::<_, Answer>(&Ask::Mark).await;
         }
         self.show_until(end_ns, start_ns, progress).await?;
         let (mut replicas, mut shapers) = (Vec::new(), Vec::new());
-        for replica in self.live() {
+        for replica in self.lines() {
             if let Ok(Answer::Counters { replica: counters, shaper }) =
                 replica.ask(&Ask::Counters).await
             {
                 replicas.push(*counters);
-                shapers.extend(shaper.map(|report| (replica.worker.name.clone(), report)));
+                shapers.extend(shaper.map(|report| (replica.name.clone(), report)));
             }
         }
         Ok((replicas, shapers))
@@ -322,9 +349,12 @@ impl<'a> Session<'a> {
         });
     }
 
-    fn live(&mut self) -> &[Controlled] {
+    /// The replicas that can be asked: those that the driver started and that live, and the spares that a
+    /// person started.
+    fn lines(&mut self) -> Vec<Line> {
         self.note_deaths();
-        &self.replicas
+        let started = self.replicas.iter().map(|replica| replica.line.clone());
+        started.chain(self.spares.lines()).collect()
     }
 
     /// What a dead load generator has to do with an error, if there is one.
@@ -339,17 +369,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Waits until all live replicas have the same state.
+    /// Waits until all live members have the same state. What others know is their own affair: who was
+    /// replaced learns nothing more.
     async fn await_convergence(&mut self) -> Option<bool> {
         let deadline = Instant::now() + CONVERGE_LIMIT;
         let mut looks = tokio::time::interval(LOOK_PERIOD);
-        let mut silent = Vec::new();
-        while Instant::now() < deadline && !self.live().is_empty() {
+        let (mut silent, mut states) = (Vec::new(), Vec::new());
+        while Instant::now() < deadline && !self.lines().is_empty() {
             looks.tick().await;
-            let mut states = Vec::new();
+            states.clear();
             silent.clear();
-            for replica in self.live() {
-                match status(replica).await {
+            for replica in self.lines() {
+                match replica.status().await {
+                    Ok(status) if !status.takes_requests => {}
                     Ok(status) => states.push((status.applied, status.digest)),
                     Err(error) => silent.push(error.to_string()),
                 }
@@ -359,19 +391,20 @@ impl<'a> Session<'a> {
                 return Some(true);
             }
         }
-        let all_known = silent.is_empty() && !self.live().is_empty();
+        let all_known = silent.is_empty();
         let run = self.setting.run_name();
         let said = |why| format!("{run}: a replica did not say its state: {why}");
         self.notes.extend(silent.into_iter().map(said));
         // Without a majority nobody can bring the others up to date: that they differ says nothing.
         let majority = self.setting.experiment.network.sites.len() / 2 + 1;
-        (all_known && self.live().len() >= majority).then_some(false)
+        (all_known && states.len() >= majority).then_some(false)
     }
 
     async fn note_final_states(&mut self, counters: &mut [ReplicaCounters]) {
-        for replica in self.live() {
-            let Ok(status) = status(replica).await else { continue };
-            if let Some(counters) = counters.iter_mut().find(|c| c.node == replica.worker.name) {
+        for replica in self.lines() {
+            let status = replica.status().await.ok().filter(|status| status.takes_requests);
+            let Some(status) = status else { continue };
+            if let Some(counters) = counters.iter_mut().find(|c| c.node == replica.name) {
                 counters.final_applied = Some(status.applied);
                 counters.final_digest = Some(status.digest);
             }
@@ -380,8 +413,7 @@ impl<'a> Session<'a> {
 
     /// Round trips between all pairs of live replicas.
     async fn measure_round_trips(&mut self) -> Vec<RoundTrips> {
-        let asks = self.live().iter().map(|replica| {
-            let (connection, from) = (replica.connection.clone(), replica.worker.name.clone());
+        let asks = self.lines().into_iter().map(|Line { connection, name: from }| {
             tokio::task::spawn_local(async move {
                 let ask = Ask::MeasureRoundTrips { pings: PINGS };
                 (from, request::<_, Answer>(&connection, &ask).await)
@@ -402,7 +434,7 @@ impl<'a> Session<'a> {
             // One that is gone already has nothing to say.
             let _ = load.ask::<_, LoadAnswer>(&LoadAsk::Stop).await;
         }
-        for replica in &self.replicas {
+        for replica in self.lines() {
             let _ = replica.ask::<_, Answer>(&Ask::Stop).await;
         }
         let ended = async {
@@ -434,14 +466,13 @@ async fn first_end(workers: &mut [Controlled]) -> String {
     }
 }
 
-async fn status(replica: &Controlled) -> Result<Status, RunError> {
-    match replica.ask(&Ask::Status).await? {
-        Answer::Status(status) => Ok(status),
-        _ => Err(RunError::Refused {
-            who: replica.worker.name.clone(),
-            why: "it did not say its status".to_owned(),
-        }),
-    }
+/// What a person is told who may want a spare to join: the command line, for the replica of its site.
+fn how_to_join(config: &Path, Member { name, site, .. }: &Member) -> String {
+    let config = config.display();
+    format!(
+        "{name} can join: {} --config {config} --node {name} --replaces {site}",
+        worker::REPLICA
+    )
 }
 
 /// Connects to each worker, trying again until it listens, it ends, or time is up.
@@ -469,7 +500,8 @@ async fn connect_all(
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        controlled.push(Controlled { worker, connection });
+        let line = Line { name: worker.name.clone(), connection };
+        controlled.push(Controlled { worker, line });
     }
     Ok(controlled)
 }
