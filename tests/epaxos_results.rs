@@ -4,15 +4,8 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Lab, alone, wait_for};
+use common::{Lab, alone};
 use paxbench::results::Results;
-
-/// Whether the load generators have opened their histories, which they do when they are told to run.
-fn history_has_begun(lab: &Lab) -> bool {
-    let (_, partial) = lab.results();
-    let Some(dir) = partial.first() else { return false };
-    std::fs::read_dir(dir.join("history")).is_ok_and(|files| files.count() == 3)
-}
 
 /// By site, the longest time in ms without a completion between its first and its last.
 fn gaps_ms(results: &Results) -> BTreeMap<String, i64> {
@@ -51,22 +44,20 @@ fn the_death_of_any_replica_stops_no_other_site() {
     let _alone = alone();
     for victim in ["oslo", "rome", "cairo"] {
         let lab = Lab::new();
-        let driver = lab.run(&[
-            "modes=[epaxos]",
-            "workload.keys.uniform=100000",
-            "phases.measure=4s",
-            "workload.retry_after=300ms",
-        ]);
-        wait_for("the load", || history_has_begun(&lab).then_some(()));
-        std::thread::sleep(std::time::Duration::from_secs(1));
-        let replicas = lab.processes().into_iter().filter(|worker| worker.is_replica);
-        replicas.filter(|worker| worker.name == victim).for_each(|worker| worker.kill());
-        wait_for("its burial", || {
-            (lab.processes().len() == 5 && driver.zombies() == 0).then_some(())
-        });
-        let ended = driver.wait();
+        let crash = format!("faults=[{{ at: 1s, crash: {victim} }}]");
+        let ended = lab
+            .run(&[
+                "modes=[epaxos]",
+                "workload.keys.uniform=100000",
+                "phases.measure=4s",
+                "workload.retry_after=300ms",
+                &crash,
+            ])
+            .wait();
         let results = ended.succeeded(&lab.finished());
         lab.is_clean();
+        let marks = &results.summary.runs[0].faults;
+        assert!(marks.len() == 1 && marks[0].t_ms >= 1000, "{marks:?}");
         let gaps_ms = gaps_ms(&results);
         let others = gaps_ms.iter().filter(|(site, _)| **site != victim);
         let longest = others.map(|(_, gap_ms)| *gap_ms).max().unwrap();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use paxbench::cluster::{Congestion, ProtocolChoice, TransportOptions};
 use paxbench::experiment::file::{
-    Check, Experiment, LogKind, Mode, Network, Override, Phases, Shaping, Storage, Thresholds,
-    Workload,
+    Check, Experiment, Fault, FaultKind, LogKind, Mode, Network, Override, Phases, Shaping,
+    Storage, Thresholds, Workload,
 };
 use paxbench::experiment::network::Matrix;
 use paxbench::experiment::plan::{Plan, describe};
@@ -543,26 +543,61 @@ fn checks() -> impl Strategy<Value = (Check, Thresholds)> {
     )
 }
 
+/// At most one a replica, within the measured phase.
+fn faults(sites: &[String], measure: Duration) -> impl Strategy<Value = Vec<Fault>> + use<> {
+    let sites = sites.to_vec();
+    let fault = move |replica: String| {
+        (0u32..500, 1u32..499, 0u32..3).prop_map(move |(at, lasts, kind)| {
+            let share = |thousandths| measure / 1000 * thousandths;
+            let (replica, lasts, by) = (replica.clone(), share(lasts), Duration::from_millis(30));
+            let kind = match kind {
+                0 => FaultKind::Crash { replica },
+                1 => FaultKind::Pause { replica, lasts },
+                _ => FaultKind::Slow { replica, by, lasts },
+            };
+            Fault { at: share(at), kind }
+        })
+    };
+    let some = prop::sample::subsequence(sites.clone(), 0..=sites.len());
+    some.prop_flat_map(move |sites| sites.into_iter().map(&fault).collect::<Vec<_>>()).prop_map(
+        |mut faults| {
+            faults.sort_by_key(|fault| fault.at);
+            faults
+        },
+    )
+}
+
+fn with_faults(experiment: Experiment) -> impl Strategy<Value = Experiment> {
+    let slow = experiment.network.shaping == Shaping::Endpoint;
+    faults(&experiment.network.sites, experiment.phases.measure).prop_map(move |mut faults| {
+        faults.retain(|fault| slow || !matches!(fault.kind, FaultKind::Slow { .. }));
+        Experiment { faults, ..experiment.clone() }
+    })
+}
+
 fn experiments() -> impl Strategy<Value = Experiment> {
     let sized = (1usize..8).prop_flat_map(|sites| (modes(sites as u8), networks(sites)));
     let phases = (0u64..100, durations(), 1u32..10_000);
-    (sized, any::<u64>(), workloads(), phases, transports(), checks()).prop_map(
-        |((modes, network), seed, workload, (warmup, measure, repeat), transport, check)| {
-            let warmup = Duration::from_secs(warmup);
-            Experiment {
-                name: "generated".to_owned(),
-                seed,
-                modes,
-                network,
-                workload,
-                phases: Phases { warmup, measure, repeat },
-                storage: Storage { log: LogKind::Memory },
-                transport,
-                check: check.0,
-                thresholds: check.1,
-            }
-        },
-    )
+    (sized, any::<u64>(), workloads(), phases, transports(), checks())
+        .prop_map(
+            |((modes, network), seed, workload, (warmup, measure, repeat), transport, check)| {
+                let warmup = Duration::from_secs(warmup);
+                Experiment {
+                    name: "generated".to_owned(),
+                    seed,
+                    modes,
+                    network,
+                    workload,
+                    phases: Phases { warmup, measure, repeat },
+                    storage: Storage { log: LogKind::Memory },
+                    faults: Vec::new(),
+                    transport,
+                    check: check.0,
+                    thresholds: check.1,
+                }
+            },
+        )
+        .prop_flat_map(with_faults)
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
 use super::file::modes::{DEPENDENCIES, FAST_PATHS, REPLIES, VARIANTS, word_for};
-use super::file::{Experiment, Mode, Shaping};
+use super::file::{Experiment, Fault, Mode, Shaping};
 use super::units::{format_bandwidth, format_bytes, format_duration, format_rate, format_share};
 use crate::cluster::ProtocolChoice;
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
@@ -92,7 +92,7 @@ pub fn describe(experiment: &Experiment) -> String {
     let repeats = counted(phases.repeat as usize, "repeat");
     let (warmup, measure) = (format_duration(phases.warmup), format_duration(phases.measure));
     line("phases", &format!("{warmup} warm-up, {measure} measured, {repeats} of each mode"));
-    line("faults", &"none");
+    line("faults", &faults_in_words(experiment));
     let checked = if experiment.check.history {
         "every operation is recorded, the history checked for linearizability"
     } else {
@@ -102,6 +102,15 @@ pub fn describe(experiment: &Experiment) -> String {
     line("thresholds", &thresholds_in_words(experiment));
     text.push_str(&bounds_table(experiment));
     text
+}
+
+fn faults_in_words(experiment: &Experiment) -> String {
+    let fault = |fault: &Fault| {
+        let lasts = fault.kind.lasts().map(|lasts| format!(" for {}", format_duration(lasts)));
+        format!("{}{} at {}", fault.kind, lasts.unwrap_or_default(), format_duration(fault.at))
+    };
+    let faults: Vec<String> = experiment.faults.iter().map(fault).collect();
+    if faults.is_empty() { "none".to_owned() } else { faults.join(", ") }
 }
 
 fn counted(n: usize, what: &str) -> String {

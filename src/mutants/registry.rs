@@ -436,14 +436,17 @@ mutants! {
     NoBarrier "no-barrier" Epaxos
         "All commands of an epoch depend on all instances of the ones before."
         "§5.5";
+    LaterEpochNamed "later-epoch-named" Epaxos
+        "A command depends on none of a later epoch."
+        "§5.5";
+    JoiningWhileJoining "joining-while-joining" Epaxos
+        "Who has not caught up lets nobody else join."
+        "§5.5";
     EpochVoteIgnored "epoch-vote-ignored" Epaxos
         "How an epoch begins is decided once."
         "§5.5";
     FenceNotReplayed "fence-not-replayed" Epaxos
         "A replica comes back with what it has promised for the next epoch."
-        "§5.5";
-    LaterEpochsFollowed "later-epochs-followed" Epaxos
-        "The sequence numbers of an epoch are below all of the next."
         "§5.5";
 
     // Progress.

@@ -60,5 +60,6 @@ pub use endpoint::{Accepted, Endpoint, Purpose, Refusals, is_open};
 pub use error::NetError;
 pub use frames::{FrameReader, LaneCounts, LaneSender, Stream, accept_lane, open_lanes};
 pub use identity::{Existing, Identity, generate};
+pub(crate) use shaper::planned_shape;
 pub use shaper::{LinkShape, Shaper, ShaperControl, ShaperReport};
 pub use timer::PreciseTimer;

@@ -242,7 +242,12 @@ fn site_index(plan: &ShapingPlan, site: &str) -> Result<usize, NetError> {
     })
 }
 
-fn planned_shape(plan: &ShapingPlan, from: usize, to: usize) -> Result<LinkShape, NetError> {
+/// What a plan says of the way from one of its sites to another.
+pub(crate) fn planned_shape(
+    plan: &ShapingPlan,
+    from: usize,
+    to: usize,
+) -> Result<LinkShape, NetError> {
     let (from_name, to_name) = (&plan.sites[from], &plan.sites[to]);
     let rtt_ms = plan.rtt_ms.get(from).and_then(|row| row.get(to)).ok_or_else(|| {
         wrong(format!("rtt_ms has no value from {from_name} to {to_name}; add a row or column"))

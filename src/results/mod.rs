@@ -30,7 +30,7 @@ pub use environment::{CpuFacts, DiskFacts, Environment};
 pub use histograms::{HistogramName, IntervalLog, LatencyHistogram, Unit, new_histogram};
 pub use manifest::{Backend, LinkRtt, Manifest, RttMs, ShaperLateness};
 pub use summary::{
-    Cost, LatencyMs, Linearizable, RunSummary, SiteSummary, Summary, SummaryRow, Verdict,
+    Cost, FaultMark, LatencyMs, Linearizable, RunSummary, SiteSummary, Summary, SummaryRow, Verdict,
 };
 pub use timeline::TimelineRow;
 

@@ -42,8 +42,20 @@ pub struct RunSummary {
     pub throughput_per_s: f64,
     /// What an operation cost.
     pub cost: Cost,
+    /// What was done to the replicas meanwhile, in the order of time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<FaultMark>,
     /// Whether the numbers may be believed.
     pub verdict: Verdict,
+}
+
+/// Something that was done to a replica during a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FaultMark {
+    /// When, in ms since the measured phase began.
+    pub t_ms: i64,
+    /// What, as figures call it.
+    pub what: String,
 }
 
 /// One operation at one site.

@@ -335,7 +335,8 @@ fn encode_fields(message: &EpaxosMessage, out: &mut BytesMut) {
             ballot.encode(out);
             encode_short_list(beyond, out);
         }
-        EpaxosMessage::Commit { proposal, attributes, .. } => {
+        EpaxosMessage::Commit { epoch, proposal, attributes, .. } => {
+            encode_varint(u64::from(*epoch), out);
             proposal.encode(out);
             attributes.encode(out);
         }
@@ -374,7 +375,8 @@ fn encode_fields(message: &EpaxosMessage, out: &mut BytesMut) {
             encode_numbers(executed, out);
             encode_numbers(known, out);
         }
-        EpaxosMessage::State { executed, forgotten } => {
+        EpaxosMessage::State { epoch, executed, forgotten } => {
+            encode_varint(u64::from(*epoch), out);
             encode_per_node(executed, out, ExecutedSet::encode);
             encode_numbers(forgotten, out);
         }
@@ -426,8 +428,8 @@ fn decode_ordering(
             EpaxosMessage::AcceptOk { id, ballot, beyond: decode_instances(from)? }
         }
         4 => {
-            let proposal = Option::decode(from)?;
-            EpaxosMessage::Commit { id, proposal, attributes: Attributes::decode(from)? }
+            let (epoch, proposal) = (decode_epoch(from)?, Option::decode(from)?);
+            EpaxosMessage::Commit { id, epoch, proposal, attributes: Attributes::decode(from)? }
         }
         _ => return Err(Malformed("epaxos message: unknown kind")),
     })
@@ -477,8 +479,9 @@ fn decode_general(kind: u8, from: &mut Reader<'_>) -> Result<EpaxosMessage, Malf
             EpaxosMessage::Lagging { executed: decode_numbers(from)?, known: decode_numbers(from)? }
         }
         14 => {
-            let executed = decode_per_node(from, ExecutedSet::decode)?;
-            EpaxosMessage::State { executed, forgotten: decode_numbers(from)? }
+            let (epoch, executed) =
+                (decode_epoch(from)?, decode_per_node(from, ExecutedSet::decode)?);
+            EpaxosMessage::State { epoch, executed, forgotten: decode_numbers(from)? }
         }
         20 => EpaxosMessage::Epochs { changes: decode_short_list(from, CHANGE_BYTES_MIN)? },
         _ => decode_joining(kind, from)?,
@@ -548,7 +551,7 @@ mod tests {
         }
         for proposal in [None, Some(Proposal::Nop), Some(Proposal::Command(command()))] {
             let attributes = attributes.clone();
-            all.push(EpaxosMessage::Commit { id, proposal, attributes });
+            all.push(EpaxosMessage::Commit { id, epoch: 3, proposal, attributes });
         }
         let (proposal, beyond) = (Some(Proposal::Nop), ids);
         all.push(EpaxosMessage::Accept { id, ballot, proposal, attributes, beyond });
@@ -588,7 +591,7 @@ mod tests {
             EpaxosMessage::Lagging { executed: executed.clone(), known: executed.clone() },
             EpaxosMessage::Heartbeat { epoch: 0, executed, forgettable, sent_ns },
             EpaxosMessage::HeartbeatOk { sent_ns },
-            EpaxosMessage::State { executed: sets, forgotten },
+            EpaxosMessage::State { epoch: 1, executed: sets, forgotten },
         ]
     }
 
@@ -692,7 +695,7 @@ mod tests {
             tail.put_slice(&[0, 0]);
             // The kind, the instance and what comes before the count.
             let heads: [&[u8]; 4] =
-                [&[1, 0, 0, 0, 0], &[3, 0, 0, 0, 0], &[9, 0, 0, 0, 0], &[14, 1, 0]];
+                [&[1, 0, 0, 0, 0], &[3, 0, 0, 0, 0], &[9, 0, 0, 0, 0], &[14, 0, 1, 0]];
             for head in heads {
                 let bytes = [head, &tail].concat();
                 assert_eq!(EpaxosMessage::decode_whole(&bytes), Err(refused), "{head:?}");
@@ -711,8 +714,8 @@ mod tests {
         let near = numbers(&[1_000_000, 1_000_100, 1_000_200]);
         let deps = Deps { settled: near.clone(), prefix: near, ids: vec![] };
         let attributes = Attributes { seq: 0, deps: Arc::new(deps) };
-        let commit = EpaxosMessage::Commit { id, proposal: None, attributes };
-        assert_eq!(bytes_of(&commit).len(), 5 + 1 + 1 + (1 + 3 * 3) + 3 + 1);
+        let commit = EpaxosMessage::Commit { id, epoch: 0, proposal: None, attributes };
+        assert_eq!(bytes_of(&commit).len(), 5 + 1 + 1 + 1 + (1 + 3 * 3) + 3 + 1);
     }
 
     proptest! {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+pub use faults::{Fault, FaultKind};
 pub use read::Problem;
 pub use tree::Override;
 
@@ -18,6 +19,7 @@ use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
 use read::Report;
 use tree::Document;
 
+mod faults;
 pub(super) mod modes;
 pub(crate) mod read;
 mod sections;
@@ -41,6 +43,8 @@ pub struct Experiment {
     pub phases: Phases,
     /// Where replicas keep their log.
     pub storage: Storage,
+    /// What is done to the replicas meanwhile, in the order of time.
+    pub faults: Vec<Fault>,
     /// How QUIC is used.
     pub transport: TransportOptions,
     /// How the recorded histories are checked.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::faults::{Surroundings, read_faults};
 use super::modes::read_modes;
 use super::read::{At, Fields, unknown};
 use super::tree::Value;
@@ -27,7 +28,7 @@ const OWN_KEYS: u64 = 1000;
 /// How far shares may be from 100 % by rounding.
 const SHARES_TOLERANCE: f64 = 1e-9;
 
-const ROOT_KEYS: [&str; 10] = [
+const ROOT_KEYS: [&str; 11] = [
     "name",
     "seed",
     "modes",
@@ -35,12 +36,13 @@ const ROOT_KEYS: [&str; 10] = [
     "workload",
     "phases",
     "storage",
+    "faults",
     "transport",
     "check",
     "thresholds",
 ];
 /// Keys of later versions.
-const KEYS_NOT_BUILT: [&str; 2] = ["faults", "sweep"];
+const KEYS_NOT_BUILT: [&str; 1] = ["sweep"];
 
 /// Reads the whole file. None stands for problems, which were reported; problems may have been
 /// reported beside a value as well.
@@ -57,10 +59,18 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
     let modes = fields.need("modes", "[paxos]", |at| read_modes(at, sites_at.as_deref()));
     let network = fields
         .need("network", "{ sites: [virginia, tokyo], rtt: … }", |at| read_network(at, folder));
-    let sites = sites_at.map_or(1, |sites| sites.len());
+    let sites = sites_at.as_ref().map_or(1, Vec::len);
     let workload = fields.or("workload", Workload::default(), |at| read_workload(at, sites));
     let phases = fields.or("phases", Phases::default(), read_phases);
     let storage = fields.or("storage", Storage { log: LogKind::Memory }, read_storage);
+    let faults = fields.or("faults", Vec::new(), |at| {
+        let around = Surroundings {
+            sites: sites_at.as_deref().unwrap_or_default(),
+            measure: phases.unwrap_or_default().measure,
+            shaped: network.as_ref().is_none_or(|network| network.shaping == Shaping::Endpoint),
+        };
+        read_faults(at, &around)
+    });
     let transport = fields.or("transport", TransportOptions::default(), read_transport);
     let check = fields.or("check", Check::default(), read_check);
     let thresholds = fields.or("thresholds", Thresholds::default(), read_thresholds);
@@ -72,6 +82,7 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
         workload: workload?,
         phases: phases?,
         storage: storage?,
+        faults: faults?,
         transport: transport?,
         check: check?,
         thresholds: thresholds?,

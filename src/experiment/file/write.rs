@@ -2,6 +2,7 @@
 
 use serde_yaml::{Mapping, Value};
 
+use super::faults::write_faults;
 use super::modes::write_mode;
 use super::{Check, Experiment, LogKind, Network, Phases, Shaping, Storage, Thresholds, Workload};
 use crate::cluster::{Congestion, TransportOptions};
@@ -25,6 +26,7 @@ pub(super) fn write_experiment(experiment: &Experiment) -> String {
         ("workload", write_workload(&experiment.workload)),
         ("phases", write_phases(experiment.phases)),
         ("storage", write_storage(experiment.storage)),
+        ("faults", write_faults(&experiment.faults)),
         ("transport", write_transport(&experiment.transport)),
         ("check", write_check(experiment.check)),
         ("thresholds", write_thresholds(experiment.thresholds)),

@@ -33,6 +33,7 @@ pub(super) fn gather(
         sites,
         throughput_per_s: outcome.reports.iter().map(|report| report.throughput_per_s).sum(),
         cost: cost(&outcome),
+        faults: outcome.faults.clone(),
         verdict,
     };
     collected.timeline.extend(timeline(setting, &outcome.reports));
@@ -266,6 +267,7 @@ mod tests {
     fn outcome(clients_s: Option<f64>, replicas_s: [Option<f64>; 2]) -> Outcome {
         let used = |cpu_s| Resources { cpu_user_s: cpu_s, cpu_system_s: 0.0, rss_bytes: 1 };
         Outcome {
+            faults: Vec::new(),
             began: SystemTime::UNIX_EPOCH,
             reports: vec![report(clients_s.map(used)), report(clients_s.map(used))],
             replicas: replicas_s.map(replica).into(),

@@ -8,10 +8,12 @@
 //! | `processes` | identities, ports, cluster file; starts the workers and ends them |
 //! | `session` | one run of them: connect, measure the network, apply load, collect |
 //! | `simulated` | one run in virtual time |
+//! | `faults` | what is done to the processes meanwhile |
 //! | `gather` | what was collected, as entries of the summary |
 //! | `verdict` | linearizability, convergence, and what voids a run |
 //! | `progress` | what a person sees meanwhile |
 
+mod faults;
 mod gather;
 mod processes;
 mod progress;
@@ -70,11 +72,16 @@ pub struct Finished {
 
 /// Why `backend` cannot run `experiment`, if it cannot: one line that says what to change.
 pub fn unfit(experiment: &Experiment, backend: Backend) -> Option<String> {
-    let lacks_times = experiment.network.shaping == Shaping::None;
-    (backend == Backend::Sim && lacks_times).then(|| {
+    let why = if backend != Backend::Sim {
+        return None;
+    } else if experiment.network.shaping == Shaping::None {
         "the simulator needs round-trip times; set network.shaping: endpoint and network.rtt"
-            .to_owned()
-    })
+    } else if !experiment.faults.is_empty() {
+        "the simulator does not play the faults of a file; remove them, or use --backend quic"
+    } else {
+        return None;
+    };
+    Some(why.to_owned())
 }
 
 /// Runs all runs of `experiment`, for which `backend` must be fit, and leaves their results in `out`.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -112,6 +113,11 @@ impl Worker {
             .spawn();
         let child = child.map_err(|e| failed(format!("{}: {e}", program.display())))?;
         Ok(Worker { name: name.to_owned(), log, child })
+    }
+
+    /// Its process; none if it is gone.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
     }
 
     /// Whether the process is gone, and if so, what it said last.

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::RunError;
+use super::faults::{self, Victim};
 use super::processes::{Worker, cluster_file};
 use super::progress::Progress;
 use super::setting::{Outcome, RoundTrips, Setting};
@@ -185,11 +186,16 @@ impl<'a> Session<'a> {
             }
             Ok::<_, RunError>(reports)
         };
+        let (experiment, victims) = (self.setting.experiment, self.victims());
+        let plan = experiment.shaping_plan(self.setting.run.seed);
+        let measure_ns = start_ns + phases.warmup.as_nanos() as u64;
+        let faults = faults::play(&experiment.faults, &victims, plan.as_ref(), measure_ns);
         let watch = self.watch(start_ns, progress);
-        let (mut reports, (replicas, mut shapers)) = match tokio::try_join!(load, watch) {
-            Ok(both) => both,
-            Err(error) => return Err(self.explain(error).await),
-        };
+        let (mut reports, (replicas, mut shapers), faults) =
+            match tokio::try_join!(load, watch, faults) {
+                Ok(all) => all,
+                Err(error) => return Err(self.explain(error).await),
+            };
         let sites = &self.setting.experiment.network.sites;
         reports.sort_by_key(|report| sites.iter().position(|site| *site == report.site));
         progress.say("waiting for the replicas to agree");
@@ -205,8 +211,17 @@ impl<'a> Session<'a> {
         self.stop().await;
         let notes = std::mem::take(&mut self.notes);
         let outcome =
-            Outcome { began, reports, replicas, shapers, before, after, converged, notes };
+            Outcome { began, reports, replicas, shapers, before, after, converged, faults, notes };
         Ok(outcome)
+    }
+
+    fn victims(&self) -> Vec<Victim> {
+        let victim = |replica: &Controlled| Victim {
+            name: replica.worker.name.clone(),
+            pid: replica.worker.pid(),
+            connection: replica.connection.clone(),
+        };
+        self.replicas.iter().map(victim).collect()
     }
 
     /// The requests that start each load generator, to be answered with its report.

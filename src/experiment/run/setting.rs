@@ -9,7 +9,7 @@ use crate::experiment::file::{Experiment, Mode};
 use crate::experiment::plan::Run;
 use crate::load::report::SiteReport;
 use crate::net::ShaperReport;
-use crate::results::{HistoryFileName, ReplicaCounters, RunDirectory};
+use crate::results::{FaultMark, HistoryFileName, ReplicaCounters, RunDirectory};
 
 /// What is run.
 #[derive(Clone, Copy)]
@@ -88,5 +88,7 @@ pub(super) struct Outcome {
     /// Whether the replicas that are still there have the same state; none if that is not known, or
     /// if they are too few to reach it.
     pub(super) converged: Option<bool>,
+    /// What was done to the replicas meanwhile.
+    pub(super) faults: Vec<FaultMark>,
     pub(super) notes: Vec<String>,
 }

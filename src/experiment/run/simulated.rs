@@ -45,6 +45,7 @@ fn play<P: Subject>(setting: &Setting<'_>, options: P::Options) -> Result<Outcom
     };
     let predicted = predict(plan).map_err(|error| refused(error.to_string()))?;
     Ok(Outcome {
+        faults: Vec::new(),
         began: SystemTime::UNIX_EPOCH,
         reports: predicted.reports,
         replicas: predicted.replicas,

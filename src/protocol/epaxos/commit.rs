@@ -32,7 +32,7 @@ impl Epaxos {
     /// Clients of this replica ask.
     pub(super) fn on_requests(&mut self, commands: Vec<Command>) {
         for command in commands {
-            if self.request_bytes > super::REQUEST_BYTES_MAX {
+            if !self.is_member() || self.request_bytes > super::REQUEST_BYTES_MAX {
                 self.counters.requests_dropped += 1;
                 continue;
             }
@@ -102,9 +102,7 @@ impl Epaxos {
         let settled = self.executed_below();
         let mut deps = Deps { prefix, settled, ids: Vec::new() };
         self.conflicts.add_proposed(&keys, &mut deps);
-        let epoch = self.epochs.latest();
-        self.leave_out_later(epoch, &mut deps.ids);
-        let seq = self.next_seq(epoch, &deps.ids);
+        let seq = self.next_seq(self.epochs.latest(), &deps.ids);
         self.counters.proposed += 1;
         self.counters.dependencies += deps.ids.len() as u64;
         self.counters.with_dependencies += u64::from(!deps.ids.is_empty());
@@ -118,7 +116,7 @@ impl Epaxos {
             quorum: if named { quorum } else { all },
         };
         let asked = if self.options.thrifty { quorum } else { all }.without(self.me);
-        let ballot = Round::first_of(epoch);
+        let ballot = Round::first_of(self.epochs.latest());
         let began = PreAccepting { ballot, asked, votes: Vec::new(), began: now, late: false };
         self.conflicts.record(id, &keys);
         let instance = self.rows.make(id, now).expect("propose has seen that it has a place");
@@ -134,21 +132,12 @@ impl Epaxos {
         if mutant!(ProposedBeforeDurable) {
             edge = WriteId(0);
         }
-        let message = EpaxosMessage::PreAccept { id, epoch, initial };
+        let message = EpaxosMessage::PreAccept { id, epoch: ballot.epoch(), initial };
         out.send_to(asked, message, edge);
     }
 
-    /// Leaves out instances of later epochs than this one: they depend on all instances of this one, and their
-    /// sequence numbers are above all of it. One may know their decisions before their epoch.
-    fn leave_out_later(&self, epoch: u16, ids: &mut Vec<InstanceId>) {
-        if self.options.fast_path.has_seq() && !mutant!(LaterEpochsFollowed) {
-            let seq = |id| self.rows.get(id)?.attributes.as_ref().map(|found| Round(found.seq));
-            ids.retain(|id| seq(*id).is_none_or(|seq| seq.epoch() <= epoch));
-        }
-    }
-
-    /// A sequence number of an epoch above those of these instances (line 2), and of all earlier epochs; 0 where
-    /// the variant has none.
+    /// A sequence number of an epoch above those of these instances (line 2), and of all earlier epochs; 0
+    /// where the variant has none.
     fn next_seq(&self, epoch: u16, ids: &[InstanceId]) -> u64 {
         if !self.options.fast_path.has_seq() {
             return 0;
@@ -171,7 +160,7 @@ impl Epaxos {
         others.sort_by_cached_key(|node| {
             let peer = &self.peers[usize::from(node.0)];
             let rtt_ns = if measured { peer.rtt_ns.unwrap_or(u64::MAX) } else { 0 };
-            (peer.is_out(), rtt_ns, rank(*node))
+            (peer.is_out() || !peer.has_executed(self.epochs.barrier()), rtt_ns, rank(*node))
         });
         others.truncate(self.fast_quorum() - 1);
         others.into_iter().chain([self.me]).collect()
@@ -218,7 +207,9 @@ impl Epaxos {
         };
         self.conflicts.add_known(id, &keys, &mut local);
         let epoch = self.epochs.of(id);
-        self.leave_out_later(epoch, &mut local.ids);
+        if !mutant!(LaterEpochNamed) {
+            self.epochs.leave_out_later(epoch, &mut local);
+        }
         let known = if mutant!(SeqNotRaised) { 0 } else { self.next_seq(epoch, &local.ids) };
         let seq = known.max(initial.attributes.seq);
         let mut attributes = initial.attributes.clone();
@@ -416,7 +407,9 @@ impl Epaxos {
         if mutant!(FastCommitToldEarly) {
             edge = WriteId(0);
         }
-        self.to_self.push_back((edge, EpaxosMessage::Commit { id, proposal: None, attributes }));
+        let epoch = self.epochs.of(id);
+        let own = EpaxosMessage::Commit { id, epoch, proposal: None, attributes };
+        self.to_self.push_back((edge, own));
     }
 
     /// Paxos-Accept, lines 19 and 20.
@@ -631,8 +624,13 @@ impl Epaxos {
         };
         let initial = instance.initial.as_ref().filter(|_| mutant!(InitialAnnounced));
         let attributes = initial.map_or(attributes, |initial| &initial.attributes);
-        let message =
-            |proposal| EpaxosMessage::Commit { id, proposal, attributes: attributes.clone() };
+        let epoch = self.epochs.of(id);
+        let message = |proposal| EpaxosMessage::Commit {
+            id,
+            epoch,
+            proposal,
+            attributes: attributes.clone(),
+        };
         let informed = if *proposal == Proposal::Nop { NodeSet::default() } else { informed };
         let (brief, full) = (message(None), message(Some(proposal.clone())));
         out.send_to(self.others().and(informed), brief, edge);
@@ -740,6 +738,9 @@ impl Epaxos {
 
     /// Commands are proposed again, before all that wait.
     pub(super) fn resubmit_all(&mut self, commands: &[Command]) {
+        if !self.is_member() {
+            return;
+        }
         self.counters.resubmitted += commands.len() as u64;
         for command in commands.iter().rev() {
             self.request_bytes += command.bytes();
@@ -774,7 +775,8 @@ impl Epaxos {
         let Some(instance) = self.rows.get(id).filter(|_| to != self.me) else { return };
         let (proposal, attributes) = (instance.proposal.clone(), instance.attributes.clone());
         if let Some(attributes) = attributes {
-            let message = EpaxosMessage::Commit { id, proposal, attributes };
+            let epoch = self.epochs.of(id);
+            let message = EpaxosMessage::Commit { id, epoch, proposal, attributes };
             out.send_after(to, message, out.last_write());
         }
     }

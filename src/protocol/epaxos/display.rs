@@ -227,9 +227,10 @@ fn fields(message: &EpaxosMessage, f: &mut Formatter<'_>) -> Result {
             write!(f, ", {}", Ballot(*ballot))?;
             listed(f, ", beyond ", beyond)
         }
-        EpaxosMessage::Commit { proposal, attributes, .. } => {
+        EpaxosMessage::Commit { epoch, proposal, attributes, .. } => {
             f.write_str(", ")?;
-            choice(proposal.as_ref(), attributes, f)
+            choice(proposal.as_ref(), attributes, f)?;
+            in_epoch(*epoch, f)
         }
         EpaxosMessage::Prepare { ballot, .. } => write!(f, ", {}", Ballot(*ballot)),
         EpaxosMessage::PrepareOk { ballot, vote, initial, .. } => {
@@ -268,7 +269,10 @@ fn fields(message: &EpaxosMessage, f: &mut Formatter<'_>) -> Result {
             write!(f, ", known ")?;
             bounds(known, f)
         }
-        EpaxosMessage::State { executed, forgotten } => installed(executed, forgotten, f),
+        EpaxosMessage::State { epoch, executed, forgotten } => {
+            installed(executed, forgotten, f)?;
+            in_epoch(*epoch, f)
+        }
         _ => fields_of_joining(message, f),
     }
 }
@@ -432,8 +436,12 @@ mod tests {
             beyond,
         };
         let accept_ok = |beyond| EpaxosMessage::AcceptOk { id: ID, ballot, beyond };
-        let commit =
-            |proposal| EpaxosMessage::Commit { id: ID, proposal, attributes: on(&[id(1, 4)]) };
+        let commit = |proposal| EpaxosMessage::Commit {
+            id: ID,
+            epoch: 0,
+            proposal,
+            attributes: on(&[id(1, 4)]),
+        };
         assert_texts(vec![
             (
                 EpaxosMessage::PreAccept { id: ID, epoch: 0, initial: initial() },
@@ -538,7 +546,7 @@ mod tests {
                 "Lagging(executed [p0<4, p2<2], known [p0<4, p2<2])",
             ),
             (
-                EpaxosMessage::State { executed: executed(), forgotten },
+                EpaxosMessage::State { epoch: 0, executed: executed(), forgotten },
                 "State(executed [p0<4+2, p1<2, p2<0], forgotten [p0<1, p1<1])",
             ),
         ]);

@@ -4,7 +4,7 @@
 //! belongs to one epoch, by its number alone: a decision on the next epoch (`joining`) says for each
 //! replica which of its instances is the first of it. The quorums of an instance are those of its epoch.
 
-use super::deps::PerNode;
+use super::deps::{Deps, PerNode};
 use super::message::InstanceId;
 use crate::command::NodeId;
 use crate::protocol::Cluster;
@@ -89,6 +89,16 @@ impl Epochs {
     /// The members of the epoch of an instance: those who vote in it.
     pub fn voters(&self, id: InstanceId) -> NodeSet {
         self.members_of(self.of(id))
+    }
+
+    /// Takes out of what an instance of an epoch depends on what belongs to a later one: all of that depends
+    /// on it already.
+    pub fn leave_out_later(&self, epoch: u16, deps: &mut Deps) {
+        let Some(change) = self.changes.get(usize::from(epoch)) else { return };
+        for (prefix, first) in deps.prefix.iter_mut().zip(&change.from) {
+            *prefix = (*prefix).min(*first);
+        }
+        deps.ids.retain(|id| id.number < change.from[usize::from(id.owner.0)]);
     }
 
     /// Whether a replica is or was a member.

@@ -17,7 +17,8 @@
 //!   not intersect, each recovery looks at one epoch's votes only, and the new replica may vote at once, before
 //!   it knows what was decided without it. In the paper it must first learn all that F+1 replicas know of.
 //!
-//! What is open in the epoch that ends is decided by its own members, less those that crashed. If who wanted to
+//! What is open in the epoch that ends is decided by its own members, less those that crashed: one that is
+//! replaced though it is up had better stay up until who joined takes requests. If who wanted to
 //! join is not heard of again, another member ends the ballot: with its proposal, if that may have been
 //! accepted; else the next epoch begins with the same members.
 //!
@@ -79,6 +80,13 @@ impl Epaxos {
         self.epochs.members().contains(self.me)
     }
 
+    /// Whom this replica tells that it is up: the other members; if it is none itself, everybody, as the
+    /// members may be others than it knows.
+    pub(super) fn audience(&self) -> NodeSet {
+        let everybody = NodeSet::all(self.cluster.size).without(self.me);
+        if self.is_member() { self.others() } else { everybody }
+    }
+
     /// Whom this replica is to replace, as long as it is not, and was never, a member.
     pub fn wants_to_replace(&self) -> Option<NodeId> {
         self.options.replaces.filter(|_| !self.epochs.has_known(self.me))
@@ -120,7 +128,13 @@ impl Epaxos {
             return false;
         }
         // Of an epoch that this replica has not heard of: its next heartbeat will show that.
-        if epoch > belongs || !self.epochs.voters(id).contains(from) {
+        if epoch > belongs {
+            return false;
+        }
+        // A decision is true whoever tells it.
+        if !self.epochs.voters(id).contains(from)
+            && !matches!(message, EpaxosMessage::Commit { .. })
+        {
             return false;
         }
         if message.asks_for_vote() && !self.may_vote(id) {
@@ -156,7 +170,7 @@ impl Epaxos {
             let why = format!("{leaver} is no member any more, since epoch {epoch} at the latest");
             return out.push(Effect::GiveUp(why));
         }
-        if self.joining.work.is_none() || waited >= self.patience_with_answers() {
+        if self.joining.tries == 0 || waited >= self.patience_with_answers() {
             let replacement = Replacement { joiner: self.me, leaver };
             self.decide_epoch(now, Some(replacement), out);
         }
@@ -188,6 +202,7 @@ impl Epaxos {
         let met = met.max(Round::first_of(self.epochs.latest() + 1));
         let ballot = met.next_owned(self.me, self.cluster.size);
         self.joining.tries += 1;
+        self.joining.since = now;
         self.joining.work = Some(Deciding {
             ballot,
             replacement,
@@ -200,7 +215,7 @@ impl Epaxos {
         self.promise(now, ballot, out);
         // Durable before anybody hears of it: the ballot is never used again.
         let message = EpaxosMessage::Join { ballot, replacement };
-        out.send_to(self.others(), message, out.last_write());
+        out.send_to(self.audience(), message, out.last_write());
         if self.is_member() {
             self.answer_join(self.me, ballot, out);
         }
@@ -210,9 +225,10 @@ impl Epaxos {
     fn promise(&mut self, now: Time, ballot: Round, out: &mut Effects<Self>) {
         if self.is_member() && self.joining.fence.is_none() {
             self.joining.fence = Some(self.first_unmet());
+            // Who wants to join may ask again and again: the members do not wait for it the longer.
+            self.joining.since = now;
         }
         self.joining.promised = ballot;
-        self.joining.since = now;
         out.persist(EpaxosRecord::Promised { ballot, fence: self.joining.fence.clone() });
     }
 
@@ -240,6 +256,12 @@ impl Epaxos {
         ballot.epoch() == self.epochs.latest() + 1 && self.is_member()
     }
 
+    /// §5.5: replicas "that are not themselves in the process of joining". Else one seat after the other could
+    /// be filled anew while nobody has the state but who is replaced next.
+    fn may_end_epoch(&self) -> bool {
+        self.has_passed_barrier() || mutant!(JoiningWhileJoining)
+    }
+
     pub(super) fn on_join(
         &mut self,
         now: Time,
@@ -247,7 +269,10 @@ impl Epaxos {
         (ballot, replacement): (Round, Option<Replacement>),
         out: &mut Effects<Self>,
     ) {
-        if !self.is_about_next(from, ballot, out) || !self.epochs.may_follow(replacement) {
+        if !self.is_about_next(from, ballot, out)
+            || !self.epochs.may_follow(replacement)
+            || !self.may_end_epoch()
+        {
             return;
         }
         if ballot > self.joining.promised {
@@ -298,7 +323,6 @@ impl Epaxos {
 
     pub(super) fn on_begin(
         &mut self,
-        now: Time,
         from: NodeId,
         (ballot, change): (Round, Change),
         out: &mut Effects<Self>,
@@ -306,7 +330,6 @@ impl Epaxos {
         if !self.is_about_next(from, ballot, out) || !self.epochs.may_follow(change.replacement) {
             return;
         }
-        self.joining.since = now;
         // What this replica leads in a lower ballot must not get its vote any more.
         let work = self.joining.work.take();
         self.joining.work = work.filter(|work| work.ballot >= ballot);
@@ -408,7 +431,8 @@ impl Epaxos {
     ) -> Vec<(InstanceId, Vec<Command>)> {
         let from = change.from.clone();
         self.epochs.push(change);
-        self.joining = Joining::default();
+        let Joining { tries, since, .. } = self.joining;
+        self.joining = Joining { tries, since, ..Joining::default() };
         let mut dead = Vec::new();
         for (place, first) in from.iter().enumerate() {
             let owner = NodeId(place as u8);
@@ -432,12 +456,12 @@ impl Epaxos {
     /// Its command, if it is known.
     fn drop_votes(&mut self, now: Time, id: InstanceId) -> Option<Vec<Command>> {
         let instance = self.rows.get_mut(id)?;
-        if instance.is_committed() || instance.executed || mutant!(VotesOutliveEpoch) {
+        if instance.is_committed() || mutant!(VotesOutliveEpoch) {
             return None;
         }
-        let waiters = std::mem::take(&mut instance.waiters);
-        let late =
-            std::mem::replace(instance, Instance { since: now, waiters, ..Instance::default() });
+        let (waiters, executed) = (std::mem::take(&mut instance.waiters), instance.executed);
+        let nothing = Instance { since: now, waiters, executed, ..Instance::default() };
+        let late = std::mem::replace(instance, nothing);
         self.conflicts.remove(id, &late.keys);
         Some(late.command().map(|command| command.to_vec()).unwrap_or_default())
     }

@@ -37,7 +37,8 @@ use crate::mutants::mutant;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Effect, Effects, Time};
 
-/// Bytes of commands in the answer to one Lagging, unless a single command is larger.
+/// Bytes of commands in the answer to one Lagging, unless a single command is larger. Who lacks more is sent
+/// the state as well.
 const CATCH_UP_BYTES_MAX: usize = 1 << 20;
 
 /// Instances looked at for what holds another replica back; if there are more, it may forget nothing.
@@ -91,6 +92,11 @@ impl Peer {
         self.suspected || self.missed
     }
 
+    /// Whether it has executed all of these, as it said last.
+    pub fn has_executed(&self, below: &PerNode) -> bool {
+        self.executed.iter().zip(below).all(|(executed, below)| executed >= below)
+    }
+
     /// A message of it has come.
     pub fn heard(&mut self, now: Time) {
         self.heard = now;
@@ -136,7 +142,7 @@ impl Epaxos {
         }
         self.forget();
         let told: Vec<_> =
-            self.others().iter().map(|node| (node, self.forgettable_for(node))).collect();
+            self.audience().iter().map(|node| (node, self.forgettable_for(node))).collect();
         let before = self.allowed.clone();
         for (_, below) in &told {
             raise(&mut self.allowed, below);
@@ -144,19 +150,22 @@ impl Epaxos {
         if self.allowed != before && !mutant!(AllowedNotStored) {
             out.persist(EpaxosRecord::Forgettable { below: self.allowed.clone() });
         }
-        let executed = self.executed_below();
         for (node, forgettable) in told {
-            let executed = executed.clone();
-            let (epoch, sent_ns) = (self.epochs.latest(), now.0);
-            let message = EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns };
-            out.send_after(node, message, out.last_write());
+            self.say_up(node, forgettable, now, out);
         }
         let period = Duration::from_millis(self.options.heartbeat_ms);
         out.push(Effect::Arm(EpaxosTimer::Heartbeat, period..period));
     }
 
+    fn say_up(&self, to: NodeId, forgettable: PerNode, now: Time, out: &mut Effects<Self>) {
+        let (epoch, executed) = (self.epochs.latest(), self.executed_below());
+        let message = EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns: now.0 };
+        out.send_after(to, message, out.last_write());
+    }
+
     pub(super) fn on_heartbeat(
         &mut self,
+        now: Time,
         from: NodeId,
         epoch: u16,
         (executed, forgettable): (PerNode, PerNode),
@@ -165,6 +174,10 @@ impl Epaxos {
     ) {
         if epoch < self.epochs.latest() {
             self.tell_epochs(from, out);
+        } else if epoch > self.epochs.latest() {
+            // That shows the other that this replica is behind.
+            let nothing = || PerNode::from_elem(0, executed.len());
+            self.say_up(from, nothing(), now, out);
         }
         let peer = &mut self.peers[usize::from(from.0)];
         // After a restart it may have executed less than before.
@@ -314,7 +327,7 @@ impl Epaxos {
     }
 
     fn due(&self, now: Time, id: InstanceId, instance: &Instance) -> Option<Due> {
-        if instance.is_committed() || instance.executed {
+        if instance.is_committed() || instance.executed || !self.may_vote(id) {
             return None;
         }
         let fallback = Duration::from_millis(self.options.fallback_ms);
@@ -458,20 +471,31 @@ impl Epaxos {
         if self.rows.iter().any(lacks) {
             return self.send_state(now, from, out);
         }
-        let mut bytes = 0;
-        let mut missing = Vec::new();
-        for (owner, row) in self.rows.iter() {
-            for (number, instance) in row.from(known[usize::from(owner.0)]) {
-                if instance.final_here && bytes < CATCH_UP_BYTES_MAX {
-                    bytes +=
-                        64 + instance.command().map_or(0, |c| c.iter().map(Command::bytes).sum());
-                    missing.push(InstanceId { owner, number });
-                }
-            }
-        }
+        let (missing, is_all) = self.missing_above(known);
         for id in missing {
             self.tell_commit(from, id, out);
         }
+        if !is_all {
+            // It would take many rounds.
+            self.send_state(now, from, out);
+        }
+    }
+
+    /// What is decided here from these numbers on, as far as one answer holds it, and whether that is all.
+    fn missing_above(&self, known: &PerNode) -> (Vec<InstanceId>, bool) {
+        let (mut bytes, mut missing) = (0, Vec::new());
+        for (owner, row) in self.rows.iter() {
+            let decided =
+                row.from(known[usize::from(owner.0)]).filter(|(_, instance)| instance.final_here);
+            for (number, instance) in decided {
+                if bytes >= CATCH_UP_BYTES_MAX {
+                    return (missing, false);
+                }
+                bytes += 64 + instance.command().map_or(0, |c| c.iter().map(Command::bytes).sum());
+                missing.push(InstanceId { owner, number });
+            }
+        }
+        (missing, true)
     }
 
     fn send_state(&mut self, now: Time, to: NodeId, out: &mut Effects<Self>) {
@@ -487,7 +511,8 @@ impl Epaxos {
             above: row.executed_above(),
         };
         let executed = self.rows.iter().map(set).collect();
-        let message = EpaxosMessage::State { executed, forgotten: self.forgotten.clone() };
+        let (epoch, forgotten) = (self.epochs.latest(), self.forgotten.clone());
+        let message = EpaxosMessage::State { epoch, executed, forgotten };
         out.push(Effect::SendState { to, message });
     }
 

@@ -124,6 +124,9 @@ pub enum EpaxosMessage {
     Commit {
         /// The instance.
         id: InstanceId,
+        /// The epoch that it belongs to. Who has not heard of that ignores it: no command may come to depend
+        /// on one of a later epoch.
+        epoch: u16,
         /// What is chosen; none for the command that the receiver has recorded.
         proposal: Option<Proposal>,
         /// With which attributes.
@@ -215,6 +218,8 @@ pub enum EpaxosMessage {
     },
     /// The replicated state of a replica that is ahead comes with it.
     State {
+        /// The latest epoch that the sender knows.
+        epoch: u16,
         /// What the state holds, by replica.
         executed: Vec<ExecutedSet>,
         /// By replica: the sender has forgotten all its instances with a lower number.
@@ -433,11 +438,12 @@ impl EpaxosMessage {
         }
     }
 
-    /// The epoch of the ballot that it is about. A decision is about none: it is true in all.
+    /// The epoch of what it is about, if it is about one instance, or the next epoch.
     pub fn epoch(&self) -> Option<u16> {
         match self {
             EpaxosMessage::PreAccept { epoch, .. }
             | EpaxosMessage::PreAcceptOk { epoch, .. }
+            | EpaxosMessage::Commit { epoch, .. }
             | EpaxosMessage::Deferred { epoch, .. } => Some(*epoch),
             EpaxosMessage::Accept { ballot, .. }
             | EpaxosMessage::AcceptOk { ballot, .. }
@@ -451,8 +457,7 @@ impl EpaxosMessage {
             | EpaxosMessage::JoinNack { ballot, .. }
             | EpaxosMessage::Begin { ballot, .. }
             | EpaxosMessage::BeginOk { ballot } => Some(ballot.epoch()),
-            EpaxosMessage::Commit { .. }
-            | EpaxosMessage::Heartbeat { .. }
+            EpaxosMessage::Heartbeat { .. }
             | EpaxosMessage::HeartbeatOk { .. }
             | EpaxosMessage::Lagging { .. }
             | EpaxosMessage::State { .. }

@@ -334,7 +334,7 @@ impl Epaxos {
             EpaxosMessage::AcceptOk { id, ballot, beyond } => {
                 self.on_accept_ok(now, from, (id, ballot), beyond, out);
             }
-            EpaxosMessage::Commit { id, proposal, attributes } => {
+            EpaxosMessage::Commit { id, proposal, attributes, .. } => {
                 self.on_commit(now, from, id, (proposal, attributes), out);
             }
             EpaxosMessage::Prepare { id, ballot } => self.on_prepare(now, from, id, ballot, out),
@@ -356,14 +356,16 @@ impl Epaxos {
                 self.on_deferred(now, id, (evidence, attributes), out);
             }
             EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns } => {
-                self.on_heartbeat(from, epoch, (executed, forgettable), sent_ns, out);
+                self.on_heartbeat(now, from, epoch, (executed, forgettable), sent_ns, out);
             }
             EpaxosMessage::HeartbeatOk { sent_ns } => self.on_heartbeat_ok(now, from, sent_ns),
             EpaxosMessage::Lagging { executed, known } => {
                 self.on_lagging(now, from, (&executed, &known), out);
             }
-            EpaxosMessage::State { executed, forgotten } => {
-                self.on_state(now, executed, forgotten, out);
+            EpaxosMessage::State { epoch, executed, forgotten } => {
+                if epoch <= self.epochs.latest() {
+                    self.on_state(now, executed, forgotten, out);
+                }
             }
             EpaxosMessage::Join { ballot, replacement } => {
                 self.on_join(now, from, (ballot, replacement), out);
@@ -373,7 +375,7 @@ impl Epaxos {
             }
             EpaxosMessage::JoinNack { ballot, promised } => self.on_join_nack(ballot, promised),
             EpaxosMessage::Begin { ballot, change } => {
-                self.on_begin(now, from, (ballot, change), out);
+                self.on_begin(from, (ballot, change), out);
             }
             EpaxosMessage::BeginOk { ballot } => self.on_begin_ok(now, from, ballot, out),
             EpaxosMessage::Epochs { changes } => self.on_epochs(now, from, changes, out),

@@ -69,7 +69,7 @@ impl Judge {
             EpaxosMessage::Lagging { executed, known } => {
                 self.per_node(executed) && self.per_node(known)
             }
-            EpaxosMessage::State { executed, forgotten } => {
+            EpaxosMessage::State { executed, forgotten, .. } => {
                 executed.len() == usize::from(self.size)
                     && executed.iter().all(is_in_order)
                     && self.per_node(forgotten)
@@ -245,7 +245,7 @@ mod tests {
     }
 
     fn commit(attributes: Attributes) -> EpaxosMessage {
-        EpaxosMessage::Commit { id: ID, proposal: None, attributes }
+        EpaxosMessage::Commit { id: ID, epoch: 0, proposal: None, attributes }
     }
 
     fn accept(ballot: Round) -> EpaxosMessage {
@@ -333,8 +333,12 @@ mod tests {
 
     #[test]
     fn a_commit_may_come_from_anybody_but_not_of_an_empty_command() {
-        let commit =
-            |proposal| EpaxosMessage::Commit { id: ID, proposal, attributes: attributes() };
+        let commit = |proposal| EpaxosMessage::Commit {
+            id: ID,
+            epoch: 0,
+            proposal,
+            attributes: attributes(),
+        };
         for proposal in chosen() {
             taken(OTHER, &commit(proposal.clone()));
             taken(OWNER, &commit(proposal));
@@ -448,7 +452,7 @@ mod tests {
 
     #[test]
     fn state_is_of_each_replica_and_executed_instances_in_order() {
-        let state = |executed, forgotten| EpaxosMessage::State { executed, forgotten };
+        let state = |executed, forgotten| EpaxosMessage::State { epoch: 0, executed, forgotten };
         let set = |above: &[u64]| ExecutedSet { below: 4, above: above.to_vec() };
         let sets = |above: &[u64]| vec![set(&[]), set(above), set(&[5])];
         taken(OTHER, &state(sets(&[5, 6, 9]), numbers(3)));

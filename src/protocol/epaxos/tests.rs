@@ -7,4 +7,5 @@ mod joining;
 mod keeping;
 mod recovering;
 mod reviewed;
+mod reviewed_joining;
 mod schedules;

@@ -8,8 +8,8 @@ use super::canvas::{Align, Canvas, Dash, Stroke, Type, WIDTH};
 use super::palette::{self, Look, look};
 use super::{Figure, at_point, figure, heading};
 use crate::results::{
-    LatencyHistogram, LatencyMs, Result, Results, RunSummary, SiteSummary, TimelineRow, Unit,
-    file_name_part, new_histogram,
+    FaultMark, LatencyHistogram, LatencyMs, Result, Results, RunSummary, SiteSummary, TimelineRow,
+    Unit, file_name_part, new_histogram,
 };
 
 const LEFT: f64 = MARGIN + 58.0;
@@ -22,6 +22,12 @@ const PER_S: f64 = 1000.0 / STEP as f64;
 const ALL: Stroke = Stroke::solid(palette::INK, 1.5);
 const FAILED: Stroke =
     Stroke { color: palette::INK, width: 1.5, alpha: 1.0, dash: Dash(&[1.5, 2.0]) };
+/// A fault.
+const FAULT: Stroke =
+    Stroke { color: palette::FAINT_INK, width: 0.75, alpha: 1.0, dash: Dash(&[3.0, 2.0]) };
+/// What it is called, and the room for that.
+const NAME: Type = Type { size: 9.0, ..Type::faint(Align::Left) };
+const NAME_HEIGHT: f64 = 12.0;
 const OTHERS: Stroke =
     Stroke { color: palette::FAINT_INK, width: 0.75, alpha: 0.45, dash: Dash(&[]) };
 
@@ -118,6 +124,8 @@ fn coarse_series(results: &Results, run: &RunSummary, site: &str, step_s: u64) -
 
 /// What the figure of a cell shows.
 pub(super) struct Tracks<'a> {
+    /// What was done to the replicas in the first repeat.
+    faults: &'a [FaultMark],
     /// The repeats.
     repeats: Vec<Track<'a>>,
     /// The latencies of the first, in the order of the cell's sites.
@@ -136,7 +144,7 @@ impl<'a> Tracks<'a> {
     /// None if the timeline has nothing of this cell.
     pub(super) fn of(
         results: &Results,
-        cell: &Cell<'_>,
+        cell: &Cell<'a>,
         timeline: &'a [TimelineRow],
     ) -> Result<Option<Tracks<'a>>> {
         let mut recorded = Vec::new();
@@ -155,8 +163,9 @@ impl<'a> Tracks<'a> {
             let all: Result<_> = sites.map(|s| coarse_series(results, run, s, step_s)).collect();
             (all?, format!("{step_s} s"))
         };
+        let faults = &run.faults;
         let repeats = recorded.into_iter().map(|(_, track)| track).collect();
-        Ok(Some(Tracks { repeats, latencies, steps }))
+        Ok(Some(Tracks { faults, repeats, latencies, steps }))
     }
 }
 
@@ -181,11 +190,13 @@ pub(super) fn draw(
     let title = format!("{} over time{}", cell.label, at_point(cell));
     let heading = heading(&[cell], title, &subtitle);
     let legend = Legend::new(keys(cell, &tracks[0]));
-    let height = legend.height() + 3.0 * (PANEL_HEIGHT + GAP) + 36.0;
+    let names = Names::of(shown);
+    let above = legend.height() + names.height();
+    let height = above + 3.0 * (PANEL_HEIGHT + GAP) + 36.0;
     let name = file_name_part(cell.label, &['-']);
     figure(format!("timeline-{name}{suffix}"), &heading, height, |canvas, top| {
         legend.draw(canvas, top);
-        paint(canvas, shown, top + legend.height() + 8.0);
+        paint(canvas, shown, &names, top + above + 8.0);
     })
 }
 
@@ -201,17 +212,63 @@ fn keys(cell: &Cell<'_>, track: &Track<'_>) -> Vec<(Key, String)> {
     keys
 }
 
-fn paint(canvas: &mut Canvas<'_>, shown: &Tracks<'_>, top: f64) {
+/// One of the three panels, below `top`.
+fn panel(shown: &Tracks<'_>, top: f64, index: usize, highest: f64) -> Panel {
     let first = &shown.repeats[0];
-    let x = Axis::exact(first.first_ms as f64 / 1e3, first.last_ms as f64 / 1e3, 10);
-    let panel = |index: usize, highest: f64| Panel {
+    Panel {
         left: LEFT,
         top: top + index as f64 * (PANEL_HEIGHT + GAP),
         width: WIDTH - LEFT - MARGIN - 10.0,
         height: PANEL_HEIGHT,
-        x: x.clone(),
+        x: Axis::exact(first.first_ms as f64 / 1e3, first.last_ms as f64 / 1e3, 10),
         y: Axis::from_zero(highest, 4),
-    };
+    }
+}
+
+/// Where the names of faults stand: above the panels, in as many rows as they need.
+struct Names<'a> {
+    /// The name, where it begins, and in which row from below.
+    placed: Vec<(&'a FaultMark, f64, usize)>,
+    rows: usize,
+}
+
+impl<'a> Names<'a> {
+    fn of(shown: &Tracks<'a>) -> Names<'a> {
+        let axes = panel(shown, 0.0, 0, 1.0);
+        let mut ends: Vec<f64> = Vec::new();
+        let mut placed = Vec::new();
+        for fault in shown.faults {
+            let width = NAME.width_of(&fault.what);
+            let x = axes.x_at(fault.t_ms as f64 / 1e3).min(axes.right() - width);
+            let free = ends.iter().position(|end| *end < x - 4.0);
+            let row = free.unwrap_or_else(|| {
+                ends.push(0.0);
+                ends.len() - 1
+            });
+            ends[row] = x + width;
+            placed.push((fault, x, row));
+        }
+        Names { placed, rows: ends.len() }
+    }
+
+    fn height(&self) -> f64 {
+        self.rows as f64 * NAME_HEIGHT
+    }
+
+    /// The names, and a line through all panels at each.
+    fn draw(&self, canvas: &mut Canvas<'_>, first: &Panel, bottom: f64) {
+        for (fault, x, row) in &self.placed {
+            let at = first.x_at(fault.t_ms as f64 / 1e3);
+            let y = first.top - 7.0 - *row as f64 * NAME_HEIGHT;
+            canvas.line(&[(at, y + NAME_HEIGHT / 2.0), (at, bottom)], FAULT);
+            canvas.text((*x, y), &fault.what, NAME);
+        }
+    }
+}
+
+fn paint(canvas: &mut Canvas<'_>, shown: &Tracks<'_>, names: &Names<'_>, top: f64) {
+    let first = &shown.repeats[0];
+    let panel = |index, highest| panel(shown, top, index, highest);
     let rates: Vec<_> = shown.repeats.iter().map(|track| track.rate(|row| row.completed)).collect();
     let failed = first.rate(|row| row.failed);
     let highest = rates.iter().flatten().chain(&failed).map(|p| p.1).fold(0.0, f64::max);
@@ -234,7 +291,9 @@ fn paint(canvas: &mut Canvas<'_>, shown: &Tracks<'_>, top: f64) {
         |value: Value| shown.latencies.iter().map(|s| s.highest(value)).fold(0.0, f64::max);
     latency(canvas, &panel(1, highest(p50)), &shown.latencies, ("median (ms)", None), p50);
     let last = ("p99 (ms)", Some("time in the measured phase (s)"));
-    latency(canvas, &panel(2, highest(p99)), &shown.latencies, last, p99);
+    let lowest = panel(2, highest(p99));
+    latency(canvas, &lowest, &shown.latencies, last, p99);
+    names.draw(canvas, &throughput, lowest.bottom());
 }
 
 /// Which of the median and the 99th percentile.

@@ -100,13 +100,21 @@ pub(super) fn after(size: u8, ids: &[InstanceId]) -> Attributes {
 impl Bench {
     /// Replicas that are up; what they said of it has gone by.
     pub(super) fn new(size: u8, options: EpaxosOptions) -> Bench {
-        Bench::with_spares((size, 0), options)
+        Bench::of(Cluster::of(size), options)
     }
 
     /// So many members that are up, and spares that are not.
     pub(super) fn with_spares((members, spares): (u8, u8), options: EpaxosOptions) -> Bench {
-        let size = members + spares;
-        let cluster = Cluster { size, spares };
+        Bench::new_of(Cluster { size: members + spares, spares }, members, options)
+    }
+
+    /// All of a cluster that may have spares, and they are up, too.
+    pub(super) fn of(cluster: Cluster, options: EpaxosOptions) -> Bench {
+        Bench::new_of(cluster, cluster.size, options)
+    }
+
+    fn new_of(cluster: Cluster, up: u8, options: EpaxosOptions) -> Bench {
+        let size = cluster.size;
         let place = |_| Place {
             core: None,
             effects: Effects::default(),
@@ -126,7 +134,7 @@ impl Bench {
             now: Time(0),
             clients: 0,
         };
-        (0..members).for_each(|node| bench.restart(node));
+        (0..up).for_each(|node| bench.restart(node));
         bench.lose_all();
         bench
     }
@@ -146,7 +154,7 @@ impl Bench {
     /// Starts a replica from its log.
     pub(super) fn restart(&mut self, node: u8) {
         let log = self.place(node).log.clone();
-        let replaces = self.place(node).replaces;
+        let replaces = self.place(node).replaces.or(self.options.replaces);
         let (cluster, options) = (self.cluster, EpaxosOptions { replaces, ..self.options.clone() });
         let core = Epaxos::recover(NodeId(node), cluster, options, log.into_iter());
         let place = self.place(node);

@@ -169,7 +169,7 @@ fn a_no_op_leaves_the_index() {
     bench.deliver("PreAccept", x, 0, 1);
     assert_eq!(bench.core(1).conflicts.key_count(), 1);
     let (proposal, attributes) = (Some(Proposal::Nop), after(3, &[]));
-    bench.hear(1, 2, EpaxosMessage::Commit { id: x, proposal, attributes });
+    bench.hear(1, 2, EpaxosMessage::Commit { id: x, epoch: 0, proposal, attributes });
     assert_eq!(bench.core(1).conflicts.key_count(), 0);
     let later = bench.ask(1, write(1));
     assert_eq!(bench.instance(1, later).attributes.as_ref().map(|a| a.deps.ids.len()), Some(0));
@@ -181,7 +181,7 @@ fn a_command_is_in_the_index_however_it_became_known() {
     let beyond = Vec::new();
     let (p, a) = (proposal.clone(), attributes.clone());
     let ways = [
-        EpaxosMessage::Commit { id: id(0, 0), proposal: p, attributes: a },
+        EpaxosMessage::Commit { id: id(0, 0), epoch: 0, proposal: p, attributes: a },
         EpaxosMessage::Accept {
             id: id(0, 0),
             ballot: crate::protocol::ballot::Round(1),

@@ -174,7 +174,7 @@ fn a_sequence_number_is_below_those_of_an_epoch_that_is_not_known_yet() {
     let old = bench.ask(2, write(0));
     let later = Attributes { seq: Round::first_of(1).0 + 1, ..after(4, &[old]) };
     let proposal = Some(Proposal::Command(batch(7, write(0))));
-    bench.hear(1, 0, EpaxosMessage::Commit { id: id(0, 0), proposal, attributes: later });
+    bench.hear(1, 0, EpaxosMessage::Commit { id: id(0, 0), epoch: 1, proposal, attributes: later });
     bench.deliver("PreAccept", old, 2, 1);
     let vote = bench.instance(1, old).attributes.clone().expect("it has voted");
     assert_eq!((Round(vote.seq).epoch(), &vote.deps.ids[..]), (0, &[][..]));

@@ -1,9 +1,14 @@
 //! What is kept, what is forgotten, and who is sent the state.
 
-use super::bench::{Bench, id, options, read, write};
-use crate::command::NodeId;
+use std::sync::Arc;
+
+use super::bench::{Bench, after, batch, id, options, read, write};
+use crate::command::{Key, NodeId, Operation, Value};
+use crate::protocol::ballot::Round;
 use crate::protocol::epaxos::Epaxos;
+use crate::protocol::epaxos::message::{Conflict, EpaxosMessage, Initial};
 use crate::protocol::epaxos::options::{Dependencies, EpaxosOptions, FastPath};
+use crate::protocol::quorum::NodeSet;
 
 /// Records of instances that a replica keeps.
 fn kept(core: &Epaxos) -> u64 {
@@ -68,6 +73,34 @@ fn what_a_command_does_not_cover_is_kept_by_whoever_has_not_executed_that_comman
     bench.beat(&[0, 1, 2]);
     assert!(bench.core(2).has_executed(gamma));
     assert_eq!(forgettable(&bench, 0, 2), [1, 1, 0]);
+}
+
+/// p1 is shown γ of p0 by a recovery, after it has forgotten p2.0: γ interferes with it, perhaps. A fast
+/// quorum would have covered it, or p1 would have it on record.
+#[test]
+fn what_is_forgotten_and_not_covered_is_held_against_a_fast_commit() {
+    let mut bench = Bench::new(3, options(FastPath::FixedQuorum));
+    let forgotten = bench.ask(2, write(0));
+    bench.settle(&[0, 1, 2]);
+    (0..3).for_each(|_| bench.beat(&[0, 1, 2]));
+    assert_eq!(kept(bench.core(1)), 0);
+    for (number, covered) in [(0, 0), (1, 1)] {
+        let gamma = id(0, number);
+        let mut attributes = after(3, &[]);
+        Arc::make_mut(&mut attributes.deps).settled[2] = covered;
+        let command = batch(100 + number, write(number));
+        let quorum = NodeSet::all(3);
+        let initial = Initial { command, attributes: attributes.clone(), quorum };
+        let ballot = Round(0).next_owned(NodeId(2), 3);
+        bench.hear(1, 2, EpaxosMessage::Prepare { id: gamma, ballot });
+        let shown = EpaxosMessage::TentativePreAccept { id: gamma, ballot, initial, attributes };
+        bench.hear(1, 2, shown);
+        let answers = bench.sent("TentativePreAcceptOK", gamma, 1, 2);
+        let held_against = vec![Conflict { id: forgotten, committed: true }];
+        let conflicts = if covered == 0 { held_against } else { Vec::new() };
+        let expected = EpaxosMessage::TentativePreAcceptOk { id: gamma, ballot, conflicts };
+        assert_eq!(answers, Some(&expected), "covered below {covered}");
+    }
 }
 
 /// What a replica has let others forget it covers in later votes, after a restart, too.
@@ -182,4 +215,23 @@ fn one_that_lags_behind_nothing_that_was_forgotten_is_sent_commits() {
     }
     assert_eq!(bench.core(2).counters.states_installed, 0);
     assert_eq!(sorted(bench.state(2)), (0..80).collect::<Vec<_>>());
+}
+
+/// Nothing is forgotten, but what is missing is long.
+#[test]
+fn one_that_lacks_much_is_sent_the_state_beside_some_commits() {
+    let mut bench = Bench::new(3, options(FastPath::FixedQuorum));
+    let value = Value::from_slice(&vec![7; 100_000]);
+    for key in 0..30 {
+        bench.ask(0, Operation::Put { key: Key::register(key), value: value.clone() });
+        bench.settle(&[0, 1]);
+        bench.lose_of(2);
+    }
+    for _ in 0..2 {
+        bench.beat(&[0, 1, 2]);
+        bench.live_on(&[0, 1, 2], 1000);
+    }
+    assert_eq!(bench.core(2).counters.states_installed, 1);
+    assert_eq!(bench.core(2).counters.catch_ups, 1);
+    assert_eq!(sorted(bench.state(2)), (0..30).collect::<Vec<_>>());
 }

@@ -99,7 +99,7 @@ impl Recovery {
         let command = Proposal::Command(batch(200 + other.number, write(0)));
         let proposal = Some(if with.is_some() { command } else { Proposal::Nop });
         let attributes = after(self.size, with.unwrap_or_default());
-        self.bench.hear(2, 3, EpaxosMessage::Commit { id: other, proposal, attributes });
+        self.bench.hear(2, 3, EpaxosMessage::Commit { id: other, epoch: 0, proposal, attributes });
     }
 
     /// The recovery of another instance is deferred at p4.

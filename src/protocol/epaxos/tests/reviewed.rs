@@ -232,7 +232,7 @@ fn zeros() -> PerNode {
 
 fn state(sets: [(u64, &[u64]); 3]) -> EpaxosMessage {
     let set = |(below, above): (u64, &[u64])| ExecutedSet { below, above: above.to_vec() };
-    EpaxosMessage::State { executed: sets.map(set).to_vec(), forgotten: zeros() }
+    EpaxosMessage::State { epoch: 0, executed: sets.map(set).to_vec(), forgotten: zeros() }
 }
 
 fn initial(owner: u8, key: u32) -> Initial {
@@ -254,7 +254,11 @@ fn a1_what_the_state_holds_above_a_gap_is_a_dependency() {
     net.message(2, 0, state([(0, &[]), (0, &[1]), (1, &[])]));
     for number in [0, 1] {
         let attributes = Attributes::none(3);
-        net.message(1, 0, EpaxosMessage::Commit { id: id(1, number), proposal: None, attributes });
+        net.message(
+            1,
+            0,
+            EpaxosMessage::Commit { id: id(1, number), epoch: 0, proposal: None, attributes },
+        );
     }
     assert_eq!(net.cores[0].rows.of(NodeId(1)).executed_below(), 2);
     net.ask(0, put(9, 7));

@@ -1,0 +1,180 @@
+//! The faults of a run: what is done to which replica, and when.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_yaml::Value;
+
+use super::read::At;
+use super::write::map;
+use crate::experiment::units::format_duration;
+
+/// One fault.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// When, since the beginning of the measured phase.
+    pub at: Duration,
+    /// What.
+    pub kind: FaultKind,
+}
+
+/// What is done to a replica. Replicas are named by their sites.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FaultKind {
+    /// It is killed, and does not come back.
+    Crash {
+        /// Which.
+        replica: String,
+    },
+    /// It stands still.
+    Pause {
+        /// Which.
+        replica: String,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// All that it sends leaves later than it would.
+    Slow {
+        /// Which.
+        replica: String,
+        /// By how much.
+        by: Duration,
+        /// For how long.
+        lasts: Duration,
+    },
+}
+
+impl FaultKind {
+    /// Which replica it befalls.
+    pub fn replica(&self) -> &str {
+        match self {
+            FaultKind::Crash { replica }
+            | FaultKind::Pause { replica, .. }
+            | FaultKind::Slow { replica, .. } => replica,
+        }
+    }
+
+    /// How long it lasts; none if for good.
+    pub fn lasts(&self) -> Option<Duration> {
+        match self {
+            FaultKind::Crash { .. } => None,
+            FaultKind::Pause { lasts, .. } | FaultKind::Slow { lasts, .. } => Some(*lasts),
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    /// What figures call it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FaultKind::Crash { replica } => write!(f, "crash {replica}"),
+            FaultKind::Pause { replica, .. } => write!(f, "pause {replica}"),
+            FaultKind::Slow { replica, by, .. } => {
+                write!(f, "slow {replica} by {}", format_duration(*by))
+            }
+        }
+    }
+}
+
+/// What a fault is read beside.
+pub(super) struct Surroundings<'a> {
+    pub(super) sites: &'a [String],
+    /// How long the measured phase lasts.
+    pub(super) measure: Duration,
+    /// Whether the processes delay what they send.
+    pub(super) shaped: bool,
+}
+
+const KINDS: [&str; 3] = ["crash", "pause", "slow"];
+const EXAMPLE: &str = "{ at: 4s, crash: tokyo }";
+
+/// Reads the list, in the order of time.
+pub(super) fn read_faults(at: &At<'_>, around: &Surroundings<'_>) -> Option<Vec<Fault>> {
+    let faults = at.items("[{ at: 4s, crash: tokyo }]")?.into_iter();
+    let faults: Vec<Option<Fault>> = faults.map(|item| read_fault(&item, around)).collect();
+    let mut faults = faults.into_iter().collect::<Option<Vec<_>>>()?;
+    faults.sort_by_key(|fault| fault.at);
+    match faults.iter().find(|fault| is_too_late(fault, &faults)) {
+        Some(late) => at.wrong(format!(
+            "`{}` at {} comes when that replica has crashed; remove it or let it begin earlier",
+            late.kind,
+            format_duration(late.at)
+        )),
+        None => Some(faults),
+    }
+}
+
+/// Whether a fault, or its end, comes after its replica has crashed.
+fn is_too_late(fault: &Fault, faults: &[Fault]) -> bool {
+    let ends = fault.at + fault.kind.lasts().unwrap_or_default();
+    let crashes = |other: &Fault| matches!(other.kind, FaultKind::Crash { .. });
+    let mut others = faults.iter().filter(|other| *other != fault && crashes(other));
+    others.any(|other| other.kind.replica() == fault.kind.replica() && other.at <= ends)
+}
+
+fn read_fault(item: &At<'_>, around: &Surroundings<'_>) -> Option<Fault> {
+    let fields = item.any_fields(EXAMPLE)?;
+    let Some((kind, target)) = fields.one_of(&KINDS) else {
+        fields.refuse_others(&["at", "crash", "pause", "slow", "for", "by"]);
+        return None;
+    };
+    let known: &[&str] = match kind {
+        "crash" => &["at", "crash"],
+        "pause" => &["at", "pause", "for"],
+        _ => &["at", "slow", "by", "for"],
+    };
+    let fields = item.fields_beside(known, &["restart_after"], EXAMPLE)?;
+    if let Some(at) = fields.get("restart_after") {
+        at.wrong_key("a replica that has lost its log in memory cannot come back; remove it");
+    }
+    let names: Vec<(&str, &str)> =
+        around.sites.iter().map(|site| (site.as_str(), site.as_str())).collect();
+    let replica = target.word("site", &names).map(str::to_owned);
+    let begins = fields.need("at", "4s", At::duration);
+    let lasts = |example| fields.need("for", example, At::positive_duration);
+    let kind = match kind {
+        "crash" => FaultKind::Crash { replica: replica? },
+        "pause" => {
+            let lasts = lasts("2s");
+            FaultKind::Pause { replica: replica?, lasts: lasts? }
+        }
+        _ => {
+            if !around.shaped {
+                target.wrong_key(
+                    "needs a network that the processes shape; write network.shaping: endpoint",
+                );
+            }
+            let (by, lasts) = (fields.need("by", "100ms", At::positive_duration), lasts("2s"));
+            FaultKind::Slow { replica: replica?, by: by?, lasts: lasts? }
+        }
+    };
+    let fault = Fault { at: begins?, kind };
+    let ends = fault.at + fault.kind.lasts().unwrap_or_default();
+    if ends >= around.measure {
+        let measure = format_duration(around.measure);
+        return item.wrong(format!(
+            "ends {} after the measured phase began, which is {measure} long; write \
+             a longer phases.measure or an earlier `at`",
+            format_duration(ends)
+        ));
+    }
+    Some(fault)
+}
+
+pub(super) fn write_faults(faults: &[Fault]) -> Value {
+    Value::Sequence(faults.iter().map(write_fault).collect())
+}
+
+fn write_fault(fault: &Fault) -> Value {
+    let at = ("at", format_duration(fault.at).into());
+    let time = |duration: &Duration| Value::from(format_duration(*duration));
+    match &fault.kind {
+        FaultKind::Crash { replica } => map([at, ("crash", replica.as_str().into())]),
+        FaultKind::Pause { replica, lasts } => {
+            map([at, ("pause", replica.as_str().into()), ("for", time(lasts))])
+        }
+        FaultKind::Slow { replica, by, lasts } => {
+            map([at, ("slow", replica.as_str().into()), ("by", time(by)), ("for", time(lasts))])
+        }
+    }
+}
