@@ -364,6 +364,13 @@ fn encode_fields(message: &EpaxosMessage, out: &mut BytesMut) {
             evidence.encode(out);
             attributes.encode(out);
         }
+        _ => encode_general_fields(message, out),
+    }
+}
+
+/// The same, of the messages about no instance.
+fn encode_general_fields(message: &EpaxosMessage, out: &mut BytesMut) {
+    match message {
         EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns } => {
             encode_varint(u64::from(*epoch), out);
             encode_numbers(executed, out);
@@ -380,6 +387,14 @@ fn encode_fields(message: &EpaxosMessage, out: &mut BytesMut) {
             encode_per_node(executed, out, ExecutedSet::encode);
             encode_numbers(forgotten, out);
         }
+        EpaxosMessage::Epochs { changes } => encode_short_list(changes, out),
+        _ => encode_joining_fields(message, out),
+    }
+}
+
+/// The same, of the messages of a decision on the next epoch (§5.5): the ballot, and more.
+fn encode_joining_fields(message: &EpaxosMessage, out: &mut BytesMut) {
+    match message {
         EpaxosMessage::Join { ballot, replacement } => {
             ballot.encode(out);
             replacement.encode(out);
@@ -398,7 +413,7 @@ fn encode_fields(message: &EpaxosMessage, out: &mut BytesMut) {
             change.encode(out);
         }
         EpaxosMessage::BeginOk { ballot } => ballot.encode(out),
-        EpaxosMessage::Epochs { changes } => encode_short_list(changes, out),
+        other => unreachable!("{} was encoded before", crate::protocol::Message::kind(other)),
     }
 }
 

@@ -246,7 +246,7 @@ impl<'a> Session<'a> {
         let victim = |replica: &Controlled| Victim {
             name: replica.worker.name.clone(),
             pid: replica.worker.pid(),
-            connection: replica.connection.clone(),
+            connection: replica.line.connection.clone(),
         };
         self.replicas.iter().map(victim).collect()
     }

@@ -431,8 +431,8 @@ impl Epaxos {
     ) -> Vec<(InstanceId, Vec<Command>)> {
         let from = change.from.clone();
         self.epochs.push(change);
-        let Joining { tries, since, .. } = self.joining;
-        self.joining = Joining { tries, since, ..Joining::default() };
+        let Joining { since, tries, .. } = self.joining;
+        self.joining = Joining { since, tries, ..Joining::default() };
         let mut dead = Vec::new();
         for (place, first) in from.iter().enumerate() {
             let owner = NodeId(place as u8);

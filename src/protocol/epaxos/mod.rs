@@ -14,7 +14,7 @@
 //!
 //! | module | what | paper |
 //! | --- | --- | --- |
-//! | `commit` | Phase 1, Paxos-Accept, Commit | §5.1, §6.1 |
+//! | `proposing`, `commit` | Phase 1, Paxos-Accept, Commit | §5.1, §6.1 |
 //! | `recovery`, `validation` | Explicit Prepare, TentativePreAccept, deferral | §6.2 |
 //! | [`execution`] | strongly connected components | §5.2 |
 //! | [`conflicts`], [`deps`] | what interferes, and how it is written down | §4, §5.3 |
@@ -73,6 +73,7 @@ pub mod message;
 mod modelled;
 pub mod options;
 mod plausible;
+mod proposing;
 mod recovered;
 mod recovery;
 #[cfg(test)]

@@ -121,18 +121,18 @@ const EPAXOS: [Size; 62] = [
     ("pre-recovery-published", 1_008, 2_056, 21),
     ("rep-conflict-published", 561, 1_499, 14),
     ("rep-recovery-published", 6_751, 18_942, 23),
-    ("join-published", 8_073, 22_992, 20),
-    ("leave-published", 17_310, 58_246, 26),
+    ("join-published", 7_879, 22_716, 20),
+    ("leave-published", 16_193, 55_224, 26),
     ("late-fixed-quorum", 117_167, 426_853, 26),
     ("all-conflict-fixed-quorum", 1_499, 3_980, 12),
     ("pre-conflict-fixed-quorum", 113, 209, 10),
     ("pre-recovery-fixed-quorum", 884, 1_801, 18),
     ("rep-conflict-fixed-quorum", 435, 1_185, 10),
     ("rep-recovery-fixed-quorum", 5_427, 15_360, 19),
-    ("join-fixed-quorum", 8_073, 22_992, 20),
-    ("leave-fixed-quorum", 15_386, 50_882, 24),
+    ("join-fixed-quorum", 7_879, 22_716, 20),
+    ("leave-fixed-quorum", 14_501, 48_596, 24),
     ("quit-fixed-quorum", 473_229, 1_440_023, 21),
-    ("orphan-fixed-quorum", 372_871, 1_540_570, 32),
+    ("orphan-fixed-quorum", 366_261, 1_521_472, 32),
 ];
 
 #[test]

@@ -151,7 +151,7 @@ impl Bench {
     /// Starts a replica from its log.
     pub(super) fn restart(&mut self, node: u8) {
         let log = self.place(node).log.clone();
-        let replaces = self.place(node).replaces;
+        let replaces = self.place(node).replaces.or(self.options.replaces);
         let (cluster, options) = (self.cluster, EpaxosOptions { replaces, ..self.options.clone() });
         let core = Epaxos::recover(NodeId(node), cluster, options, log.into_iter());
         let place = self.place(node);
