@@ -587,6 +587,11 @@ fn with_faults(experiment: Experiment) -> impl Strategy<Value = Experiment> {
     let slow = experiment.network.shaping == Shaping::Endpoint;
     faults(&experiment.network.sites, experiment.phases.measure).prop_map(move |mut faults| {
         faults.retain(|fault| slow || !matches!(fault.kind, FaultKind::Slow { .. }));
+        let network = &experiment.network;
+        faults.extend(network.spare_names().into_iter().map(|spare| {
+            let kind = FaultKind::Join { spare, replica: network.sites[0].clone() };
+            Fault { at: experiment.phases.measure / 2, kind }
+        }));
         Experiment { faults, ..experiment.clone() }
     })
 }

@@ -42,6 +42,13 @@ pub enum FaultKind {
         /// For how long.
         lasts: Duration,
     },
+    /// Not a fault, but what an operator does about one: a spare is started in place of a replica.
+    Join {
+        /// Which spare.
+        spare: String,
+        /// In whose place.
+        replica: String,
+    },
 }
 
 impl FaultKind {
@@ -50,14 +57,15 @@ impl FaultKind {
         match self {
             FaultKind::Crash { replica }
             | FaultKind::Pause { replica, .. }
-            | FaultKind::Slow { replica, .. } => replica,
+            | FaultKind::Slow { replica, .. }
+            | FaultKind::Join { replica, .. } => replica,
         }
     }
 
     /// How long it lasts; none if for good.
     pub fn lasts(&self) -> Option<Duration> {
         match self {
-            FaultKind::Crash { .. } => None,
+            FaultKind::Crash { .. } | FaultKind::Join { .. } => None,
             FaultKind::Pause { lasts, .. } | FaultKind::Slow { lasts, .. } => Some(*lasts),
         }
     }
@@ -72,6 +80,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Slow { replica, by, .. } => {
                 write!(f, "slow {replica} by {}", format_duration(*by))
             }
+            FaultKind::Join { spare, replica } => write!(f, "{spare} joins for {replica}"),
         }
     }
 }
@@ -79,13 +88,15 @@ impl fmt::Display for FaultKind {
 /// What a fault is read beside.
 pub(super) struct Surroundings<'a> {
     pub(super) sites: &'a [String],
+    /// The names of the spares.
+    pub(super) spares: &'a [String],
     /// How long the measured phase lasts.
     pub(super) measure: Duration,
     /// Whether the processes delay what they send.
     pub(super) shaped: bool,
 }
 
-const KINDS: [&str; 3] = ["crash", "pause", "slow"];
+const KINDS: [&str; 4] = ["crash", "pause", "slow", "join"];
 const EXAMPLE: &str = "{ at: 4s, crash: tokyo }";
 
 /// Reads the list, in the order of time.
@@ -108,44 +119,53 @@ pub(super) fn read_faults(at: &At<'_>, around: &Surroundings<'_>) -> Option<Vec<
 fn is_too_late(fault: &Fault, faults: &[Fault]) -> bool {
     let ends = fault.at + fault.kind.lasts().unwrap_or_default();
     let crashes = |other: &Fault| matches!(other.kind, FaultKind::Crash { .. });
-    let mut others = faults.iter().filter(|other| *other != fault && crashes(other));
+    let joins = matches!(fault.kind, FaultKind::Join { .. });
+    let mut others = faults.iter().filter(|other| !joins && *other != fault && crashes(other));
     others.any(|other| other.kind.replica() == fault.kind.replica() && other.at <= ends)
 }
 
 fn read_fault(item: &At<'_>, around: &Surroundings<'_>) -> Option<Fault> {
     let fields = item.any_fields(EXAMPLE)?;
     let Some((kind, target)) = fields.one_of(&KINDS) else {
-        fields.refuse_others(&["at", "crash", "pause", "slow", "for", "by"]);
+        fields.refuse_others(&["at", "crash", "pause", "slow", "join", "for", "by", "replaces"]);
         return None;
     };
     let known: &[&str] = match kind {
         "crash" => &["at", "crash"],
         "pause" => &["at", "pause", "for"],
+        "join" => &["at", "join", "replaces"],
         _ => &["at", "slow", "by", "for"],
     };
     let fields = item.fields_beside(known, &["restart_after"], EXAMPLE)?;
     if let Some(at) = fields.get("restart_after") {
         at.wrong_key("a replica that has lost its log in memory cannot come back; remove it");
     }
-    let names: Vec<(&str, &str)> =
-        around.sites.iter().map(|site| (site.as_str(), site.as_str())).collect();
-    let replica = target.word("site", &names).map(str::to_owned);
+    let target = match kind {
+        "join" => read_spare(target, around),
+        _ => read_replica(target, around),
+    };
     let begins = fields.need("at", "4s", At::duration);
     let lasts = |example| fields.need("for", example, At::positive_duration);
     let kind = match kind {
-        "crash" => FaultKind::Crash { replica: replica? },
+        "crash" => FaultKind::Crash { replica: target? },
+        "join" => {
+            let replaced = |at: &At<'_>| read_replica(at, around);
+            let example = around.sites.first().map_or("tokyo", String::as_str);
+            let replica = fields.need("replaces", example, replaced);
+            FaultKind::Join { spare: target?, replica: replica? }
+        }
         "pause" => {
             let lasts = lasts("2s");
-            FaultKind::Pause { replica: replica?, lasts: lasts? }
+            FaultKind::Pause { replica: target?, lasts: lasts? }
         }
         _ => {
             if !around.shaped {
-                target.wrong_key(
-                    "needs a network that the processes shape; write network.shaping: endpoint",
+                fields.at().wrong_key(
+                    "`slow` needs a network that the processes shape; write network.shaping: endpoint",
                 );
             }
             let (by, lasts) = (fields.need("by", "100ms", At::positive_duration), lasts("2s"));
-            FaultKind::Slow { replica: replica?, by: by?, lasts: lasts? }
+            FaultKind::Slow { replica: target?, by: by?, lasts: lasts? }
         }
     };
     let fault = Fault { at: begins?, kind };
@@ -159,6 +179,21 @@ fn read_fault(item: &At<'_>, around: &Surroundings<'_>) -> Option<Fault> {
         ));
     }
     Some(fault)
+}
+
+fn read_replica(at: &At<'_>, around: &Surroundings<'_>) -> Option<String> {
+    let names: Vec<(&str, &str)> =
+        around.sites.iter().map(|site| (site.as_str(), site.as_str())).collect();
+    at.word("site", &names).map(str::to_owned)
+}
+
+fn read_spare(at: &At<'_>, around: &Surroundings<'_>) -> Option<String> {
+    if around.spares.is_empty() {
+        return at.wrong("there is no spare; write network.spares: [SITE] for one at that site");
+    }
+    let names: Vec<(&str, &str)> =
+        around.spares.iter().map(|name| (name.as_str(), name.as_str())).collect();
+    at.word("spare", &names).map(str::to_owned)
 }
 
 pub(super) fn write_faults(faults: &[Fault]) -> Value {
@@ -175,6 +210,9 @@ fn write_fault(fault: &Fault) -> Value {
         }
         FaultKind::Slow { replica, by, lasts } => {
             map([at, ("slow", replica.as_str().into()), ("by", time(by)), ("for", time(lasts))])
+        }
+        FaultKind::Join { spare, replica } => {
+            map([at, ("join", spare.as_str().into()), ("replaces", replica.as_str().into())])
         }
     }
 }

@@ -264,6 +264,13 @@ impl Experiment {
         }
     }
 
+    /// Whether the faults start this spare.
+    pub fn starts(&self, spare: &str) -> bool {
+        let is_it =
+            |fault: &Fault| matches!(&fault.kind, FaultKind::Join { spare: it, .. } if it == spare);
+        self.faults.iter().any(is_it)
+    }
+
     /// What the shaper is told to imitate in one run; none for a plain socket.
     pub fn shaping_plan(&self, seed: u64) -> Option<ShapingPlan> {
         let network = &self.network;

@@ -66,6 +66,7 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
     let faults = fields.or("faults", Vec::new(), |at| {
         let around = Surroundings {
             sites: sites_at.as_deref().unwrap_or_default(),
+            spares: &network.as_ref().map_or(Vec::new(), Network::spare_names),
             measure: phases.unwrap_or_default().measure,
             shaped: network.as_ref().is_none_or(|network| network.shaping == Shaping::Endpoint),
         };

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::RunError;
-use super::faults::{self, Victim};
+use super::faults::{self, Played, Victim};
 use super::processes::{Worker, cluster_file};
 use super::progress::Progress;
 use super::setting::{Outcome, RoundTrips, Setting};
@@ -65,6 +65,9 @@ impl Line {
     }
 }
 
+/// What the cluster file of a run is called.
+const CONFIG: &str = "cluster.yaml";
+
 /// A worker that the driver has started, and the connection to it.
 struct Controlled {
     worker: Worker,
@@ -94,8 +97,10 @@ pub(super) struct Session<'a> {
     replicas: Vec<Controlled>,
     loads: Vec<Controlled>,
     spares: Spares,
+    /// Those of them that the driver has started.
+    joined: Vec<Worker>,
     notes: Vec<String>,
-    _work: TempDir,
+    work: TempDir,
 }
 
 impl<'a> Session<'a> {
@@ -108,7 +113,7 @@ impl<'a> Session<'a> {
         let cluster = cluster_file(setting, identities)?;
         let work = tempfile::Builder::new().prefix("paxbench-").tempdir();
         let work = work.map_err(|e| RunError::Worker(format!("temporary directory: {e}")))?;
-        let config = work.path().join("cluster.yaml");
+        let config = work.path().join(CONFIG);
         let text = serde_yaml::to_string(&cluster).map_err(|e| RunError::Worker(e.to_string()))?;
         std::fs::write(&config, text)
             .map_err(|e| RunError::Worker(format!("{}: {e}", config.display())))?;
@@ -129,10 +134,11 @@ impl<'a> Session<'a> {
             setting: *setting,
             spares: Spares::look_for(&endpoint, &cluster.spares),
             replicas,
+            joined: Vec::new(),
             loads: Vec::new(),
             endpoint,
             notes: Vec::new(),
-            _work: work,
+            work,
         };
         session.await_ready().await?;
         progress.say("starting load generators");
@@ -141,7 +147,8 @@ impl<'a> Session<'a> {
             workers.push(start(member, worker::LOAD, &["--site", &member.site])?);
         }
         session.connect_loads(&cluster, workers).await?;
-        for spare in &cluster.spares {
+        let joins = |spare: &&Member| session.setting.experiment.starts(&spare.name);
+        for spare in cluster.spares.iter().filter(|spare| !joins(spare)) {
             progress.tell(&how_to_join(&config, spare));
         }
         Ok(session)
@@ -216,9 +223,14 @@ impl<'a> Session<'a> {
         let (experiment, victims) = (self.setting.experiment, self.victims());
         let plan = experiment.shaping_plan(self.setting.run.seed);
         let measure_ns = start_ns + phases.warmup.as_nanos() as u64;
-        let faults = faults::play(&experiment.faults, &victims, plan.as_ref(), measure_ns);
+        let (setting, config) = (self.setting, self.work.path().join(CONFIG));
+        let join = |spare: &str, replaced: &str| {
+            let arguments = ["--node", spare, "--replaces", replaced];
+            Worker::start(worker::REPLICA, &arguments, spare, &config, setting.log_path(spare)?)
+        };
+        let faults = faults::play(&experiment.faults, &victims, plan.as_ref(), join, measure_ns);
         let watch = self.watch(start_ns, progress);
-        let (mut reports, (replicas, mut shapers), faults) =
+        let (mut reports, (replicas, mut shapers), Played { marks, joined }) =
             match tokio::try_join!(load, watch, faults) {
                 Ok(all) => all,
                 Err(error) => return Err(self.explain(error).await),
@@ -235,11 +247,28 @@ impl<'a> Session<'a> {
                 shapers.push((load.worker.name.clone(), report));
             }
         }
+        self.joined = joined;
+        self.note_who_did_not_join();
         self.stop().await;
         let notes = std::mem::take(&mut self.notes);
-        let outcome =
-            Outcome { began, reports, replicas, shapers, before, after, converged, faults, notes };
+        let outcome = Outcome {
+            began,
+            reports,
+            replicas,
+            shapers,
+            before,
+            after,
+            converged,
+            faults: marks,
+            notes,
+        };
         Ok(outcome)
+    }
+
+    fn note_who_did_not_join(&mut self) {
+        let run = self.setting.run_name();
+        let ends = self.joined.iter_mut().filter_map(Worker::ended);
+        self.notes.extend(ends.map(|end| format!("{run}: {end}")));
     }
 
     fn victims(&self) -> Vec<Victim> {
@@ -438,8 +467,9 @@ impl<'a> Session<'a> {
             let _ = replica.ask::<_, Answer>(&Ask::Stop).await;
         }
         let ended = async {
-            for controlled in self.loads.iter_mut().chain(&mut self.replicas) {
-                controlled.worker.wait().await;
+            let controlled = self.loads.iter_mut().chain(&mut self.replicas);
+            for worker in controlled.map(|it| &mut it.worker).chain(&mut self.joined) {
+                worker.wait().await;
             }
         };
         if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
