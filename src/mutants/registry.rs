@@ -439,9 +439,6 @@ mutants! {
     LaterEpochNamed "later-epoch-named" Epaxos
         "A command depends on none of a later epoch."
         "§5.5";
-    JoiningWhileJoining "joining-while-joining" Epaxos
-        "Who has not caught up lets nobody else join."
-        "§5.5";
     EpochVoteIgnored "epoch-vote-ignored" Epaxos
         "How an epoch begins is decided once."
         "§5.5";

@@ -256,12 +256,6 @@ impl Epaxos {
         ballot.epoch() == self.epochs.latest() + 1 && self.is_member()
     }
 
-    /// §5.5: replicas "that are not themselves in the process of joining". Else one seat after the other could
-    /// be filled anew while nobody has the state but who is replaced next.
-    fn may_end_epoch(&self) -> bool {
-        self.has_passed_barrier() || mutant!(JoiningWhileJoining)
-    }
-
     pub(super) fn on_join(
         &mut self,
         now: Time,
@@ -269,10 +263,10 @@ impl Epaxos {
         (ballot, replacement): (Round, Option<Replacement>),
         out: &mut Effects<Self>,
     ) {
-        if !self.is_about_next(from, ballot, out)
-            || !self.epochs.may_follow(replacement)
-            || !self.may_end_epoch()
-        {
+        // §5.5: replicas "that are not themselves in the process of joining". Else one seat after the other could
+        // be filled anew while nobody has the state but who is replaced next.
+        let may_end = self.epochs.may_follow(replacement) && self.has_passed_barrier();
+        if !self.is_about_next(from, ballot, out) || !may_end {
             return;
         }
         if ballot > self.joining.promised {
