@@ -1,5 +1,6 @@
 //! The faults of a run: what is done to which replica, and when.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -105,6 +106,11 @@ pub(super) fn read_faults(at: &At<'_>, around: &Surroundings<'_>) -> Option<Vec<
     let faults: Vec<Option<Fault>> = faults.map(|item| read_fault(&item, around)).collect();
     let mut faults = faults.into_iter().collect::<Option<Vec<_>>>()?;
     faults.sort_by_key(|fault| fault.at);
+    if let Some(spare) = joins_twice(&faults) {
+        return at.wrong(format!(
+            "`{spare}` joins twice, and forgets what it promised in between; remove one, or write another spare"
+        ));
+    }
     match faults.iter().find(|fault| is_too_late(fault, &faults)) {
         Some(late) => at.wrong(format!(
             "`{}` at {} comes when that replica has crashed; remove it or let it begin earlier",
@@ -113,6 +119,16 @@ pub(super) fn read_faults(at: &At<'_>, around: &Surroundings<'_>) -> Option<Vec<
         )),
         None => Some(faults),
     }
+}
+
+/// A spare that is started more than once.
+fn joins_twice(faults: &[Fault]) -> Option<&str> {
+    let mut spares = faults.iter().filter_map(|fault| match &fault.kind {
+        FaultKind::Join { spare, .. } => Some(spare.as_str()),
+        _ => None,
+    });
+    let mut seen = BTreeSet::new();
+    spares.find(|spare| !seen.insert(*spare))
 }
 
 /// Whether a fault, or its end, comes after its replica has crashed.

@@ -74,9 +74,8 @@ pub(super) async fn play(
 
 /// What a fault is at its beginning and its end.
 fn steps<'a>(fault: &'a Fault, victims: &'a [Victim]) -> Vec<Step<'a>> {
-    let Some(victim) = victims.iter().find(|victim| victim.name == fault.kind.replica()) else {
-        return Vec::new();
-    };
+    let victim = victims.iter().find(|victim| victim.name == fault.kind.replica());
+    let victim = victim.expect("a file names replicas that there are");
     let (begins, ends) = match &fault.kind {
         FaultKind::Crash { .. } => (Deed::Send(Signal::KILL), None),
         FaultKind::Pause { lasts, .. } => {

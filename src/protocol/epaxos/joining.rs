@@ -423,7 +423,7 @@ impl Epaxos {
         now: Time,
         change: Change,
     ) -> Vec<(InstanceId, Vec<Command>)> {
-        let from = change.from.clone();
+        let (from, replacement) = (change.from.clone(), change.replacement);
         self.epochs.push(change);
         let Joining { since, tries, .. } = self.joining;
         self.joining = Joining { since, tries, ..Joining::default() };
@@ -440,8 +440,9 @@ impl Epaxos {
                 dead.extend(dropped.filter(|_| owner == self.me).map(|command| (id, command)));
             }
         }
-        for peer in self.epochs.members().iter() {
-            self.peers[usize::from(peer.0)].heard(now);
+        if let Some(Replacement { joiner, .. }) = replacement {
+            // It gets its time. Who has been silent all along is suspected as before.
+            self.peers[usize::from(joiner.0)].heard(now);
         }
         dead
     }

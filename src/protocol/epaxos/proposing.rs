@@ -13,7 +13,7 @@ use crate::command::{Command, NodeId};
 use crate::mutants::mutant;
 use crate::protocol::ballot::Round;
 use crate::protocol::quorum::NodeSet;
-use crate::protocol::{Batch, Effects, Time, WriteId};
+use crate::protocol::{Batch, Effects, Protocol, Time, WriteId};
 
 /// Bytes of commands in one instance, unless a single command is larger.
 const COMMAND_BYTES_MAX: usize = 256 << 10;
@@ -33,7 +33,7 @@ impl Epaxos {
 
     /// Init: the commands that wait go into new instances, as far as the window has room.
     pub(super) fn propose(&mut self, now: Time, out: &mut Effects<Self>) {
-        if !(self.is_member() && self.is_live) || self.joining.fence.is_some() {
+        if !self.takes_requests() || self.joining.fence.is_some() {
             return;
         }
         self.set_held_aside();
@@ -107,7 +107,7 @@ impl Epaxos {
             quorum: if named { quorum } else { all },
         };
         let asked = if self.options.thrifty { quorum } else { all }.without(self.me);
-        let ballot = Round::first_of(self.epochs.latest());
+        let ballot = Round::first_of(epoch);
         let began = PreAccepting { ballot, asked, votes: Vec::new(), began: now, late: false };
         self.conflicts.record(id, &keys);
         let instance = self.rows.make(id, now).expect("propose has seen that it has a place");
@@ -123,7 +123,7 @@ impl Epaxos {
         if mutant!(ProposedBeforeDurable) {
             edge = WriteId(0);
         }
-        let message = EpaxosMessage::PreAccept { id, epoch: ballot.epoch(), initial };
+        let message = EpaxosMessage::PreAccept { id, epoch, initial };
         out.send_to(asked, message, edge);
     }
 

@@ -3,8 +3,8 @@
 use super::bench::{Bench, after, batch, id, options, write};
 use crate::command::NodeId;
 use crate::protocol::ballot::Round;
-use crate::protocol::epaxos::deps::Attributes;
-use crate::protocol::epaxos::message::{EpaxosMessage, EpaxosTimer, Proposal};
+use crate::protocol::epaxos::deps::{Attributes, PerNode};
+use crate::protocol::epaxos::message::{EpaxosMessage, EpaxosTimer, ExecutedSet, Proposal};
 use crate::protocol::epaxos::options::FastPath;
 
 /// Three members, and spares.
@@ -179,4 +179,29 @@ fn a_sequence_number_is_below_those_of_an_epoch_that_is_not_known_yet() {
     bench.deliver("PreAccept", old, 2, 1);
     let vote = bench.instance(1, old).attributes.clone().expect("it has voted");
     assert_eq!((Round(vote.seq).epoch(), &vote.deps.ids[..]), (0, &[][..]));
+}
+
+/// p1 has not heard of epoch 1. What it took of it, its votes in epoch 0 could come to depend on.
+#[test]
+fn a_state_of_an_epoch_that_is_not_known_yet_is_not_taken() {
+    for (epoch, taken) in [(1, 0), (0, 1)] {
+        let mut bench = three(1, FastPath::FixedQuorum);
+        let set = |below| ExecutedSet { below, above: Vec::new() };
+        let executed = [3, 0, 0, 0].map(set).to_vec();
+        let forgotten = PerNode::from_elem(0, 4);
+        bench.hear(1, 0, EpaxosMessage::State { epoch, executed, forgotten });
+        assert_eq!(bench.core(1).counters.states_installed, taken, "epoch {epoch}");
+    }
+}
+
+/// Its own heartbeat shows that it is behind.
+#[test]
+fn who_hears_a_heartbeat_of_a_later_epoch_says_at_once_how_far_it_is() {
+    for (epoch, answers) in [(1, 1), (0, 0)] {
+        let mut bench = three(1, FastPath::FixedQuorum);
+        let zeros = || PerNode::from_elem(0, 4);
+        let (executed, forgettable) = (zeros(), zeros());
+        bench.hear(1, 0, EpaxosMessage::Heartbeat { epoch, executed, forgettable, sent_ns: 0 });
+        assert_eq!(bench.count("Heartbeat"), answers, "epoch {epoch}");
+    }
 }
