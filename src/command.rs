@@ -276,6 +276,8 @@ pub enum Outcome {
         /// The receiver's balance afterwards.
         to: u64,
     },
+    /// Nobody knows whether it took effect, and nobody will try again.
+    Unknown,
 }
 
 #[cfg(test)]

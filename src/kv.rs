@@ -107,6 +107,58 @@ impl Session {
     }
 }
 
+/// What a driver must know of the replicated state, be it a [`Store`] or a core's own.
+pub trait Replicated {
+    /// How much it holds; equal where the digests are.
+    fn applied(&self) -> u64;
+
+    /// A digest of what it holds: equal states have equal digests, whatever led there.
+    fn digest(&self) -> u64;
+
+    /// How many sessions it knows.
+    fn session_count(&self) -> usize;
+
+    /// The first sequence of this client that may be new to it, or none if it does not know the client.
+    fn next_expected(&self, client: ClientId) -> Option<u64>;
+}
+
+/// What an operation leaves in a register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Left<'a> {
+    /// What it held before.
+    Same,
+    /// This.
+    Holds(&'a Value),
+    /// Nothing.
+    Nothing,
+}
+
+/// What an operation on one register leaves there: a function of what it held `before`, without side
+/// effects. Its outcome is [`Outcome::Done`] for a put; else what the register held before.
+pub fn left_by<'a>(operation: &'a Operation, before: Option<&Value>) -> Left<'a> {
+    match operation {
+        Operation::Get { .. } | Operation::Transfer { .. } => Left::Same,
+        Operation::Put { value, .. } | Operation::Rmw { value, .. } => Left::Holds(value),
+        Operation::Cas { expected, value, .. } => {
+            let found = before == expected.as_ref();
+            if found || mutant!(CasIgnoresExpected) { Left::Holds(value) } else { Left::Same }
+        }
+        Operation::Delete { .. } if mutant!(DeleteLeavesValue) => Left::Same,
+        Operation::Delete { .. } => Left::Nothing,
+    }
+}
+
+/// What an operation on one register returns that held `before`.
+pub fn outcome_of(operation: &Operation, before: Option<Value>) -> Outcome {
+    match operation {
+        Operation::Put { .. } => Outcome::Done,
+        Operation::Rmw { value, .. } if mutant!(RmwReturnsNew) => {
+            Outcome::Found(Some(value.clone()))
+        }
+        _ => Outcome::Found(before),
+    }
+}
+
 /// The state: registers, accounts, sessions, and a running digest of the first two.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Store {
@@ -147,32 +199,6 @@ impl Store {
         }
     }
 
-    /// A digest of all registers and accounts: equal states have equal digests, whatever the order
-    /// of the commands that led there.
-    pub fn digest(&self) -> u64 {
-        self.digest
-    }
-
-    /// How many commands have taken effect.
-    pub fn applied(&self) -> u64 {
-        self.applied
-    }
-
-    /// How many sessions the store knows.
-    pub fn session_count(&self) -> usize {
-        self.sessions.len()
-    }
-
-    /// The first sequence of this client that is not known to be both executed and answered.
-    pub fn next_expected(&self, client: ClientId) -> u64 {
-        self.sessions.get(&client).map_or(0, |session| session.base)
-    }
-
-    /// Whether the store knows this client.
-    pub fn knows(&self, client: ClientId) -> bool {
-        self.sessions.contains_key(&client)
-    }
-
     /// Rebuilds a store from its parts, as state transfer delivers them.
     pub(crate) fn from_parts(
         registers: FxHashMap<Key, Value>,
@@ -183,6 +209,27 @@ impl Store {
         let digest = registers.iter().map(|(k, v)| mark(*k, v.as_slice())).fold(0, add)
             ^ accounts.iter().map(|(k, v)| mark(*k, v)).fold(0, add);
         Store { registers, accounts, sessions, digest, applied }
+    }
+}
+
+impl Replicated for Store {
+    /// How many commands have taken effect.
+    fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Of all registers and accounts, whatever the order of the commands that led there.
+    fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The first that is not known to be both executed and answered.
+    fn next_expected(&self, client: ClientId) -> Option<u64> {
+        self.sessions.get(&client).map(|session| session.base)
     }
 }
 
@@ -210,31 +257,21 @@ struct State<'a> {
 
 impl State<'_> {
     fn apply(self, operation: &Operation) -> Outcome {
-        match operation {
-            Operation::Get { key } => Outcome::Found(self.read(*key)),
-            Operation::Put { key, value } => {
-                self.replace(*key, Some(value));
-                Outcome::Done
-            }
-            Operation::Cas { key, expected, value } => {
-                let found = self.registers.get(key) == expected.as_ref();
-                if found || mutant!(CasIgnoresExpected) {
-                    Outcome::Found(self.replace(*key, Some(value)))
-                } else {
-                    Outcome::Found(self.read(*key))
-                }
-            }
-            Operation::Rmw { key, value } => {
-                let before = self.replace(*key, Some(value));
-                let new = mutant!(RmwReturnsNew).then(|| value.clone());
-                Outcome::Found(new.or(before))
-            }
-            Operation::Delete { key } if mutant!(DeleteLeavesValue) => {
-                Outcome::Found(self.read(*key))
-            }
-            Operation::Delete { key } => Outcome::Found(self.replace(*key, None)),
-            Operation::Transfer { from, to, amount } => self.transfer(*from, *to, *amount),
+        if let Operation::Transfer { from, to, amount } = operation {
+            return self.transfer(*from, *to, *amount);
         }
+        let key = operation.keys().0;
+        // A put or an exchange is written without a look at what was there.
+        let before = match operation {
+            Operation::Cas { .. } => self.registers.get(&key),
+            _ => None,
+        };
+        let before = match left_by(operation, before) {
+            Left::Same => self.read(key),
+            Left::Holds(value) => self.replace(key, Some(value)),
+            Left::Nothing => self.replace(key, None),
+        };
+        outcome_of(operation, before)
     }
 
     fn read(&self, key: Key) -> Option<Value> {

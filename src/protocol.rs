@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::quorum::NodeSet;
-use crate::command::{Command, NodeId};
+use crate::command::{Command, CommandId, NodeId, Outcome};
+use crate::kv::Replicated;
 
 pub mod ballot;
 pub mod epaxos;
@@ -128,6 +129,11 @@ pub trait Protocol: Sized {
         true
     }
 
+    /// The replicated state, if the core holds it itself; else its driver does.
+    fn replicated(&self) -> Option<&dyn Replicated> {
+        None
+    }
+
     /// A few numbers about what the core did, by name, for the counters of a run.
     fn counters(&self) -> Vec<(&'static str, u64)>;
 }
@@ -180,6 +186,14 @@ pub enum Effect<P: Protocol> {
     /// Apply these commands to the replicated state, in order, and answer those whose clients are
     /// connected here.
     Execute(Batch),
+    /// A command of a core that holds the replicated state itself has taken effect, or nobody knows whether
+    /// it has ([`Outcome::Unknown`]): answer its client, if it is connected here.
+    Answer {
+        /// Which.
+        id: CommandId,
+        /// What it returned.
+        outcome: Outcome,
+    },
     /// These commands will be executed, whatever happens: answer those whose outcome is known without
     /// that ([`crate::command::Operation::outcome_before_execution`]), as far as their clients are
     /// connected here.

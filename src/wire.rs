@@ -352,6 +352,7 @@ impl Wire for Outcome {
     fn encode(&self, out: &mut BytesMut) {
         match self {
             Outcome::Done => out.put_u8(0),
+            Outcome::Unknown => out.put_u8(4),
             Outcome::Found(value) => {
                 out.put_u8(1);
                 encode_optional_value(value.as_ref(), out);
@@ -367,6 +368,7 @@ impl Wire for Outcome {
     fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(match from.u8()? {
             0 => Outcome::Done,
+            4 => Outcome::Unknown,
             1 => Outcome::Found(decode_optional_value(from)?),
             kind @ (2 | 3) => {
                 let payer = from.u64()?;
@@ -446,6 +448,7 @@ mod tests {
     fn any_outcome() -> impl Strategy<Value = Outcome> {
         prop_oneof![
             Just(Outcome::Done),
+            Just(Outcome::Unknown),
             prop::option::of(any_value()).prop_map(Outcome::Found),
             (any::<bool>(), any::<u64>(), any::<u64>())
                 .prop_map(|(moved, from, to)| Outcome::Balances { moved, from, to }),

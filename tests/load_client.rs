@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 use paxbench::command::{Command, CommandId, NodeId, Outcome, SESSION_WINDOW};
-use paxbench::kv::{Executed, Store};
+use paxbench::kv::{
+    Replicated, {Executed, Store},
+};
 use paxbench::load::arrival::Schedule;
 use paxbench::load::client::{Answer, Begun, Clients, End, Ended, Output, Seen, SiteIdentity};
 use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};

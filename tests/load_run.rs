@@ -13,7 +13,7 @@ use paxbench::check::history::{Event, HistoryWriter, Stage};
 use paxbench::check::{Limits, Verdict, check, read_history};
 use paxbench::cluster::TransportOptions;
 use paxbench::command::{Command, NodeId};
-use paxbench::kv::{Executed, Store};
+use paxbench::kv::{Executed, Replicated, Store};
 use paxbench::load::Target;
 use paxbench::load::client::SiteIdentity;
 use paxbench::load::history::HistorySink;

@@ -164,8 +164,8 @@ where
     Status {
         ready: replica.started(),
         takes_requests: replica.core().takes_requests(),
-        applied: replica.store().applied(),
-        digest: format!("{:016x}", replica.store().digest()),
+        applied: replica.state().applied(),
+        digest: format!("{:016x}", replica.state().digest()),
         core: counters.map(|(name, count)| (name.to_owned(), count)).collect(),
     }
 }

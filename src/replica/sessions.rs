@@ -4,7 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::command::{ClientId, CommandId, SESSION_WINDOW};
-use crate::kv::{SESSIONS_MAX, Store};
+use crate::kv::{Replicated, SESSIONS_MAX};
 use crate::mutants::mutant;
 
 /// How far a command may run ahead of what its session has executed here: a replica that lags falls
@@ -35,14 +35,15 @@ impl<C> Default for Sessions<C> {
 impl<C: Copy + Eq> Sessions<C> {
     /// Notes where a client's replies go; refuses more clients than a replica remembers, and commands
     /// too far ahead of those that their session has executed.
-    pub fn admit(&mut self, from: C, id: CommandId, store: &Store) -> bool {
+    pub fn admit(&mut self, from: C, id: CommandId, state: &dyn Replicated) -> bool {
         let known = self.here.get(&id.client).copied();
         if known.is_some_and(|known| known.connection == from && id.sequence < known.below) {
             return true;
         }
-        let (held, client) = (self.here.len().max(store.session_count()), id.client);
-        let room = held < SESSIONS_MAX || known.is_some() || store.knows(client);
-        let below = store.next_expected(client).saturating_add(SEQUENCES_AHEAD_MAX);
+        let (held, client) = (self.here.len().max(state.session_count()), id.client);
+        let expected = state.next_expected(client);
+        let room = held < SESSIONS_MAX || known.is_some() || expected.is_some();
+        let below = expected.unwrap_or(0).saturating_add(SEQUENCES_AHEAD_MAX);
         let admitted = room && id.sequence < below;
         if admitted {
             let connection = match known {

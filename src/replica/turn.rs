@@ -16,7 +16,7 @@ use super::sessions::Sessions;
 use super::traffic::Tally;
 use crate::cluster::ClusterFile;
 use crate::command::{Command, CommandId, Outcome};
-use crate::kv::Store;
+use crate::kv::{Replicated, Store};
 use crate::net::{LaneSender, turn_away};
 use crate::protocol::{Destination, Effect, Effects, Input, Message, Protocol, Time, WriteId};
 use crate::results::ReplicaCounters;
@@ -162,8 +162,9 @@ where
         self.started
     }
 
-    pub(super) fn store(&self) -> &Store {
-        &self.store
+    /// The replicated state.
+    pub(super) fn state(&self) -> &dyn Replicated {
+        self.core.replicated().unwrap_or(&self.store)
     }
 
     pub(super) fn core(&self) -> &P {
@@ -268,8 +269,9 @@ where
             return;
         }
         let mut accepted = Vec::with_capacity(commands.len());
+        let state = self.core.replicated().unwrap_or(&self.store);
         for (from, command) in commands.drain(..) {
-            if self.sessions.admit(from, command.id, &self.store) {
+            if self.sessions.admit(from, command.id, state) {
                 accepted.push(command);
             }
         }
@@ -326,6 +328,10 @@ where
                 }
                 Effect::Disarm(timer) => self.disarm(timer),
                 Effect::Execute(batch) => self.execute(&batch),
+                Effect::Answer { id, outcome } => {
+                    self.decided += 1;
+                    answer(&self.sessions, &mut self.clients, id, &outcome);
+                }
                 Effect::Committed(batch) => self.answer_committed(&batch),
                 Effect::SendState { to, message } => {
                     self.peers.send_state(to, &message, &self.store);
@@ -411,7 +417,7 @@ where
             batches: self.batches,
             syncs: 0,
             decisions: self.decided,
-            executed: self.store.applied(),
+            executed: self.state().applied(),
             cpu_user_s: usage.map(|usage| usage.cpu_user_s - self.marked.cpu_user_s),
             cpu_system_s: usage.map(|usage| usage.cpu_system_s - self.marked.cpu_system_s),
             rss_bytes_start: usage.map(|_| self.rss_bytes_start),

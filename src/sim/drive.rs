@@ -11,7 +11,7 @@ use super::trace::At;
 use super::world::{Event, World};
 use crate::check::invariants::executions::Applied;
 use crate::check::invariants::{Held, Invariants};
-use crate::command::{Command, NodeId, Outcome};
+use crate::command::{Command, CommandId, NodeId, Outcome};
 use crate::protocol::{Batch, Destination, Effect, Input, Message, Protocol, WriteId};
 use crate::wire::{Reader, Reply, Wire, decode_store, encode_store};
 
@@ -120,8 +120,9 @@ impl<P: Subject> World<P> {
             }
             Arrival::Commands { connection, mut commands } => {
                 let slot = self.node_mut(node);
-                let (sessions, store) = (&mut slot.sessions, &slot.state.store);
-                commands.retain(|command| sessions.admit(connection, command.id, store));
+                let own = slot.core.as_ref().and_then(P::replicated);
+                let (sessions, state) = (&mut slot.sessions, own.unwrap_or(&slot.state.store));
+                commands.retain(|command| sessions.admit(connection, command.id, state));
                 slot.counts.batches += 1;
                 self.step(node, Input::Requests(commands), None)
             }
@@ -197,9 +198,16 @@ impl<P: Subject> World<P> {
                 Ok(())
             }
             Effect::Execute(batch) => self.execute_all(node, &batch),
+            Effect::Answer { id, outcome } => {
+                self.node_mut(node).counts.decided += 1;
+                if self.checked {
+                    self.executions.on_decided(id, &outcome)?;
+                }
+                self.tell_outcome(node, id, &outcome)
+            }
             Effect::Committed(batch) => batch.iter().try_for_each(|command| {
                 let outcome = command.operation.outcome_before_execution();
-                outcome.map_or(Ok(()), |outcome| self.tell_outcome(node, command, &outcome))
+                outcome.map_or(Ok(()), |outcome| self.tell_outcome(node, command.id, &outcome))
             }),
             Effect::SendState { to, message } => {
                 let transferred = self.encode_state(node);
@@ -270,17 +278,17 @@ impl<P: Subject> World<P> {
             self.executions.on_executed(node, command, &executed, applied)?;
         }
         let Some(outcome) = executed.outcome().cloned() else { return Ok(()) };
-        self.tell_outcome(node, command, &outcome)
+        self.tell_outcome(node, command.id, &outcome)
     }
 
     /// Answers a command's client, if it is connected to this replica.
-    fn tell_outcome(&mut self, node: NodeId, command: &Command, outcome: &Outcome) -> Held {
-        let connection = self.node_mut(node).sessions.connection_of(command.id.client);
+    fn tell_outcome(&mut self, node: NodeId, id: CommandId, outcome: &Outcome) -> Held {
+        let connection = self.node_mut(node).sessions.connection_of(id.client);
         let Some(connection) = connection else { return Ok(()) };
         if self.checked {
-            self.executions.on_replied(command.id, outcome)?;
+            self.executions.on_replied(id, outcome)?;
         }
-        let reply = Reply { id: command.id, outcome: outcome.clone() };
+        let reply = Reply { id, outcome: outcome.clone() };
         self.answer(node, connection, reply);
         Ok(())
     }

@@ -141,10 +141,9 @@ fn lacks<P: Subject>(world: &World<P>) -> Option<String> {
         return Some(format!("{unanswered} commands are not answered"));
     }
     if !world.has_converged() {
-        let state =
-            |node: &Node<P>| (node.me, node.state.store.applied(), node.state.store.digest());
+        let state = |node: &Node<P>| (node.me, node.standing());
         let states: Vec<_> = world.reachable().map(state).collect();
-        return Some(format!("replicas differ: (which, commands, digest) {states:?}"));
+        return Some(format!("replicas differ: (which, (holds, digest)) {states:?}"));
     }
     world.lasting().find_map(|node| {
         let Some(core) = &node.core else { return Some(format!("{} is not up", node.me)) };

@@ -11,7 +11,7 @@ use super::drive::{Ending, Transferred};
 use super::site::Connection;
 use crate::check::invariants::executions::Applied;
 use crate::command::{Command, NodeId};
-use crate::kv::Store;
+use crate::kv::{Replicated, Store};
 use crate::load::seed::ClientRng;
 use crate::protocol::{Cluster, Destination, Effects, WriteId};
 use crate::replica::sessions::Sessions;
@@ -195,6 +195,13 @@ impl<P: Subject> Node<P> {
             crashes_at_a_write: None,
             counts: Counts::default(),
         }
+    }
+
+    /// How much its replicated state holds, and its digest.
+    pub(super) fn standing(&self) -> (u64, u64) {
+        let own = self.core.as_ref().and_then(P::replicated);
+        let state: &dyn Replicated = own.unwrap_or(&self.state.store);
+        (state.applied(), state.digest())
     }
 
     pub(super) fn is_up(&self) -> bool {

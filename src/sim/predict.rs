@@ -113,8 +113,9 @@ pub fn predict<P: Subject>(plan: Plan<P>) -> Result<Predicted, PredictError> {
     let converge_ns = world.now_ns + CONVERGE_NS;
     world.run_until(converge_ns, World::has_converged)?;
     for (counters, node) in replicas.iter_mut().zip(&world.nodes) {
-        counters.final_applied = Some(node.state.store.applied());
-        counters.final_digest = Some(format!("{:016x}", node.state.store.digest()));
+        let (applied, digest) = node.standing();
+        counters.final_applied = Some(applied);
+        counters.final_digest = Some(format!("{digest:016x}"));
     }
     Ok(Predicted { reports, replicas, converged: world.has_converged() })
 }
@@ -174,7 +175,7 @@ impl<P: Subject> World<P> {
             batches: counts.batches,
             syncs: counts.syncs,
             decisions: counts.decided,
-            executed: slot.state.store.applied(),
+            executed: slot.standing().0,
             core,
             ..ReplicaCounters::default()
         }

@@ -233,7 +233,7 @@ impl<P: Subject> Script<P> {
     /// Whether all replicas that are up have the same state.
     pub fn has_converged(&self) -> bool {
         let up = self.world.nodes.iter().filter(|node| node.is_up());
-        let mut states = up.map(|node| (node.state.store.applied(), node.state.store.digest()));
+        let mut states = up.map(super::node::Node::standing);
         let first = states.next();
         states.all(|state| Some(state) == first)
     }

@@ -517,8 +517,7 @@ impl<P: Subject> World<P> {
 
     /// Whether all replicas that can take part have the same state.
     pub(super) fn has_converged(&self) -> bool {
-        let state = |node: &Node<P>| (node.state.store.applied(), node.state.store.digest());
-        let mut states = self.reachable().map(state);
+        let mut states = self.reachable().map(Node::standing);
         let Some(first) = states.next() else { return true };
         states.all(|state| state == first)
     }

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Malformed, Reader, Wire, decode_value, encode_value};
 use crate::command::{ClientId, Key, Outcome};
-use crate::kv::{Session, Slot, Store};
+use crate::kv::{Replicated, Session, Slot, Store};
 use crate::mutants::mutant;
 
 /// Appends the whole store: registers, accounts, sessions.

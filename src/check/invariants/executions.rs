@@ -72,6 +72,16 @@ impl Executions {
         }
     }
 
+    /// A core that holds the replicated state itself says what a command returned.
+    pub fn on_decided(&mut self, id: CommandId, outcome: &Outcome) -> Held {
+        let asked = self.asked.contains_key(&id);
+        hold(asked, "nontriviality", || format!("{id:?} is answered, which nobody asked for"))?;
+        let known = self.outcomes.entry(id).or_insert_with(|| outcome.clone());
+        hold(known == outcome, "agreement on outcomes", || {
+            format!("{id:?} returns {outcome:?}, and {known:?} before")
+        })
+    }
+
     /// A replica answers a client; whether the answer arrives is another matter.
     pub fn on_replied(&mut self, id: CommandId, outcome: &Outcome) -> Held {
         self.replied.insert(id);

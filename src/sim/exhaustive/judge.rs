@@ -59,6 +59,7 @@ impl<I> Judge<I> {
                 self.executions.on_executed(node, command, &executed, applied)
             }
             Seen::Delivered(position, batch) => self.protocol.on_executed(node, *position, batch),
+            Seen::Decided(id, outcome) => self.executions.on_decided(*id, outcome),
             Seen::Answered(id, outcome) => {
                 self.executions.on_answered(*id);
                 self.executions.on_replied(*id, outcome)

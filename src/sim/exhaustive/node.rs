@@ -75,6 +75,8 @@ pub(super) enum Seen<P: Protocol> {
     /// A batch is about to be executed, behind this many others.
     Delivered(u64, Batch),
     Executed(Command, Done),
+    /// A core that holds the state itself says what a command returned.
+    Decided(CommandId, Outcome),
     Answered(CommandId, Outcome),
     /// The replicated state was replaced by this one.
     Replaced(Arc<Replicated>),
@@ -280,6 +282,12 @@ impl<P: Modelled> Node<P> {
                 Effect::Arm(timer, _) => drop(self.armed.insert(timer)),
                 Effect::Disarm(timer) => drop(self.armed.remove(&timer)),
                 Effect::Execute(batch) => self.execute(&batch, turn),
+                Effect::Answer { id, outcome } => {
+                    turn.seen.push(Seen::Decided(id, outcome.clone()));
+                    if self.clients.remove(&id) {
+                        turn.seen.push(Seen::Answered(id, outcome));
+                    }
+                }
                 Effect::Committed(batch) => self.answer_committed(&batch, turn),
                 Effect::SendState { to, message } => {
                     let state = Some(Arc::new(self.state.clone()));

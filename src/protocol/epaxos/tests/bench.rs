@@ -420,6 +420,7 @@ impl Bench {
                 }
             }
             Effect::SendState { to, message } => self.send(node, to, message),
+            Effect::Answer { .. } => unreachable!("its driver holds the state"),
             Effect::Execute(command) => {
                 let clients = command.iter().map(|command| command.id.client.0);
                 self.place(node).state.extend(clients);

@@ -82,6 +82,7 @@ impl<const HOW: How> Protocol for Broken<HOW> {
                 Effect::Arm(timer, range) => out.push(Effect::Arm(timer, range)),
                 Effect::Disarm(timer) => out.push(Effect::Disarm(timer)),
                 Effect::Execute(batch) => out.push(Effect::Execute(batch)),
+                Effect::Answer { id, outcome } => out.push(Effect::Answer { id, outcome }),
                 Effect::Committed(batch) => out.push(Effect::Committed(batch)),
                 Effect::SendState { to, message } => out.push(Effect::SendState { to, message }),
                 Effect::InstallState => {
