@@ -21,6 +21,7 @@ use crate::command::{Command, CommandId, NodeId, Outcome};
 use crate::kv::Replicated;
 
 pub mod ballot;
+pub mod caspaxos;
 pub mod epaxos;
 pub mod paxos;
 pub mod quorum;
@@ -152,6 +153,9 @@ pub enum Input<P: Protocol> {
     },
     /// Clients of this replica ask for these commands.
     Requests(Vec<Command>),
+    /// An operator wants these replicas, and no others, to be the members. Only where a protocol can change
+    /// its members while it runs.
+    Members(NodeSet),
     /// An armed timer ran out.
     Timer(P::Timer),
     /// All writes up to this one are durable.

@@ -13,6 +13,7 @@ use crate::command::VALUE_BYTES_MAX;
 use crate::command::{ClientId, Command, CommandId, Key, Operation, Outcome, Value};
 use crate::protocol::Batch;
 
+mod caspaxos;
 mod epaxos;
 mod paxos;
 mod state;

@@ -11,6 +11,8 @@ pub enum Room {
     Paxos,
     /// The core [`crate::protocol::epaxos`]: its invariants, and progress.
     Epaxos,
+    /// The core [`crate::protocol::caspaxos`]: its invariants, linearizability, and progress.
+    Caspaxos,
     /// Client sessions: exactly-once, and every command answered.
     Sessions,
     /// What operations do, the same wrong thing at all replicas: linearizability alone.
@@ -22,6 +24,7 @@ impl fmt::Display for Room {
         f.write_str(match self {
             Room::Paxos => "paxos",
             Room::Epaxos => "epaxos",
+            Room::Caspaxos => "caspaxos",
             Room::Sessions => "sessions",
             Room::Store => "store",
         })
@@ -59,6 +62,7 @@ macro_rules! mutants {
                 match self.room() {
                     Room::Paxos | Room::Sessions | Room::Store => "paxos",
                     Room::Epaxos => "epaxos",
+                    Room::Caspaxos => "caspaxos",
                 }
             }
 
@@ -451,6 +455,94 @@ mutants! {
         "A fast quorum that does not answer is not waited for."
         "§6.1";
 
+    // CASPaxos.
+    FloorNotAsked "floor-not-asked" Caspaxos
+        "A register that is absent counts as having promised the floor."
+        "§3.1; Rystsov's later text: a delayed Accept must not bring back what was removed";
+    FloorNotRaised "floor-not-raised" Caspaxos
+        "To remove a tombstone raises the floor to its ballot."
+        "§3.1, the same";
+    RemovedThoughRewritten "removed-though-rewritten" Caspaxos
+        "A register is removed only if its ballot is intact."
+        "§3.1 step (c)";
+    RemovedWithoutFullQuorum "removed-without-full-quorum" Caspaxos
+        "A tombstone is removed once every acceptor has it."
+        "§3.1 step (a)";
+    PromiseIgnoredByPrepare "promise-ignored-by-prepare" Caspaxos
+        "A Prepare at or below the promise is a conflict."
+        "§2.2 row 3";
+    PromiseIgnoredByAccept "promise-ignored-by-accept" Caspaxos
+        "An Accept below the promise is a conflict."
+        "§2.2 row 5";
+    PromiseErasedTooEarly "promise-erased-too-early" Caspaxos
+        "What was accepted stands for the promise that it erases."
+        "§2.2 row 5";
+    AcceptorPromisesForgotten "acceptor-promises-forgotten" Caspaxos
+        "A promise survives a crash."
+        "§2.2 row 3: persists";
+    CountersForgotten "counters-forgotten" Caspaxos
+        "A counter is never used twice, also not after a crash."
+        "§2.1: unique increasing update IDs";
+    CounterNotForwarded "counter-not-forwarded" Caspaxos
+        "A conflict fast-forwards the counter."
+        "§2.1";
+    NextNotPromised "next-not-promised" Caspaxos
+        "Who accepts promises the next ballot, too."
+        "§2.2.1";
+    PromiseUsedTwice "promise-used-twice" Caspaxos
+        "One ballot, one value: the promise that an Accept brought is used once."
+        "§2.2.1; the one-round-trip cache kept after a conflict or a timeout";
+    LowestBallotWins "lowest-ballot-wins" Caspaxos
+        "f is applied to the state with the highest ballot."
+        "§2.2 row 4";
+    OnePromiseIsEnough "one-promise-is-enough" Caspaxos
+        "f waits for a prepare quorum."
+        "§2.2 row 4";
+    OneAcceptedIsEnough "one-accepted-is-enough" Caspaxos
+        "A client is told once an accept quorum has confirmed."
+        "§2.2 row 6";
+    RetryAppliedAgain "retry-applied-again" Caspaxos
+        "An attempt that is among the ancestors is not applied again."
+        "§2.2: a change is one link of the chain";
+    ForgottenAppliedAgain "forgotten-applied-again" Caspaxos
+        "Where the marks were removed with the register, nobody knows whether an attempt took effect."
+        "§3.1 with the same";
+    RetriedCommandBegunAgain "retried-command-begun-again" Caspaxos
+        "A command that is under way is not begun again."
+        "sessions: Ongaro 2014, §6.3";
+    ReadAsksTooFew "read-asks-too-few" Caspaxos
+        "A clean read hears one of every accept quorum."
+        "RMWPaxos: consistent quorums";
+    ReadNeedNotAgree "read-need-not-agree" Caspaxos
+        "A clean read returns what an accept quorum holds."
+        "RMWPaxos: consistent quorums";
+    PreparesAskNewMembers "prepares-ask-new-members" Caspaxos
+        "While members change, Prepares ask the old ones."
+        "§2.2.2 step order";
+    AcceptsSkipOldMembers "accepts-skip-old-members" Caspaxos
+        "While members change, Accepts need a quorum of the old ones."
+        "§2.2.2";
+    AcceptsSkipNewMembers "accepts-skip-new-members" Caspaxos
+        "While members change, Accepts need a quorum of the new ones."
+        "§2.2.2 step 2";
+    SettledWithoutRescan "settled-without-rescan" Caspaxos
+        "The old members are left once the new ones hold what was chosen."
+        "§2.2.2 step 3";
+    RescanAsksTooFew "rescan-asks-too-few" Caspaxos
+        "A rescan copies from as many as a prepare quorum of the old members."
+        "§2.2.2 step 3";
+    OldEpochsAccepted "old-epochs-accepted" Caspaxos
+        "Who knows of a configuration takes no ballot of an earlier one."
+        "§2.2.2: connect to each proposer";
+    ConfigurationOverwritten "configuration-overwritten" Caspaxos
+        "A configuration replaces the one that it was made from."
+        "§2.2.2; two operators";
+    StaleRegistersKept "stale-registers-kept" Caspaxos
+        "Who becomes a member again forgets what it held before."
+        "§2.2.2 with §3.1";
+    OldCopiesTaken "old-copies-taken" Caspaxos
+        "An old answer does not bring back what was removed."
+        "§2.2.2 with §3.1";
     // Client sessions.
     RepeatedNotAnswered "repeated-not-answered" Sessions
         "A command that is repeated is answered again: the first answer may be lost."

@@ -199,6 +199,7 @@ impl Protocol for Epaxos {
             Input::Requests(commands) => self.on_requests(commands),
             Input::Timer(EpaxosTimer::Heartbeat) => self.on_heartbeat_timer(now, out),
             Input::Timer(EpaxosTimer::Check) => self.on_check_timer(now, out),
+            Input::Members(_) => {}
             Input::Durable(write) => self.on_durable(now, write, out),
             Input::TurnEnded => {
                 // What waits for a write that was durable already; and again for what was proposed.

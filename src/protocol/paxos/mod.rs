@@ -264,6 +264,7 @@ impl Protocol for Paxos {
                 }
             }
             Input::Requests(mut commands) => self.requests.append(&mut commands),
+            Input::Members(_) => {}
             Input::Timer(timer) => self.on_timer(now, timer, out),
             Input::Durable(write) => self.on_durable(now, write, out),
             Input::TurnEnded => {

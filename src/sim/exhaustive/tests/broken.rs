@@ -103,6 +103,7 @@ impl<const HOW: How> Protocol for Broken<HOW> {
 fn faulty<const HOW: How>(input: Input<Broken<HOW>>) -> Vec<Input<Paxos>> {
     vec![match input {
         Input::Started => Input::Started,
+        Input::Members(members) => Input::Members(members),
         Input::Message { from, message } => {
             if let PaxosMessage::Nack { .. } = message {
                 assert_ne!(HOW, PANICS, "a nack");

@@ -1,0 +1,58 @@
+//! Which messages a replica takes from another one. The transport says who sent a message, not whether it makes
+//! sense; what does not is ignored.
+
+use super::ballot::{Ballot, COUNTER_MAX};
+use super::message::{CaspaxosMessage, Change, Part};
+use super::registers::BUCKETS;
+use crate::command::NodeId;
+
+/// Counters above this are not believed: one absurd ballot would else use up all that there are.
+const COUNTER_BELIEVED: u64 = COUNTER_MAX / 2;
+
+impl CaspaxosMessage {
+    /// Whether a replica in its right mind, in a cluster of `size`, could have sent it as `from`:
+    ///
+    /// - Who prepares or proposes does so in ballots of its own, all of one epoch, and says what comes next in one
+    ///   above them.
+    /// - Counters are no higher than a cluster can have come to.
+    /// - Configurations are sound, and name replicas that there are.
+    pub fn is_plausible(&self, from: NodeId, size: u8) -> bool {
+        let own = |ballot: Ballot| is_believable(ballot) && ballot.proposer() == from;
+        from.0 < size
+            && match self {
+                CaspaxosMessage::Prepare { ballot, keys, .. } => own(*ballot) && !keys.is_empty(),
+                CaspaxosMessage::Accept { next, changes, .. } => {
+                    let epoch = changes.first().map(|change| change.ballot.epoch());
+                    let fits = |change: &Change| {
+                        own(change.ballot) && Some(change.ballot.epoch()) == epoch
+                    };
+                    let above = |change: &Change| next.is_zero() || change.ballot < *next;
+                    (next.is_zero() || own(*next) && Some(next.epoch()) == epoch)
+                        && epoch.is_some()
+                        && changes.iter().all(|change| fits(change) && above(change))
+                }
+                CaspaxosMessage::Accepted { conflicts, .. } => {
+                    conflicts.iter().all(|(_, seen)| is_believable(*seen))
+                }
+                CaspaxosMessage::Copies { floor, copies, .. } => {
+                    (floor.is_zero() || is_believable(*floor))
+                        && copies.iter().all(|copy| is_believable(copy.ballot))
+                }
+                CaspaxosMessage::Remove { tombstones } => {
+                    tombstones.iter().all(|(_, ballot)| is_believable(*ballot))
+                }
+                CaspaxosMessage::Digests { buckets } => buckets.len() == BUCKETS,
+                CaspaxosMessage::Pull { part: Part::Buckets(buckets), .. } => {
+                    buckets.is_sorted() && buckets.iter().all(|b| usize::from(*b) < BUCKETS)
+                }
+                CaspaxosMessage::Configure(configuration) => configuration.is_plausible(size),
+                CaspaxosMessage::ChangeMembers(members) => members.is_within(size),
+                CaspaxosMessage::Replace(leaver) => leaver.0 < size && *leaver != from,
+                _ => true,
+            }
+    }
+}
+
+fn is_believable(ballot: Ballot) -> bool {
+    (1..=COUNTER_BELIEVED).contains(&ballot.counter())
+}

@@ -1,0 +1,471 @@
+//! The attempt of a proposer on a register (§2.2, left to right): Prepare, f, Accept; or Accept at once where the
+//! last Accept has brought the promises (§2.2.1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ballot::Ballot;
+use super::flights::Kind;
+use super::members::Configuration;
+use super::message::{CaspaxosMessage, Change, Promise};
+use super::options::Reads;
+use super::registers::NO_WORK;
+use super::state::{Marks, State};
+use super::works::{Attempt, Errand, Phase, Work};
+use super::{Caspaxos, CaspaxosTimer};
+use crate::command::{Key, NodeId, Outcome};
+use crate::mutants::mutant;
+use crate::protocol::quorum::NodeSet;
+use crate::protocol::{Effect, Effects, Time};
+
+/// Attempts of a change whose end is unknown, at most. Beyond that nobody will know.
+const ATTEMPTS_MAX: usize = 64;
+
+/// The wait after a loss is doubled so often at most.
+const DOUBLINGS_MAX: u8 = 12;
+
+impl Caspaxos {
+    /// Begins what is ready, and sends what this turn has made ready.
+    pub(super) fn begin_attempts(&mut self, now: Time, out: &mut Effects<Self>) {
+        let (mut prepares, mut reads) = (Vec::new(), Vec::new());
+        while let Some(index) = self.ready.pop() {
+            self.begin(index, &mut prepares, &mut reads, out);
+        }
+        if !prepares.is_empty() {
+            self.send_prepare(now, prepares, out);
+        }
+        if !reads.is_empty() {
+            self.send_read(now, reads, out);
+        }
+        let changes = std::mem::take(&mut self.changes);
+        if !changes.is_empty() {
+            self.send_accept(now, Kind::Accept, changes, out);
+        }
+        let last_changes = std::mem::take(&mut self.last_changes);
+        if !last_changes.is_empty() {
+            self.send_accept(now, Kind::Collect, last_changes, out);
+        }
+    }
+
+    fn begin(
+        &mut self,
+        index: u32,
+        prepares: &mut Vec<u32>,
+        reads: &mut Vec<u32>,
+        out: &mut Effects<Self>,
+    ) {
+        let Some(work) = self.works.get_mut(index) else { return };
+        if work.commands.is_empty() {
+            let count = work.waiting.len().min(self.options.batch);
+            work.commands.extend(work.waiting.drain(..count));
+        }
+        if work.is_done() {
+            return self.end(index);
+        }
+        let register = self.registers.at_mut(work.place);
+        let clean = self.options.reads == Reads::Clean && work.only_reads() && work.reads < 2;
+        let prepared = register.is_prepared
+            && register.promise.epoch() == self.configuration.epoch
+            && self.options.one_round_trip;
+        if clean {
+            reads.push(index);
+        } else if prepared {
+            // One ballot, one value: whatever becomes of this attempt, the promise is used up.
+            register.is_prepared = mutant!(PromiseUsedTwice);
+            let (ballot, base, state) =
+                (register.promise, register.accepted, register.state.clone());
+            self.counters.one_round_trip += 1;
+            self.propose(index, ballot, (base, &state), Ballot::ZERO, out);
+        } else {
+            prepares.push(index);
+        }
+    }
+
+    fn send_prepare(&mut self, now: Time, works: Vec<u32>, out: &mut Effects<Self>) {
+        let batch = self.next_counter(out);
+        let ballot = Ballot::new(self.configuration.epoch, batch, self.me);
+        let mut keys = Vec::with_capacity(works.len());
+        for index in &works {
+            let Some(work) = self.works.get_mut(*index) else { continue };
+            work.ballot = ballot;
+            work.batch = batch;
+            work.phase = Phase::Preparing {
+                promised: NodeSet::default(),
+                refused: NodeSet::default(),
+                base: Ballot::ZERO,
+                state: State::default(),
+                floor: Ballot::ZERO,
+            };
+            keys.push(work.key);
+        }
+        self.counters.two_round_trips += works.len() as u64;
+        let (keys, to): (Arc<[Key]>, _) = (keys.into(), self.configuration.preparers());
+        let message = CaspaxosMessage::Prepare { batch, ballot, keys: keys.clone() };
+        self.launch(now, (Kind::Prepare, batch), works, (to, message), out);
+        if to.contains(self.me) {
+            self.on_prepare(self.me, batch, ballot, &keys, out);
+        }
+    }
+
+    /// An acceptor answers a Prepare.
+    pub(super) fn on_promise(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        batch: u64,
+        floor: Ballot,
+        promises: Vec<Promise>,
+        out: &mut Effects<Self>,
+    ) {
+        let Some(flight) = self.flights.all.get_mut(&batch) else { return };
+        if flight.kind != Kind::Prepare
+            || promises.len() != flight.works.len()
+            || !flight.note(from)
+        {
+            return;
+        }
+        let (works, sent) = (flight.works.clone(), flight.sent);
+        let finished = flight.answered == flight.to;
+        for (index, (promise, place)) in works.into_iter().zip(promises.into_iter().zip(0..)) {
+            if let Promise::Conflict(seen) = promise {
+                self.fast_forward(seen);
+                self.counters.conflicts += 1;
+                let flight = self.flights.all.get_mut(&batch).expect("it is under way");
+                flight.refused.entry(place).or_default().insert(from);
+            }
+            if self.awaits(index, batch) {
+                self.take_promise(now, sent, index, from, floor, promise, out);
+            }
+        }
+        if finished {
+            self.flights.all.remove(&batch);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one promise and all that is known of it")]
+    fn take_promise(
+        &mut self,
+        now: Time,
+        sent: Time,
+        index: u32,
+        from: NodeId,
+        its_floor: Ballot,
+        promise: Promise,
+        out: &mut Effects<Self>,
+    ) {
+        let configuration = self.configuration;
+        let Some(work) = self.works.get_mut(index) else { return };
+        let ballot = work.ballot;
+        let Phase::Preparing { promised, refused, base, state, floor } = &mut work.phase else {
+            return;
+        };
+        match promise {
+            Promise::Conflict(_) => {
+                refused.insert(from);
+                if !configuration.can_prepare_without(*refused) {
+                    self.lose(index, out);
+                }
+                return;
+            }
+            Promise::Accepted { ballot, state: accepted } => {
+                promised.insert(from);
+                *floor = its_floor.max(*floor);
+                let higher = ballot > *base;
+                if higher != mutant!(LowestBallotWins) || promised.len() == 1 {
+                    (*base, *state) = (ballot, accepted);
+                }
+            }
+        }
+        if configuration.is_prepare_quorum(*promised) || mutant!(OnePromiseIsEnough) {
+            let (base, state, floor) = (*base, std::mem::take(state), *floor);
+            self.measure(now, sent);
+            self.propose(index, ballot, (base, &state), floor, out);
+        }
+    }
+
+    /// Applies f to the state that a prepare quorum has reported, which was accepted in `base`. If an earlier
+    /// attempt is among its ancestors, what it returned stands, and the state is written as it is: until
+    /// something that comes of it is accepted by a quorum, it may not have been chosen.
+    fn propose(
+        &mut self,
+        index: u32,
+        ballot: Ballot,
+        (base, state): (Ballot, &State),
+        floor: Ballot,
+        out: &mut Effects<Self>,
+    ) {
+        let Some(work) = self.works.get_mut(index) else { return };
+        let born = base.is_zero();
+        let marks = if born { Marks::forgetting(floor) } else { state.marks.after(base, self.me) };
+        let took_effect =
+            if mutant!(RetryAppliedAgain) { None } else { work.took_effect(base, state) };
+        let value = match took_effect {
+            Some(attempt) => {
+                work.outcomes = attempt.outcomes.clone();
+                self.counters.applied_before += 1;
+                state.value.clone()
+            }
+            None if work.is_forgotten(marks.forgotten()) && !mutant!(ForgottenAppliedAgain) => {
+                return self.give_up(index, out);
+            }
+            None => work.apply(state),
+        };
+        let first = Configuration::first(self.cluster, &self.options);
+        let Some((value, kind)) = run_errand(work, value, first) else {
+            // A register that somebody has written meanwhile is not removed; nothing else was asked.
+            return self.finish(index, out);
+        };
+        work.phase = Phase::Accepting;
+        (work.ballot, work.base) = (ballot, base);
+        let change = Change { key: work.key, ballot, state: State { value, marks } };
+        match kind {
+            Kind::Collect => self.last_changes.push((index, change)),
+            _ => self.changes.push((index, change)),
+        }
+    }
+
+    fn send_accept(
+        &mut self,
+        now: Time,
+        kind: Kind,
+        changes: Vec<(u32, Change)>,
+        out: &mut Effects<Self>,
+    ) {
+        let batch = self.next_counter(out);
+        let piggybacks = kind == Kind::Accept && self.options.one_round_trip;
+        let next = match piggybacks {
+            true => Ballot::new(self.configuration.epoch, batch, self.me),
+            false => Ballot::ZERO,
+        };
+        let (works, changes): (Vec<u32>, Vec<Change>) = changes.into_iter().unzip();
+        for index in &works {
+            if let Some(work) = self.works.get_mut(*index) {
+                work.batch = batch;
+            }
+        }
+        self.counters.changes += works.len() as u64;
+        let (changes, to): (Arc<[Change]>, _) = (changes.into(), self.configuration.members());
+        let message = CaspaxosMessage::Accept { batch, next, changes: changes.clone() };
+        self.launch(now, (kind, batch), works, (to, message), out);
+        if to.contains(self.me) {
+            self.on_accept(self.me, batch, next, &changes, out);
+        }
+    }
+
+    /// An acceptor answers an Accept.
+    pub(super) fn on_accepted(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        batch: u64,
+        conflicts: &[(u32, Ballot)],
+        out: &mut Effects<Self>,
+    ) {
+        let Some(flight) = self.flights.all.get_mut(&batch) else { return };
+        let is_accept = matches!(flight.kind, Kind::Accept | Kind::Collect);
+        let within = conflicts.iter().all(|(place, _)| (*place as usize) < flight.works.len());
+        if !is_accept || !within || !flight.note(from) {
+            return;
+        }
+        for (place, _) in conflicts {
+            flight.refused.entry(*place).or_default().insert(from);
+        }
+        for (_, seen) in conflicts {
+            self.fast_forward(*seen);
+            self.counters.conflicts += 1;
+        }
+        self.look_at_accepts(now, batch, out);
+        let Some(flight) = self.flights.all.get(&batch) else { return };
+        let early = flight.is_chosen && mutant!(RemovedWithoutFullQuorum);
+        if flight.answered == flight.to || early {
+            if flight.kind == Kind::Collect {
+                self.begin_removal(batch, out);
+            }
+            self.flights.all.remove(&batch);
+        }
+    }
+
+    /// Ends the works of an Accept that a quorum has confirmed, and those that none can confirm any more.
+    fn look_at_accepts(&mut self, now: Time, batch: u64, out: &mut Effects<Self>) {
+        let configuration = self.configuration;
+        let Some(flight) = self.flights.all.get_mut(&batch) else { return };
+        let answered = flight.answered;
+        let is_quorum = configuration.is_accept_quorum(answered) || mutant!(OneAcceptedIsEnough);
+        let is_first = is_quorum && !std::mem::replace(&mut flight.is_chosen, is_quorum);
+        let brought = match &flight.message {
+            CaspaxosMessage::Accept { next, .. } => *next,
+            _ => Ballot::ZERO,
+        };
+        let prepares = is_quorum && !brought.is_zero() && configuration.is_prepare_quorum(answered);
+        let newly_prepared = prepares && !std::mem::replace(&mut flight.is_prepared, prepares);
+        // What nobody refused is done all at once; of the rest each is looked at with each answer.
+        let places: Vec<u32> = if is_first || newly_prepared {
+            (0..flight.works.len() as u32).collect()
+        } else {
+            flight.refused.keys().copied().collect()
+        };
+        let (works, sent) = (flight.works.clone(), flight.sent);
+        let refused: Vec<NodeSet> = places.iter().map(|place| flight.refused_by(*place)).collect();
+        if is_first {
+            self.measure(now, sent);
+        }
+        for (place, refused) in places.into_iter().zip(refused) {
+            let (index, confirmed) = (works[place as usize], answered.minus(refused));
+            let is_chosen =
+                configuration.is_accept_quorum(confirmed) || mutant!(OneAcceptedIsEnough);
+            if prepares && is_chosen && configuration.is_prepare_quorum(confirmed) {
+                self.note_prepared(index, (batch, place), brought);
+            }
+            if !self.awaits(index, batch) {
+                continue;
+            }
+            if is_chosen {
+                self.finish(index, out);
+            } else if !configuration.can_accept_without(refused) {
+                self.lose(index, out);
+            }
+        }
+    }
+
+    /// A prepare quorum has accepted a change and promised the next ballot on its register.
+    fn note_prepared(&mut self, index: u32, (batch, at): (u64, u32), next: Ballot) {
+        let work = self.works.get(index).filter(|work| work.batch == batch);
+        let (place, ballot) = match work {
+            Some(work) => (Some(work.place), work.ballot),
+            // The work is done; the quorum of the Prepare is the larger one.
+            None => {
+                let flight = self.flights.all.get(&batch);
+                let Some(CaspaxosMessage::Accept { changes, .. }) = flight.map(|f| &f.message)
+                else {
+                    return;
+                };
+                let change = &changes[at as usize];
+                (self.registers.place(change.key), change.ballot)
+            }
+        };
+        let Some(place) = place else { return };
+        let register = self.registers.at_mut(place);
+        if register.promise == next && register.accepted == ballot {
+            register.is_prepared = true;
+        }
+    }
+
+    /// The change was chosen: its clients are told.
+    pub(super) fn finish(&mut self, index: u32, out: &mut Effects<Self>) {
+        let Some(work) = self.works.get_mut(index) else { return };
+        let (commands, outcomes) =
+            (std::mem::take(&mut work.commands), std::mem::take(&mut work.outcomes));
+        let errand = work.errand.take();
+        work.earlier.clear();
+        (work.losses, work.reads) = (0, 0);
+        for (command, outcome) in commands.into_iter().zip(outcomes) {
+            self.tell(command.id, outcome, out);
+        }
+        self.go_on(index);
+        if let Some(Errand::Configure { to, .. }) = errand.as_deref() {
+            self.on_configure(self.me, *to, out);
+        }
+    }
+
+    /// Nobody knows, or will know, whether an attempt took effect.
+    fn give_up(&mut self, index: u32, out: &mut Effects<Self>) {
+        let Some(work) = self.works.get_mut(index) else { return };
+        let commands = std::mem::take(&mut work.commands);
+        work.outcomes.clear();
+        work.earlier.clear();
+        work.errand = None;
+        self.counters.unknown += commands.len() as u64;
+        for command in commands {
+            self.tell(command.id, Outcome::Unknown, out);
+        }
+        self.go_on(index);
+    }
+
+    fn go_on(&mut self, index: u32) {
+        if self.works.get(index).is_some_and(Work::is_done) {
+            self.end(index);
+        } else {
+            self.make_ready(index);
+        }
+    }
+
+    /// The work begins an attempt when the turn ends.
+    pub(super) fn make_ready(&mut self, index: u32) {
+        if let Some(work) = self.works.get_mut(index) {
+            work.phase = Phase::Ready;
+            self.ready.push(index);
+        }
+    }
+
+    fn end(&mut self, index: u32) {
+        if let Some(work) = self.works.remove(index) {
+            self.registers.at_mut(work.place).work = NO_WORK;
+            self.registers.drop_unused(work.place);
+        }
+    }
+
+    /// Another proposer was faster, or nobody answers: the attempt is over, and its end unknown if its Accept was
+    /// sent. The wait is random, so that two proposers do not overtake each other for ever.
+    pub(super) fn lose(&mut self, index: u32, out: &mut Effects<Self>) {
+        if !self.abandon(index, out) {
+            return;
+        }
+        let Some(work) = self.works.get_mut(index) else { return };
+        work.losses = work.losses.saturating_add(1);
+        work.phase = Phase::BackingOff;
+        let doublings = work.losses.min(DOUBLINGS_MAX);
+        self.counters.losses += 1;
+        if self.backing_off.is_empty() {
+            let longest = Duration::from_millis(self.options.backoff_max_ms);
+            let wait = self.round_trip.saturating_mul(1 << doublings).min(longest);
+            out.push(Effect::Arm(CaspaxosTimer::Backoff, Duration::ZERO..wait));
+        }
+        self.backing_off.push(index);
+    }
+
+    /// Ends an attempt without an answer; says whether the work is to go on.
+    pub(super) fn abandon(&mut self, index: u32, out: &mut Effects<Self>) -> bool {
+        let Some(work) = self.works.get_mut(index) else { return false };
+        match work.phase {
+            Phase::Accepting => {
+                let outcomes = std::mem::take(&mut work.outcomes);
+                work.earlier.push(Attempt { ballot: work.ballot, outcomes });
+            }
+            Phase::Reading { .. } => {
+                work.reads += 1;
+                self.counters.clean_reads_in_vain += 1;
+            }
+            _ => {}
+        }
+        if work.earlier.len() > ATTEMPTS_MAX {
+            self.give_up(index, out);
+            return false;
+        }
+        true
+    }
+}
+
+/// What an errand makes of a register's value, and how it is written; none if there is nothing to write.
+fn run_errand(
+    work: &mut Work,
+    value: Option<crate::command::Value>,
+    first: Configuration,
+) -> Option<(Option<crate::command::Value>, Kind)> {
+    match work.errand.as_deref_mut() {
+        None => Some((value, Kind::Accept)),
+        Some(Errand::Collect) if value.is_none() => Some((value, Kind::Collect)),
+        Some(Errand::Collect) => {
+            work.errand = None;
+            (!work.commands.is_empty()).then_some((value, Kind::Accept))
+        }
+        Some(Errand::Configure { from, to }) => {
+            let held = value.as_deref().and_then(Configuration::from_value).unwrap_or(first);
+            if held != *from && !mutant!(ConfigurationOverwritten) {
+                // Somebody else was first: that is what is told.
+                *to = held;
+                return Some((value, Kind::Accept));
+            }
+            Some((Some(to.to_value()), Kind::Accept))
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! The messages of `caspaxos` as bytes. One message carries a whole turn's attempts, so what is written for each
+//! register is what counts: its key, its ballot and its state, in as few appends as can be.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+
+use super::{Malformed, Reader, Wire, decode_list, decode_value, encode_list, encode_value};
+use crate::command::{Key, NodeId};
+use crate::protocol::caspaxos::ballot::Ballot;
+use crate::protocol::caspaxos::members::{Configuration, Group};
+use crate::protocol::caspaxos::message::{CaspaxosMessage, Change, Part, Promise, Seen};
+use crate::protocol::caspaxos::state::{Marks, State};
+use crate::protocol::quorum::NodeSet;
+
+const KEY_BYTES: usize = 8;
+const BALLOT_BYTES: usize = 8;
+const STATE_BYTES_MIN: usize = 1;
+const CHANGE_BYTES_MIN: usize = KEY_BYTES + BALLOT_BYTES + STATE_BYTES_MIN;
+const CONFLICT_BYTES: usize = 4 + BALLOT_BYTES;
+
+/// Bits of a state's first byte.
+const HAS_VALUE: u8 = 1;
+const HAS_MARKS: u8 = 2;
+
+mod tag {
+    pub(super) const PREPARE: u8 = 0;
+    pub(super) const PROMISE: u8 = 1;
+    pub(super) const ACCEPT: u8 = 2;
+    pub(super) const ACCEPTED: u8 = 3;
+    pub(super) const READ: u8 = 4;
+    pub(super) const READ_OK: u8 = 5;
+    pub(super) const REMOVE: u8 = 6;
+    pub(super) const REMOVED: u8 = 7;
+    pub(super) const COMPARE: u8 = 8;
+    pub(super) const DIGESTS: u8 = 9;
+    pub(super) const PULL_BUCKETS: u8 = 10;
+    pub(super) const PULL_FROM: u8 = 11;
+    pub(super) const COPIES: u8 = 12;
+    pub(super) const CONFIGURE: u8 = 13;
+    pub(super) const WHICH_CONFIGURATION: u8 = 14;
+    pub(super) const MERGED: u8 = 15;
+    pub(super) const CHANGE_MEMBERS: u8 = 16;
+    pub(super) const REPLACE: u8 = 17;
+}
+
+impl Wire for Key {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.0);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Key(from.u64()?))
+    }
+}
+
+impl Wire for Ballot {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.0);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let ballot = Ballot(from.u64()?);
+        let exists = ballot.is_zero() || ballot.counter() > 0;
+        if exists { Ok(ballot) } else { Err(Malformed("ballot: no counter")) }
+    }
+}
+
+impl Wire for (Key, Ballot) {
+    fn encode(&self, out: &mut BytesMut) {
+        self.0.encode(out);
+        self.1.encode(out);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok((Key::decode(from)?, Ballot::decode(from)?))
+    }
+}
+
+/// Appends what is in `head` and then the state: its first byte is the last of the head.
+fn encode_with_state<const N: usize>(mut head: [u8; N], state: &State, out: &mut BytesMut) {
+    let has_marks = state.marks.iter().len() > 0;
+    head[N - 1] = u8::from(state.value.is_some()) * HAS_VALUE + u8::from(has_marks) * HAS_MARKS;
+    out.put_slice(&head);
+    if let Some(value) = &state.value {
+        encode_value(value, out);
+    }
+    if has_marks {
+        out.put_u8(state.marks.iter().len() as u8);
+        for mark in state.marks.iter() {
+            mark.encode(out);
+        }
+    }
+}
+
+impl Wire for State {
+    fn encode(&self, out: &mut BytesMut) {
+        encode_with_state([0], self, out);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let has = from.u8()?;
+        if has > HAS_VALUE + HAS_MARKS {
+            return Err(Malformed("state"));
+        }
+        let value = if has & HAS_VALUE == 0 { None } else { Some(decode_value(from)?) };
+        let marks = if has & HAS_MARKS == 0 { Marks::default() } else { decode_marks(from)? };
+        Ok(State { value, marks })
+    }
+}
+
+/// At least one, each of another proposer, in their order.
+fn decode_marks(from: &mut Reader<'_>) -> Result<Marks, Malformed> {
+    let count = from.u8()?;
+    let mut marks: Vec<Ballot> = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        marks.push(Ballot::decode(from)?);
+    }
+    let in_order = marks.is_sorted_by(|a, b| a.proposer() < b.proposer());
+    let exist = marks.iter().all(|mark| !mark.is_zero()) && count > 0;
+    if in_order && exist { Ok(Marks::of(marks)) } else { Err(Malformed("marks")) }
+}
+
+impl Wire for Change {
+    fn encode(&self, out: &mut BytesMut) {
+        let mut head = [0; CHANGE_BYTES_MIN];
+        head[..8].copy_from_slice(&self.key.0.to_le_bytes());
+        head[8..16].copy_from_slice(&self.ballot.0.to_le_bytes());
+        encode_with_state(head, &self.state, out);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (key, ballot) = (Key::decode(from)?, Ballot::decode(from)?);
+        if ballot.is_zero() {
+            return Err(Malformed("change: no ballot"));
+        }
+        Ok(Change { key, ballot, state: State::decode(from)? })
+    }
+}
+
+impl Wire for Promise {
+    fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Promise::Accepted { ballot, state } => {
+                out.put_u8(0);
+                ballot.encode(out);
+                state.encode(out);
+            }
+            Promise::Conflict(seen) => {
+                out.put_u8(1);
+                seen.encode(out);
+            }
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match from.u8()? {
+            0 => {
+                Ok(Promise::Accepted { ballot: Ballot::decode(from)?, state: State::decode(from)? })
+            }
+            1 => Ok(Promise::Conflict(Ballot::decode(from)?)),
+            _ => Err(Malformed("promise")),
+        }
+    }
+}
+
+impl Wire for Seen {
+    fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Seen::Same => out.put_u8(0),
+            Seen::Other { ballot, state } => {
+                out.put_u8(1);
+                ballot.encode(out);
+                state.encode(out);
+            }
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match from.u8()? {
+            0 => Ok(Seen::Same),
+            1 => Ok(Seen::Other { ballot: Ballot::decode(from)?, state: State::decode(from)? }),
+            _ => Err(Malformed("what was seen")),
+        }
+    }
+}
+
+impl Wire for (u32, Ballot) {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u32_le(self.0);
+        self.1.encode(out);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok((from.u32()?, Ballot::decode(from)?))
+    }
+}
+
+impl Wire for Group {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.members.bits());
+        out.put_u8(self.prepare);
+        out.put_u8(self.accept);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let members = NodeSet::from_bits(from.u64()?);
+        Ok(Group { members, prepare: from.u8()?, accept: from.u8()? })
+    }
+}
+
+impl Wire for Configuration {
+    fn encode(&self, out: &mut BytesMut) {
+        out.put_u16_le(self.epoch);
+        self.old.encode(out);
+        self.new.encode(out);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let epoch = from.u16()?;
+        Ok(Configuration { epoch, old: Option::decode(from)?, new: Group::decode(from)? })
+    }
+}
+
+impl Wire for CaspaxosMessage {
+    fn encode(&self, out: &mut BytesMut) {
+        match self {
+            CaspaxosMessage::Prepare { batch, ballot, keys } => {
+                put(tag::PREPARE, *batch, out);
+                ballot.encode(out);
+                encode_list(keys, out);
+            }
+            CaspaxosMessage::Promise { batch, floor, promises } => {
+                put(tag::PROMISE, *batch, out);
+                floor.encode(out);
+                encode_list(promises, out);
+            }
+            CaspaxosMessage::Accept { batch, next, changes } => {
+                put(tag::ACCEPT, *batch, out);
+                next.encode(out);
+                encode_list(changes, out);
+            }
+            CaspaxosMessage::Accepted { batch, conflicts } => {
+                put(tag::ACCEPTED, *batch, out);
+                encode_list(conflicts, out);
+            }
+            CaspaxosMessage::Read { batch, epoch, keys } => {
+                put(tag::READ, *batch, out);
+                out.put_u16_le(*epoch);
+                encode_list(keys, out);
+            }
+            CaspaxosMessage::ReadOk { batch, seen } => {
+                put(tag::READ_OK, *batch, out);
+                encode_list(seen, out);
+            }
+            _ => self.encode_rare(out),
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let kind = from.u8()?;
+        Ok(match kind {
+            tag::PREPARE => CaspaxosMessage::Prepare {
+                batch: from.u64()?,
+                ballot: Ballot::decode(from)?,
+                keys: decode_list(from, KEY_BYTES)?.into(),
+            },
+            tag::PROMISE => CaspaxosMessage::Promise {
+                batch: from.u64()?,
+                floor: Ballot::decode(from)?,
+                promises: decode_list(from, 1 + BALLOT_BYTES)?,
+            },
+            tag::ACCEPT => CaspaxosMessage::Accept {
+                batch: from.u64()?,
+                next: Ballot::decode(from)?,
+                changes: decode_list(from, CHANGE_BYTES_MIN)?.into(),
+            },
+            tag::ACCEPTED => CaspaxosMessage::Accepted {
+                batch: from.u64()?,
+                conflicts: decode_list(from, CONFLICT_BYTES)?,
+            },
+            tag::READ => CaspaxosMessage::Read {
+                batch: from.u64()?,
+                epoch: from.u16()?,
+                keys: decode_list(from, KEY_BYTES + BALLOT_BYTES)?.into(),
+            },
+            tag::READ_OK => {
+                CaspaxosMessage::ReadOk { batch: from.u64()?, seen: decode_list(from, 1)? }
+            }
+            _ => decode_rare(kind, from)?,
+        })
+    }
+}
+
+fn put(tag: u8, batch: u64, out: &mut BytesMut) {
+    out.put_u8(tag);
+    out.put_u64_le(batch);
+}
+
+impl CaspaxosMessage {
+    fn encode_rare(&self, out: &mut BytesMut) {
+        match self {
+            CaspaxosMessage::Remove { tombstones } => {
+                out.put_u8(tag::REMOVE);
+                encode_list(tombstones, out);
+            }
+            CaspaxosMessage::Removed { tombstones } => {
+                out.put_u8(tag::REMOVED);
+                encode_list(tombstones, out);
+            }
+            CaspaxosMessage::Compare { digest } => put(tag::COMPARE, *digest, out),
+            CaspaxosMessage::Digests { buckets } => {
+                out.put_u8(tag::DIGESTS);
+                out.put_u16_le(buckets.len() as u16);
+                buckets.iter().for_each(|digest| out.put_u64_le(*digest));
+            }
+            CaspaxosMessage::Pull { removals, epoch, part: Part::Buckets(buckets) } => {
+                put(tag::PULL_BUCKETS, *removals, out);
+                out.put_u16_le(*epoch);
+                out.put_u16_le(buckets.len() as u16);
+                buckets.iter().for_each(|bucket| out.put_u16_le(*bucket));
+            }
+            CaspaxosMessage::Pull { removals, epoch, part: Part::From(place) } => {
+                put(tag::PULL_FROM, *removals, out);
+                out.put_u16_le(*epoch);
+                out.put_u32_le(*place);
+            }
+            CaspaxosMessage::Copies { removals, epoch, next, floor, copies } => {
+                put(tag::COPIES, *removals, out);
+                out.put_u16_le(*epoch);
+                out.put_u8(u8::from(next.is_some()));
+                out.put_u32_le(next.unwrap_or(0));
+                floor.encode(out);
+                encode_list(copies, out);
+            }
+            CaspaxosMessage::Configure(configuration) => {
+                out.put_u8(tag::CONFIGURE);
+                configuration.encode(out);
+            }
+            CaspaxosMessage::WhichConfiguration => out.put_u8(tag::WHICH_CONFIGURATION),
+            CaspaxosMessage::Merged { epoch } => {
+                out.put_u8(tag::MERGED);
+                out.put_u16_le(*epoch);
+            }
+            CaspaxosMessage::ChangeMembers(members) => {
+                put(tag::CHANGE_MEMBERS, members.bits(), out)
+            }
+            CaspaxosMessage::Replace(leaver) => {
+                out.put_u8(tag::REPLACE);
+                out.put_u8(leaver.0);
+            }
+            _ => unreachable!("written by encode"),
+        }
+    }
+}
+
+fn decode_rare(kind: u8, from: &mut Reader<'_>) -> Result<CaspaxosMessage, Malformed> {
+    Ok(match kind {
+        tag::REMOVE => CaspaxosMessage::Remove {
+            tombstones: decode_list(from, KEY_BYTES + BALLOT_BYTES)?.into(),
+        },
+        tag::REMOVED => CaspaxosMessage::Removed {
+            tombstones: decode_list(from, KEY_BYTES + BALLOT_BYTES)?.into(),
+        },
+        tag::COMPARE => CaspaxosMessage::Compare { digest: from.u64()? },
+        tag::DIGESTS => {
+            let count = from.u16()?;
+            let buckets = (0..count).map(|_| from.u64()).collect::<Result<_, _>>()?;
+            CaspaxosMessage::Digests { buckets }
+        }
+        tag::PULL_BUCKETS => {
+            let (removals, epoch, count) = (from.u64()?, from.u16()?, from.u16()?);
+            let buckets = (0..count).map(|_| from.u16()).collect::<Result<_, _>>()?;
+            CaspaxosMessage::Pull { removals, epoch, part: Part::Buckets(buckets) }
+        }
+        tag::PULL_FROM => {
+            let (removals, epoch) = (from.u64()?, from.u16()?);
+            CaspaxosMessage::Pull { removals, epoch, part: Part::From(from.u32()?) }
+        }
+        tag::COPIES => {
+            let (removals, epoch, more, place) =
+                (from.u64()?, from.u16()?, super::decode_bool(from)?, from.u32()?);
+            if !more && place != 0 {
+                return Err(Malformed("copies: a place behind the end"));
+            }
+            CaspaxosMessage::Copies {
+                removals,
+                epoch,
+                next: more.then_some(place),
+                floor: Ballot::decode(from)?,
+                copies: decode_list(from, CHANGE_BYTES_MIN)?,
+            }
+        }
+        tag::CONFIGURE => CaspaxosMessage::Configure(Configuration::decode(from)?),
+        tag::WHICH_CONFIGURATION => CaspaxosMessage::WhichConfiguration,
+        tag::MERGED => CaspaxosMessage::Merged { epoch: from.u16()? },
+        tag::CHANGE_MEMBERS => CaspaxosMessage::ChangeMembers(NodeSet::from_bits(from.u64()?)),
+        tag::REPLACE => CaspaxosMessage::Replace(NodeId(from.u8()?)),
+        _ => return Err(Malformed("message: unknown kind")),
+    })
+}
