@@ -273,3 +273,22 @@ fn keeps(held: Held) {
         panic!("{violation}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::paxos::{Paxos, PaxosOptions};
+
+    #[test]
+    fn what_is_under_way_over_a_connection_that_is_lost_does_not_arrive() {
+        let mut script = Script::<Paxos>::new(3, PaxosOptions::default(), 5, 1);
+        script.run_for(3000);
+        let asked = script.ask(0);
+        script.world.link(0, NodeId(0), false);
+        // The next connection is made after 50 ms.
+        script.run_for(45);
+        assert!(script.world.nodes.iter().all(|node| node.standing().0 == 0));
+        script.run_for(1000);
+        assert!(script.answered_ms(asked).is_some(), "it is sent again over the next one");
+    }
+}
