@@ -17,7 +17,7 @@ use super::world::{SiteSetup, World, WorldSetup};
 use crate::check::history::OperationRecord;
 use crate::check::invariants::Held;
 use crate::command::NodeId;
-use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
+use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
 
 const MS: u64 = 1_000_000;
 
@@ -258,6 +258,7 @@ pub(super) fn load(seed: u64) -> LoadPlan {
         warmup: Duration::ZERO,
         measure: Duration::ZERO,
         retry_after: NEVER,
+        retries: Retries::default(),
         timeout: NEVER,
         seed,
         record_history: true,
