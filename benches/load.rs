@@ -15,7 +15,7 @@ use paxbench::command::{ClientId, Command, CommandId, NodeId, Outcome};
 use paxbench::load::Target;
 use paxbench::load::client::{Begun, Clients, Ended, Output, SiteIdentity};
 use paxbench::load::history::{HistorySink, completion, invocation};
-use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
+use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
 use paxbench::load::recorder::{Phases, Recorder};
 use paxbench::load::run::{RunClock, SiteRunner, SiteSetup, monotonic_ns};
 use paxbench::net::{Endpoint, Existing, Identity, Stream, accept_lane, generate, open_lanes};
@@ -37,6 +37,7 @@ fn plan(arrival: Arrival, operations: OperationMix) -> LoadPlan {
         warmup: Duration::from_secs(1),
         measure: Duration::from_secs(4),
         retry_after: Duration::from_secs(1),
+        retries: Retries::default(),
         timeout: Duration::from_secs(5),
         seed: 7,
         record_history: false,

@@ -1,225 +1,18 @@
-//! The clients in virtual time, against a service whose delays and failures the test decides.
+//! The clients against replicas that all know what has taken effect.
+
+mod load_common;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
+use load_common::*;
 use paxbench::command::{Command, CommandId, NodeId, Outcome, SESSION_WINDOW};
-use paxbench::kv::{
-    Replicated, {Executed, Store},
-};
-use paxbench::load::arrival::Schedule;
-use paxbench::load::client::{Answer, Begun, Clients, End, Ended, Output, Seen, SiteIdentity};
-use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
-use paxbench::load::recorder::{Phases, Record, Recorder};
+use paxbench::kv::{Executed, Replicated, Store};
+use paxbench::load::client::{Clients, SiteIdentity};
+use paxbench::load::plan::{Arrival, OperationMix, Retries};
+use paxbench::load::recorder::{Phases, Recorder};
 use paxbench::wire::Reply;
-use rand::rngs::Xoshiro256PlusPlus;
-use rand::{RngExt, SeedableRng};
-
-const MS: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MS;
-
-fn plan(arrival: Arrival) -> LoadPlan {
-    LoadPlan {
-        clients_per_site: 4,
-        arrival,
-        operations: OperationMix { put: 0.5, get: 0.3, cas: 0.1, rmw: 0.1, ..Default::default() },
-        keys: KeyChoice::Conflict { share: 0.1, own_keys: 10 },
-        value_bytes: 16,
-        warmup: Duration::from_secs(1),
-        measure: Duration::from_secs(5),
-        retry_after: Duration::from_millis(400),
-        timeout: Duration::from_secs(3),
-        seed: 7,
-        record_history: false,
-    }
-}
-
-fn site(name: &str, index: usize) -> SiteIdentity {
-    SiteIdentity { name: name.to_owned(), index, run_nonce: 99 }
-}
-
-fn clients(plan: &LoadPlan) -> Clients {
-    Clients::new(plan, &site("tokyo", 0), &[NodeId(0), NodeId(1), NodeId(2)]).unwrap()
-}
-
-/// What the clients put out.
-#[derive(Default)]
-struct Log {
-    sent: Vec<(NodeId, Command)>,
-    began: Vec<Begun>,
-    ended: Vec<(u64, u64, Ending)>,
-    recorder: Option<Recorder>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Ending {
-    Answered { process: u64, sent_ns: u64, corrupt: bool },
-    TimedOut { process: u64 },
-    Unsent,
-}
-
-impl Output for Log {
-    fn send(&mut self, to: NodeId, command: &Command) {
-        assert!(command.is_well_formed(), "{command:?}");
-        self.sent.push((to, command.clone()));
-    }
-
-    fn began(&mut self, begun: &Begun) {
-        self.began.push(*begun);
-    }
-
-    fn ended(&mut self, ended: &Ended<'_>) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.ended(ended);
-        }
-        let ending = match ended.end {
-            End::Answered { process, sent_ns, answer, .. } => {
-                let corrupt = matches!(answer, Answer::Found(Seen::Corrupt(_)));
-                Ending::Answered { process, sent_ns, corrupt }
-            }
-            End::TimedOut { process, .. } => Ending::TimedOut { process },
-            End::Unsent => Ending::Unsent,
-        };
-        self.ended.push((ended.scheduled_ns, ended.now_ns, ending));
-    }
-}
-
-impl Log {
-    fn timed_out(&self) -> usize {
-        self.ended.iter().filter(|(_, _, e)| matches!(e, Ending::TimedOut { .. })).count()
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Change {
-    Connected(u8),
-    Lost(u8),
-}
-
-enum Event {
-    Change(Change),
-    Tick,
-    Reply(NodeId, Reply),
-}
-
-/// When a command that was sent to a replica at this time is answered; none if never: then every
-/// other time the command is lost, and else its reply.
-type Service = Box<dyn FnMut(u64, NodeId, &Command) -> Option<u64>>;
-
-/// One site's clients and the service, in virtual time.
-struct World {
-    now_ns: u64,
-    clients: Clients,
-    schedule: Schedule,
-    log: Log,
-    seen: usize,
-    store: Store,
-    service: Service,
-    events: BTreeMap<(u64, u64), Event>,
-    serial: u64,
-    lost: u64,
-}
-
-impl World {
-    fn new(plan: &LoadPlan, service: Service) -> World {
-        let end_ns = (plan.warmup + plan.measure).as_nanos() as u64;
-        let phases = Phases { start_ns: 0, measure_ns: plan.warmup.as_nanos() as u64, end_ns };
-        let mut world = World {
-            now_ns: 0,
-            clients: clients(plan),
-            schedule: Schedule::new(plan.arrival, plan.seed, "tokyo", 0, end_ns),
-            log: Log { recorder: Some(Recorder::new(phases)), ..Log::default() },
-            seen: 0,
-            store: Store::default(),
-            service,
-            events: BTreeMap::new(),
-            serial: 0,
-            lost: 0,
-        };
-        world.at(0, Event::Tick);
-        world
-    }
-
-    fn at(&mut self, at_ns: u64, event: Event) {
-        self.serial += 1;
-        self.events.insert((at_ns, self.serial), event);
-    }
-
-    fn change(mut self, at_ns: u64, change: Change) -> World {
-        self.at(at_ns, Event::Change(change));
-        self
-    }
-
-    /// The next thing to happen: an arrival or an event.
-    fn step(&mut self) {
-        let event_ns = self.events.keys().next().expect("there is always a tick").0;
-        if let Some(scheduled_ns) = self.schedule.take_due(event_ns) {
-            self.now_ns = scheduled_ns;
-            self.clients.arrive(scheduled_ns, scheduled_ns, &mut self.log);
-        } else {
-            let ((at_ns, _), event) = self.events.pop_first().unwrap();
-            self.now_ns = at_ns;
-            self.handle(event);
-        }
-        self.serve();
-    }
-
-    fn handle(&mut self, event: Event) {
-        let (now_ns, log) = (self.now_ns, &mut self.log);
-        match event {
-            Event::Change(Change::Connected(n)) => self.clients.connected(now_ns, NodeId(n), log),
-            Event::Change(Change::Lost(n)) => self.clients.disconnected(now_ns, NodeId(n), log),
-            Event::Reply(from, reply) => self.clients.reply(now_ns, from, &reply, log),
-            Event::Tick => {
-                self.clients.tick(now_ns, log);
-                self.at(now_ns + self.clients.tick_period_ns(), Event::Tick);
-            }
-        }
-    }
-
-    /// Executes what was sent, in the order sent, and answers when the service says.
-    fn serve(&mut self) {
-        while self.seen < self.log.sent.len() {
-            let (to, command) = self.log.sent[self.seen].clone();
-            self.seen += 1;
-            let at_ns = (self.service)(self.now_ns, to, &command);
-            self.lost += u64::from(at_ns.is_none());
-            if at_ns.is_none() && self.lost.is_multiple_of(2) {
-                continue;
-            }
-            let outcome = match self.store.execute(&command) {
-                Executed::Applied(outcome) | Executed::Repeated(outcome) => outcome.clone(),
-                Executed::Forgotten => continue,
-            };
-            let Some(at_ns) = at_ns else { continue };
-            self.at(at_ns, Event::Reply(to, Reply { id: command.id, outcome }));
-        }
-    }
-
-    fn run_until(&mut self, end_ns: u64) {
-        while self.events.keys().next().is_some_and(|(at, _)| *at <= end_ns) {
-            self.step();
-        }
-    }
-
-    fn finish(mut self) -> (Log, Record, Clients) {
-        self.clients.stop_issuing();
-        self.run_until(20 * SECOND);
-        self.clients.finish(20 * SECOND, &mut self.log);
-        let record = self.log.recorder.take().unwrap().finish();
-        (self.log, record, self.clients)
-    }
-}
-
-/// Answers everything after a delay.
-fn steady(delay_ns: u64) -> Service {
-    Box::new(move |now, _, _| Some(now + delay_ns))
-}
-
-fn all_connected(world: World) -> World {
-    (0..3).fold(world, |world, n| world.change(0, Change::Connected(n)))
-}
 
 #[test]
 fn a_stall_of_a_second_shows_in_every_operation_that_was_scheduled_in_it() {
@@ -371,7 +164,7 @@ fn a_lost_connection_moves_outstanding_commands_to_the_next_and_home_is_preferre
     let counters = world.clients.counters();
     assert!((4..=6).contains(&counters.resends), "5 ms at 1000/s: {counters:?}");
     assert_eq!(counters.retries, 0);
-    assert_eq!(world.log.timed_out(), 0);
+    assert_eq!(world.log.unknown(), 0);
 }
 
 /// For each sending the time it began, if it is the first of its command.
@@ -433,7 +226,7 @@ fn a_replica_that_falls_silent_is_avoided_after_one_retry_time_and_preferred_onc
     assert_eq!(counters.suspicions, 1);
     // The explorer found it: a copy each tick kept a slow cluster busy with nothing else for ever.
     assert!((1..=3).contains(&counters.probes), "{counters:?}");
-    assert_eq!(world.log.timed_out(), 0);
+    assert_eq!(world.log.unknown(), 0);
     let slow = world.log.ended.iter().filter(|(s, e, _)| e - s > 300 * MS).count();
     assert!((380..=440).contains(&slow), "{slow} paid for the silence");
 }
@@ -483,14 +276,14 @@ fn a_timed_out_operation_is_an_error_once_and_its_process_is_never_used_again() 
         .ended
         .iter()
         .filter_map(|(_, _, e)| match e {
-            Ending::TimedOut { process } => Some(*process),
+            Ending::Unknown { process } => Some(*process),
             _ => None,
         })
         .collect();
-    assert_eq!(dead.len(), log.timed_out(), "a dead process does not time out again");
+    assert_eq!(dead.len(), log.unknown(), "a dead process does not time out again");
     assert!((420..=436).contains(&dead.len()), "{} of 3000", dead.len());
     for (scheduled, ended, ending) in &log.ended {
-        if let Ending::TimedOut { .. } = ending {
+        if let Ending::Unknown { .. } = ending {
             assert!((3 * SECOND..3 * SECOND + 26 * MS).contains(&(ended - scheduled)));
         }
     }
@@ -507,7 +300,7 @@ fn a_timed_out_operation_is_an_error_once_and_its_process_is_never_used_again() 
     };
     assert!(dead.iter().all(|p| uses[p] == answered(p) + 1));
     assert_eq!(clients.counters().late_replies as usize, dead.len());
-    let errors: u64 = record.operations.iter().map(|o| o.errors.timed_out).sum();
+    let errors: u64 = record.operations.iter().map(|o| o.errors.unknown).sum();
     assert_eq!(errors + record.warmup_errors, dead.len() as u64);
 }
 
@@ -562,7 +355,7 @@ fn a_closed_loop_goes_on_when_its_operations_time_out() {
     world.clients.start(0, &mut world.log);
     world.run_until(7 * SECOND);
     // Eight at the start, eight after three seconds and eight after six.
-    assert_eq!((world.log.began.len(), world.log.timed_out()), (24, 16));
+    assert_eq!((world.log.began.len(), world.log.unknown()), (24, 16));
     assert_eq!(world.clients.pending(), 8);
 }
 
@@ -651,36 +444,10 @@ fn every_measured_operation_is_counted_once_in_each_of_the_records() {
     assert_eq!(record.completed_in_window, 5000);
 }
 
-/// A service that loses, delays and doubles at random, and connections that come and go.
-fn chaotic_world(seed: u64) -> World {
-    let mut plan = plan(match seed % 3 {
-        0 => Arrival::Closed { outstanding: 1 + seed as usize % 7 },
-        1 => Arrival::Poisson { rate_per_s: 300.0 },
-        _ => Arrival::Constant { rate_per_s: 300.0 },
-    });
-    plan.seed = seed;
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let mut changes = Vec::new();
-    for _ in 0..rng.random_range(0..30) {
-        let (at, node) = (rng.random_range(0..6 * SECOND), rng.random_range(0..3));
-        let change = if rng.random() { Change::Connected(node) } else { Change::Lost(node) };
-        changes.push((at, change));
-    }
-    let (loss, slow) = (rng.random_range(0.0..0.5), rng.random_range(MS..800 * MS));
-    let healed_ns = 6 * SECOND;
-    let service = Box::new(move |now: u64, _: NodeId, _: &Command| {
-        let answered = now > healed_ns || rng.random::<f64>() > loss;
-        answered.then(|| now + rng.random_range(MS..slow + MS))
-    });
-    let world = all_connected(World::new(&plan, service));
-    let world = changes.into_iter().fold(world, |world, (at, change)| world.change(at, change));
-    (0..3).fold(world, |world, n| world.change(healed_ns, Change::Connected(n)))
-}
-
 #[test]
 fn random_failures_neither_lose_nor_double_an_operation() {
     for seed in 0..150 {
-        let mut world = chaotic_world(seed);
+        let mut world = chaotic_world(seed, Retries::AnyReplica);
         world.run_until(0);
         world.clients.start(0, &mut world.log);
         world.serve();
@@ -697,7 +464,7 @@ fn random_failures_neither_lose_nor_double_an_operation() {
         assert_eq!(world.log.ended.len(), world.log.began.len() + unsent, "seed {seed}");
         let applied = world.store.applied() as usize;
         assert_eq!(applied, world.log.began.len(), "seed {seed}: each takes effect once");
-        let (counters, late) = (world.clients.counters(), world.log.timed_out() as u64);
+        let (counters, late) = (world.clients.counters(), world.log.unknown() as u64);
         assert_eq!((counters.late_replies, counters.bad_replies), (late, 0), "seed {seed}");
     }
 }

@@ -17,7 +17,7 @@ use paxbench::kv::{Executed, Replicated, Store};
 use paxbench::load::Target;
 use paxbench::load::client::SiteIdentity;
 use paxbench::load::history::HistorySink;
-use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
+use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
 use paxbench::load::report::SiteReport;
 use paxbench::load::run::{RunClock, RunError, SiteRunner, SiteSetup, monotonic_ns};
 use paxbench::net::{Endpoint, FrameReader, LaneSender, Stream, accept_lane, open_lanes};
@@ -124,6 +124,7 @@ fn plan(arrival: Arrival) -> LoadPlan {
         warmup: Duration::from_millis(300),
         measure: Duration::from_secs(1),
         retry_after: Duration::from_millis(200),
+        retries: Retries::default(),
         timeout: Duration::from_secs(2),
         seed: 3,
         record_history: true,

@@ -5,7 +5,7 @@
 //! ([`Output`]). Equal inputs give equal outputs.
 //!
 //! **Sessions.** Each client numbers its commands without gaps and says with each which of its
-//! earlier ones are all answered. A retry is the same command under the same id, whatever replica it
+//! earlier ones are all settled. A retry is the same command under the same id, whatever replica it
 //! goes to, so it takes effect once. When the window ([`SESSION_WINDOW`]) is full or no replica is
 //! connected, operations wait in the client's queue; their latency counts from the schedule all the
 //! same.
@@ -21,13 +21,20 @@
 //! doubles each time, up to [`BACKOFF_MAX`] times. A lost connection resends at once what was last
 //! sent over it.
 //!
+//! With [`Retries::SameReplica`] a command that was sent never goes to another replica, nor over
+//! another connection. A retry repeats it where it is, so that a lost request is no lost operation;
+//! when its connection is lost, nobody will ever answer it: it is *settled*, and its operation is an
+//! error with an unknown outcome. What is copied to a suspected replica is one of those that it was
+//! sent before: there is one, or nothing would have made it suspected.
+//!
 //! **Timeouts.** Unanswered `timeout` after its schedule, an operation is an error with an unknown
 //! outcome. Its retries go on, so that the sequence stays dense and the window moves; a later answer
-//! is not recorded. A closed loop starts another operation in its place.
+//! is not recorded. A closed loop starts another operation in its place. A replica may also answer
+//! that nobody knows the outcome ([`Outcome::Unknown`]): an error at once, and settled.
 //!
 //! [`SESSION_WINDOW`]: crate::command::SESSION_WINDOW
 
-use super::plan::{Arrival, LoadPlan};
+use super::plan::{Arrival, LoadPlan, Retries};
 use super::seed::{Stream, mix, site_seed};
 use super::session::{Entry, QUEUE_MAX, Queued, Session, State};
 use super::workload::{
@@ -130,8 +137,9 @@ pub enum End<'a> {
         /// The answer.
         answer: Answer<'a>,
     },
-    /// It was sent and not answered in time: nobody knows whether it takes effect.
-    TimedOut {
+    /// It was sent, and nobody knows whether it takes effect: it was not answered in time, or its
+    /// connection was lost where that ends it, or a replica said so.
+    Unknown {
         /// The process of the history that did it, and does nothing more.
         process: u64,
         /// What it was.
@@ -167,6 +175,10 @@ pub struct ClientCounters {
     pub duplicate_replies: u64,
     /// First replies to operations that had been given up.
     pub late_replies: u64,
+    /// Replies that nobody knows the outcome.
+    pub unknown_replies: u64,
+    /// Commands that ended with their connection, unanswered.
+    pub lost: u64,
     /// Replies to commands that were never sent, or with an outcome of the wrong kind. Not counted
     /// as answers.
     pub bad_replies: u64,
@@ -199,6 +211,7 @@ pub struct Clients {
     links: Vec<Link>,
     /// The index in `links` that new commands go to.
     target: Option<usize>,
+    retries: Retries,
     retry_after_ns: u64,
     timeout_ns: u64,
     closed: Option<usize>,
@@ -226,6 +239,7 @@ impl Clients {
             sessions: (0..plan.clients_per_site).map(session).collect(),
             links: replicas.iter().map(link).collect(),
             target: None,
+            retries: plan.retries,
             retry_after_ns: plan.retry_after.as_nanos() as u64,
             timeout_ns: plan.timeout.as_nanos() as u64,
             closed: match plan.arrival {
@@ -252,7 +266,7 @@ impl Clients {
         self.pending
     }
 
-    /// Commands that no replica has answered, given up or not, and operations that wait to be sent.
+    /// Commands that a replica may yet answer, given up or not, and operations that wait to be sent.
     pub fn unanswered(&self) -> u64 {
         let of = |session: &Session| session.unanswered() + session.queue.len() as u64;
         self.sessions.iter().map(of).sum()
@@ -355,18 +369,25 @@ impl Clients {
             self.counters.bad_replies += 1;
             return;
         };
-        let waiting = session.entry(reply.id.sequence).filter(|e| e.state != State::Answered);
+        let waiting = session.entry(reply.id.sequence).filter(|e| e.state != State::Settled);
         let Some(entry) = waiting else {
             self.counters.duplicate_replies += 1;
             return;
         };
+        if reply.outcome == Outcome::Unknown {
+            self.counters.unknown_replies += 1;
+            self.counters.late_replies += u64::from(entry.state == State::GivenUp);
+            self.settle(client, reply.id.sequence, now_ns, out);
+            self.send_queued(client, now_ns, out);
+            return;
+        }
         let intent = entry.intent;
         let answer = answer_to(intent.kind(), &reply.outcome, self.workload.value_bytes());
         let Some(answer) = answer else {
             self.counters.bad_replies += 1;
             return;
         };
-        let was = std::mem::replace(&mut entry.state, State::Answered);
+        let was = std::mem::replace(&mut entry.state, State::Settled);
         let (scheduled_ns, sent_ns) = (entry.scheduled_ns, entry.first_sent_ns);
         let process = entry.process;
         session.advance();
@@ -381,6 +402,20 @@ impl Clients {
         self.send_queued(client, now_ns, out);
     }
 
+    /// Nobody will answer a command any more: its operation ends with an unknown outcome, if it has
+    /// not ended before.
+    fn settle(&mut self, client: usize, sequence: u64, now_ns: u64, out: &mut impl Output) {
+        let session = &mut self.sessions[client];
+        let Some(entry) = session.entry(sequence) else { return };
+        let was = std::mem::replace(&mut entry.state, State::Settled);
+        let Entry { scheduled_ns, intent, process, .. } = *entry;
+        session.advance();
+        if was == State::Waiting {
+            let end = End::Unknown { process, intent };
+            self.end(client, &Ended { now_ns, scheduled_ns, kind: intent.kind(), end }, out);
+        }
+    }
+
     /// Records an end; a closed loop goes on with the next operation.
     fn end(&mut self, client: usize, ended: &Ended<'_>, out: &mut impl Output) {
         self.pending -= 1;
@@ -390,23 +425,50 @@ impl Clients {
         }
     }
 
-    /// A connection with a replica was made. What has none, or waits, is sent.
+    /// A connection with a replica was made, in place of any before. What has none, or waits, is
+    /// sent.
     pub fn connected(&mut self, now_ns: u64, node: NodeId, out: &mut impl Output) {
         let Some(link) = self.links.iter_mut().find(|link| link.node == node) else { return };
         *link = Link { connected: true, heard_ns: now_ns, ..Link::new(node) };
         self.choose_target();
+        if self.retries == Retries::SameReplica {
+            self.settle_what_was_sent_to(node, now_ns, out);
+        }
         self.resend_where(now_ns, |replica| replica.is_none(), out);
         for client in 0..self.sessions.len() {
             self.send_queued(client, now_ns, out);
         }
     }
 
-    /// The connection with a replica was lost. What was last sent over it goes to the next.
+    /// The connection with a replica was lost. What was last sent over it goes to the next, or ends.
     pub fn disconnected(&mut self, now_ns: u64, node: NodeId, out: &mut impl Output) {
         let Some(link) = self.links.iter_mut().find(|link| link.node == node) else { return };
         link.connected = false;
         self.choose_target();
-        self.resend_where(now_ns, |replica| replica == Some(node), out);
+        match self.retries {
+            Retries::AnyReplica => {
+                self.resend_where(now_ns, |replica| replica == Some(node), out);
+            }
+            Retries::SameReplica => self.settle_what_was_sent_to(node, now_ns, out),
+        }
+    }
+
+    /// Settles all that a replica was sent and has not answered.
+    fn settle_what_was_sent_to(&mut self, node: NodeId, now_ns: u64, out: &mut impl Output) {
+        for client in 0..self.sessions.len() {
+            // A closed loop goes on meanwhile: what it sends comes behind these.
+            let session = &self.sessions[client];
+            for sequence in session.base()..session.next_sequence() {
+                let was_sent = |entry: &mut Entry| {
+                    entry.state != State::Settled && entry.replica == Some(node)
+                };
+                if self.sessions[client].entry(sequence).is_some_and(was_sent) {
+                    self.counters.lost += 1;
+                    self.settle(client, sequence, now_ns, out);
+                }
+            }
+            self.send_queued(client, now_ns, out);
+        }
     }
 
     /// Sends again every outstanding command whose last replica `lost` picks; without any
@@ -421,7 +483,7 @@ impl Clients {
         for session in &mut self.sessions {
             for sequence in session.base()..session.next_sequence() {
                 let Some(entry) = session.entry(sequence) else { continue };
-                if entry.state == State::Answered || !lost(entry.replica) {
+                if entry.state == State::Settled || !lost(entry.replica) {
                     continue;
                 }
                 entry.replica = target;
@@ -480,7 +542,7 @@ impl Clients {
     ) {
         while let Some(entry) = self.sessions[client].give_up_one(scheduled_max_ns) {
             let (scheduled_ns, intent) = (entry.scheduled_ns, entry.intent);
-            let end = End::TimedOut { process: entry.process, intent };
+            let end = End::Unknown { process: entry.process, intent };
             self.end(client, &Ended { now_ns, scheduled_ns, kind: intent.kind(), end }, out);
         }
         while let Some(queued) = self.sessions[client].give_up_queued(scheduled_max_ns) {
@@ -501,7 +563,10 @@ impl Clients {
         let Some(entry) = self.sessions[client].entry(sequence) else { return };
         let (replica, sent_ns) = (entry.replica, entry.last_sent_ns);
         self.suspect_if_silent(replica, sent_ns);
-        let next = self.next_after(replica);
+        let next = match self.retries {
+            Retries::AnyReplica => self.next_after(replica),
+            Retries::SameReplica => replica,
+        };
         let session = &mut self.sessions[client];
         let Some(entry) = session.entry(sequence) else { return };
         entry.retries = entry.retries.saturating_add(1);
@@ -536,21 +601,29 @@ impl Clients {
     }
 
     /// Copies one outstanding command to each suspected replica that would otherwise be preferred.
-    /// A command takes effect once however many replicas propose it.
     fn probe(&mut self, now_ns: u64, out: &mut impl Output) {
-        let Some(target) = self.target else { return };
-        let patience_ns = self.retry_after_ns;
-        let due = |link: &&mut Link| {
-            link.connected && link.suspected && now_ns.saturating_sub(link.probed_ns) >= patience_ns
-        };
-        for link in self.links[..target].iter_mut().filter(due) {
-            let Some(session) = self.sessions.iter().find(|s| s.base() < s.next_sequence()) else {
-                return;
-            };
-            link.probed_ns = now_ns;
+        for index in 0..self.target.unwrap_or(0) {
+            let Link { node, connected, suspected, probed_ns, .. } = self.links[index];
+            let is_due = now_ns.saturating_sub(probed_ns) >= self.retry_after_ns;
+            if !(connected && suspected && is_due) {
+                continue;
+            }
+            let Some(command) = self.copy_for(node) else { continue };
+            self.links[index].probed_ns = now_ns;
             self.counters.probes += 1;
-            out.send(link.node, &session.command(session.base(), self.workload.value_bytes()));
+            out.send(node, &command);
         }
+    }
+
+    /// The command to copy to a suspected replica: any that is outstanding, as it takes effect once
+    /// however many replicas propose it; or one that this replica was sent before.
+    fn copy_for(&self, node: NodeId) -> Option<Command> {
+        let may_go =
+            |entry: &Entry| self.retries == Retries::AnyReplica || entry.replica == Some(node);
+        self.sessions.iter().find_map(|session| {
+            let sequence = session.oldest(may_go)?;
+            Some(session.command(sequence, self.workload.value_bytes()))
+        })
     }
 }
 

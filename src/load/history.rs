@@ -1,5 +1,5 @@
 //! The clients' events, for the checker: an `invoke` when an operation is first sent, an `ok` when
-//! it is answered, an `info` when it is given up.
+//! it is answered, an `info` when its outcome will not be known.
 
 use std::io::{self, Write};
 
@@ -73,7 +73,7 @@ pub fn completion(ended: &Ended<'_>) -> Option<Event> {
         End::Answered { process, intent, answer, .. } => {
             Some(event(*process, ended.now_ns, intent, Stage::Ok(reply_of(answer))))
         }
-        End::TimedOut { process, intent } => {
+        End::Unknown { process, intent } => {
             Some(event(*process, ended.now_ns, intent, Stage::Info))
         }
         End::Unsent => None,

@@ -22,8 +22,11 @@ pub struct LoadPlan {
     pub warmup: Duration,
     /// The measured phase.
     pub measure: Duration,
-    /// An operation is retried at the next replica when unanswered for this long.
+    /// A command is sent again when unanswered for this long.
     pub retry_after: Duration,
+    /// Where to.
+    #[serde(default)]
+    pub retries: Retries,
     /// An operation unanswered for this long after its scheduled time counts as an error, though its
     /// retries go on.
     pub timeout: Duration,
@@ -31,6 +34,19 @@ pub struct LoadPlan {
     pub seed: u64,
     /// Whether every operation is written to a history.
     pub record_history: bool,
+}
+
+/// Where a command that was not answered is sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retries {
+    /// To the next replica, over any connection: all replicas know what has taken effect.
+    #[default]
+    AnyReplica,
+    /// Only to the replica that has it already, over the same connection, with which the command
+    /// ends: for a protocol whose replicas know of their own clients' commands only, and only while
+    /// they live.
+    SameReplica,
 }
 
 /// When operations start.

@@ -107,7 +107,7 @@ impl Recorder {
                     record(&mut operation.service, ended.now_ns.saturating_sub(*sent_ns));
                 }
             }
-            End::TimedOut { .. } | End::Unsent => {
+            End::Unknown { .. } | End::Unsent => {
                 self.timeline.failed();
                 self.warmup_errors += u64::from(!measured);
                 if measured {

@@ -113,8 +113,8 @@ impl OperationReport {
 /// Operations that were not answered in time.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct ErrorCounts {
-    /// Sent, and not answered in time.
-    pub timed_out: u64,
+    /// Sent, with an unknown outcome: most were not answered in time.
+    pub unknown: u64,
     /// Never sent: the client's window was full, or no replica was connected.
     pub unsent: u64,
 }
@@ -122,13 +122,13 @@ pub struct ErrorCounts {
 impl ErrorCounts {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.timed_out + self.unsent
+        self.unknown + self.unsent
     }
 
     pub(crate) fn count(&mut self, end: &End<'_>) {
         match end {
             End::Answered { .. } => {}
-            End::TimedOut { .. } => self.timed_out += 1,
+            End::Unknown { .. } => self.unknown += 1,
             End::Unsent => self.unsent += 1,
         }
     }

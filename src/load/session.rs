@@ -1,4 +1,4 @@
-//! One client's outstanding commands: a dense ring from the oldest unanswered sequence to the
+//! One client's outstanding commands: a dense ring from the oldest unsettled sequence to the
 //! newest sent, and the operations that wait before it.
 //!
 //! *Bounded:* the ring by [`SESSION_WINDOW`]; the queue by [`QUEUE_MAX`] and by the timeout, after
@@ -18,10 +18,10 @@ pub const QUEUE_MAX: usize = 1 << 14;
 pub(crate) enum State {
     /// Neither answered nor given up.
     Waiting,
-    /// Counted as an error, but retried until answered, so that the window can move on.
+    /// Counted as an error, but retried until settled, so that the window can move on.
     GivenUp,
-    /// Answered; stays in the ring until those before it are.
-    Answered,
+    /// Answered, or nobody will answer it; stays in the ring until those before it are settled.
+    Settled,
 }
 
 /// One command of the ring.
@@ -52,10 +52,10 @@ pub(crate) struct Queued {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: ClientId,
-    /// The sequence of `ring[0]`: every one below is answered.
+    /// The sequence of `ring[0]`: every one below is settled.
     base: u64,
     ring: VecDeque<Entry>,
-    /// Every sequence below is answered or given up.
+    /// Every sequence below is settled or given up.
     judged_below: u64,
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) workload: ClientWorkload,
@@ -79,7 +79,7 @@ impl Session {
         self.next_sequence() - 1
     }
 
-    /// The oldest unanswered sequence, or the next one if none is outstanding.
+    /// The oldest unsettled sequence, or the next one if none is outstanding.
     pub(crate) fn base(&self) -> u64 {
         self.base
     }
@@ -88,21 +88,27 @@ impl Session {
         self.base + self.ring.len() as u64
     }
 
-    /// How many commands of the ring are not answered.
+    /// How many commands of the ring are not settled.
     pub(crate) fn unanswered(&self) -> u64 {
-        self.ring.iter().filter(|entry| entry.state != State::Answered).count() as u64
+        self.ring.iter().filter(|entry| entry.state != State::Settled).count() as u64
     }
 
     pub(crate) fn entry(&mut self, sequence: u64) -> Option<&mut Entry> {
         self.ring.get_mut(sequence.checked_sub(self.base)? as usize)
     }
 
-    /// Forgets the answered commands that no unanswered one stands before.
+    /// Forgets the settled commands that no other stands before.
     pub(crate) fn advance(&mut self) {
-        while self.ring.front().is_some_and(|entry| entry.state == State::Answered) {
+        while self.ring.front().is_some_and(|entry| entry.state == State::Settled) {
             self.ring.pop_front();
             self.base += 1;
         }
+    }
+
+    /// The oldest unsettled sequence whose command is as wanted.
+    pub(crate) fn oldest(&self, wanted: impl Fn(&Entry) -> bool) -> Option<u64> {
+        let open = |entry: &Entry| entry.state != State::Settled && wanted(entry);
+        Some(self.base + self.ring.iter().position(open)? as u64)
     }
 
     /// The command of a sequence in the ring, as every replica may be sent it.
@@ -140,7 +146,7 @@ impl Session {
         self.queue.pop_front()
     }
 
-    /// The first unanswered command from `sequence` on that was first sent at `sent_max_ns` or
+    /// The first unsettled command from `sequence` on that was first sent at `sent_max_ns` or
     /// before and is due for a retry at `now_ns`.
     pub(crate) fn next_to_retry(
         &self,
@@ -150,7 +156,7 @@ impl Session {
     ) -> Option<u64> {
         let start = (sequence - self.base) as usize;
         let late = |entry: &&Entry| entry.first_sent_ns <= sent_max_ns;
-        let due = |entry: &Entry| entry.state != State::Answered && entry.retry_at_ns <= now_ns;
+        let due = |entry: &Entry| entry.state != State::Settled && entry.retry_at_ns <= now_ns;
         let offset = self.ring.iter().skip(start).take_while(late).position(due)?;
         Some(sequence + offset as u64)
     }

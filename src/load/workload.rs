@@ -450,7 +450,7 @@ mod tests {
     use std::collections::HashSet;
     use std::time::Duration;
 
-    use super::super::plan::Arrival;
+    use super::super::plan::{Arrival, Retries};
     use super::*;
 
     fn plan(keys: KeyChoice, operations: OperationMix) -> LoadPlan {
@@ -463,6 +463,7 @@ mod tests {
             warmup: Duration::ZERO,
             measure: Duration::from_secs(1),
             retry_after: Duration::from_millis(100),
+            retries: Retries::default(),
             timeout: Duration::from_secs(1),
             seed: 7,
             record_history: false,

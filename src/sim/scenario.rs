@@ -15,7 +15,7 @@ use super::faults::{Cut, Fault, FaultClass, FaultKind, Faults};
 use super::network::{Manner, NetworkPlan};
 use super::node::DiskPlan;
 use crate::command::NodeId;
-use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
+use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
 use crate::load::seed::{ClientRng, generator};
 use crate::protocol::quorum::majority;
 
@@ -182,6 +182,7 @@ fn draw_load(seed: u64, operations: usize, rng: &mut ClientRng) -> LoadPlan {
         warmup: Duration::ZERO,
         measure: Duration::ZERO,
         retry_after: Duration::from_millis(one_of(rng, patience_ms)),
+        retries: Retries::default(),
         timeout: Duration::from_secs(one_of(rng, &[1, 600, 600, 600])),
         seed,
         record_history: true,

@@ -17,7 +17,7 @@ use super::world::{SiteSetup, World, WorldSetup};
 use crate::check::history::OperationRecord;
 use crate::check::invariants::Held;
 use crate::command::NodeId;
-use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
+use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
 
 const MS: u64 = 1_000_000;
 
@@ -258,6 +258,7 @@ pub(super) fn load(seed: u64) -> LoadPlan {
         warmup: Duration::ZERO,
         measure: Duration::ZERO,
         retry_after: NEVER,
+        retries: Retries::default(),
         timeout: NEVER,
         seed,
         record_history: true,
@@ -271,5 +272,24 @@ fn rmw_only() -> OperationMix {
 fn keeps(held: Held) {
     if let Err(violation) = held {
         panic!("{violation}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::paxos::{Paxos, PaxosOptions};
+
+    #[test]
+    fn what_is_under_way_over_a_connection_that_is_lost_does_not_arrive() {
+        let mut script = Script::<Paxos>::new(3, PaxosOptions::default(), 5, 1);
+        script.run_for(3000);
+        let asked = script.ask(0);
+        script.world.link(0, NodeId(0), false);
+        // The next connection is made after 50 ms.
+        script.run_for(45);
+        assert!(script.world.nodes.iter().all(|node| node.standing().0 == 0));
+        script.run_for(1000);
+        assert!(script.answered_ms(asked).is_some(), "it is sent again over the next one");
     }
 }

@@ -298,9 +298,7 @@ impl<P: Subject> World<P> {
             Event::Synced { node, life, up_to } => return self.synced(node, life, up_to),
             Event::Fault { index, begins } => return self.befall(index, begins),
             Event::Message { to, from, message, state } => self.receive(to, from, &message, state),
-            Event::Commands { to, connection, commands } => {
-                self.arrive(to, Arrival::Commands { connection, commands });
-            }
+            Event::Commands { to, connection, commands } => self.asked(to, connection, commands),
             Event::Reply { connection, from, reply } => self.reply(connection, from, &reply),
             Event::Timer { node, life, timer, armed } => {
                 self.timer(node, life, timer, armed);
@@ -366,6 +364,13 @@ impl<P: Subject> World<P> {
         self.arrive(to, Arrival::Message { from, message: decoded, state });
     }
 
+    /// Nothing arrives over a connection that is lost, as with QUIC.
+    fn asked(&mut self, to: NodeId, connection: Connection, commands: Vec<Command>) {
+        if self.sites[connection.site].connection(to) == Some(connection) {
+            self.arrive(to, Arrival::Commands { connection, commands });
+        }
+    }
+
     fn reply(&mut self, connection: Connection, from: NodeId, reply: &Reply) {
         let site = connection.site;
         if self.sites[site].connection(from) != Some(connection) {
@@ -379,7 +384,7 @@ impl<P: Subject> World<P> {
         });
     }
 
-    fn link(&mut self, site: usize, node: NodeId, up: bool) {
+    pub(super) fn link(&mut self, site: usize, node: NodeId, up: bool) {
         let reachable =
             self.nodes[usize::from(node.0)].serves && !self.plight.cuts_client(site, node);
         let Some(connection) = self.sites[site].connection(node) else {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use paxbench::cluster::{ClusterFile, Member, ShapingPlan, TransportOptions};
 use paxbench::experiment::file::Check;
 use paxbench::experiment::run::verdict::{Checked, check_files};
-use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
+use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
 use paxbench::load::report::SiteReport;
 use paxbench::load::run::monotonic_ns;
 use paxbench::load::serve::{LoadAnswer, LoadAsk};
@@ -48,6 +48,7 @@ pub fn plan(measure: Duration) -> LoadPlan {
         warmup: Duration::from_millis(200),
         measure,
         retry_after: Duration::from_secs(1),
+        retries: Retries::default(),
         timeout: Duration::from_secs(8),
         seed: 5,
         record_history: true,

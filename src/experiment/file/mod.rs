@@ -15,7 +15,7 @@ pub use tree::Override;
 use super::bounds;
 use super::network::{Matrix, not_yaml};
 use crate::cluster::{ProtocolChoice, ShapingPlan, TransportOptions};
-use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
+use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
 use read::Report;
 use tree::Document;
 
@@ -258,6 +258,7 @@ impl Experiment {
             warmup: self.phases.warmup,
             measure: self.phases.measure,
             retry_after: workload.retry_after,
+            retries: Retries::default(),
             timeout: workload.timeout,
             seed,
             record_history: self.check.history,
