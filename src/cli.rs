@@ -233,6 +233,8 @@ pub enum ModeName {
     Paxos,
     /// Egalitarian Paxos: without a leader.
     Epaxos,
+    /// A replicated register per key, without a log.
+    Caspaxos,
 }
 
 /// Arguments of `paxbench explore`.

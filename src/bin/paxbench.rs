@@ -17,6 +17,7 @@ use paxbench::experiment::run::{self, verdict};
 use paxbench::experiment::thresholds;
 use paxbench::mutants;
 use paxbench::net::{Existing, generate};
+use paxbench::protocol::caspaxos::Caspaxos;
 use paxbench::protocol::epaxos::Epaxos;
 use paxbench::protocol::paxos::Paxos;
 use paxbench::replica::DRIVER_NAME;
@@ -65,11 +66,13 @@ fn main() -> std::process::ExitCode {
         Action::Model(args) => match args.mode {
             ModeName::Paxos => model::<Paxos>(&args),
             ModeName::Epaxos => model::<Epaxos>(&args),
+            ModeName::Caspaxos => model::<Caspaxos>(&args),
         },
         Action::Report(args) => redraw(&args.directories),
         Action::Explore(args) => match args.mode {
             ModeName::Paxos => explore::<Paxos>(&args),
             ModeName::Epaxos => explore::<Epaxos>(&args),
+            ModeName::Caspaxos => explore::<Caspaxos>(&args),
         },
         Action::Certs(args) => certs(&args.out, &args.cluster),
         Action::Completions(args) => write(|out| {

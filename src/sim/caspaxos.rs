@@ -5,6 +5,7 @@ use rand::RngExt;
 use super::Subject;
 use crate::check::invariants::caspaxos::CaspaxosInvariants;
 use crate::command::NodeId;
+use crate::load::plan::Retries;
 use crate::load::seed::ClientRng;
 use crate::protocol::caspaxos::Caspaxos;
 use crate::protocol::caspaxos::options::{CaspaxosOptions, Reads};

@@ -41,8 +41,7 @@ impl<P: Subject> World<P> {
     pub(super) fn start(&mut self, node: NodeId) {
         let (cluster, options) = (self.cluster, self.options.clone());
         let slot = self.node_mut(node);
-        let waits = usize::from(node.0) >= cluster.members() && slot.replaces.is_none();
-        if slot.is_up() || slot.is_gone() || slot.disk.full || waits {
+        if slot.is_up() || slot.is_gone() || slot.disk.full || slot.waits(cluster) {
             return;
         }
         let options = match slot.replaces {
@@ -136,6 +135,7 @@ impl<P: Subject> World<P> {
                 self.step(node, Input::Timer(timer), None)
             }
             Arrival::Durable(write) => self.step(node, Input::Durable(write), None),
+            Arrival::Members(members) => self.step(node, Input::Members(members), None),
         }
     }
 

@@ -166,8 +166,15 @@ fn liveness<P: Subject>(world: &World<P>) -> Held {
 }
 
 fn durability<P: Subject>(world: &World<P>) -> Held {
-    let keeps = |node: &Node<P>| world.executions.at_the_end(node.me, &node.state.applied);
-    world.reachable().try_for_each(keeps)
+    world.reachable().try_for_each(|node| {
+        let Some(core) = &node.core else { return Ok(()) };
+        world.invariants.at_the_end(node.me, core)?;
+        match core.replicated() {
+            // What it holds is its own invariants' to judge.
+            Some(_) => Ok(()),
+            None => world.executions.at_the_end(node.me, &node.state.applied),
+        }
+    })
 }
 
 /// The clients' history has one order in which every answer is right.

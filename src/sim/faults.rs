@@ -12,13 +12,14 @@ use super::Subject;
 use super::clock::Clock;
 use super::drive::Ending;
 use super::network::{Manner, NetworkPlan};
+use super::node::Arrival;
 use super::trace::At;
 use super::world::{Event, World};
 use crate::check::invariants::{Held, Invariants};
 use crate::command::NodeId;
 use crate::load::seed::ClientRng;
 use crate::protocol::Cluster;
-use crate::protocol::quorum::majority;
+use crate::protocol::quorum::{NodeSet, majority};
 
 /// Kinds of faults, by the names of `--faults`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, clap::ValueEnum)]
@@ -112,6 +113,13 @@ pub enum FaultKind {
         joiner: NodeId,
         /// Who is to leave.
         leaver: NodeId,
+    },
+    /// An operator asks a replica for these members, as far as their disks are there.
+    Members {
+        /// Whom the operator asks.
+        asked: NodeId,
+        /// Whom it wants.
+        members: NodeSet,
     },
 }
 
@@ -312,6 +320,7 @@ impl<P: Subject> World<P> {
                 self.node_mut(joiner).replaces.get_or_insert(leaver);
                 self.start(joiner);
             }
+            FaultKind::Members { asked, members } => self.change_members(asked, members),
         }
         Ok(())
     }
@@ -333,7 +342,23 @@ impl<P: Subject> World<P> {
             | FaultKind::CorruptDisk(_)
             | FaultKind::LostDisk(_)
             | FaultKind::Jump(..)
-            | FaultKind::Join { .. } => {}
+            | FaultKind::Join { .. }
+            | FaultKind::Members { .. } => {}
+        }
+    }
+
+    /// New members are started before anybody is told of them.
+    fn change_members(&mut self, asked: NodeId, members: NodeSet) {
+        let is_there = |node: &NodeId| !self.nodes[usize::from(node.0)].is_gone();
+        let apart = self.plight.apart();
+        let members: NodeSet =
+            members.iter().filter(is_there).filter(|node| Some(*node) != apart).collect();
+        for node in members.iter() {
+            self.node_mut(node).is_invited = true;
+            self.start(node);
+        }
+        if !members.is_empty() {
+            self.arrive(asked, Arrival::Members(members));
         }
     }
 
@@ -433,8 +458,7 @@ impl<P: Subject> World<P> {
     pub(super) fn lasting(&self) -> impl Iterator<Item = &super::node::Node<P>> {
         let apart = self.plight.apart();
         self.nodes.iter().filter(move |node| {
-            let waits = usize::from(node.me.0) >= self.cluster.members() && node.replaces.is_none();
-            !waits && !node.is_gone() && Some(node.me) != apart
+            !node.waits(self.cluster) && !node.is_gone() && Some(node.me) != apart
         })
     }
 

@@ -31,10 +31,12 @@ use std::fmt::{Debug, Display};
 
 use crate::check::invariants::Invariants;
 use crate::command::NodeId;
+use crate::load::plan::Retries;
 use crate::load::seed::ClientRng;
 use crate::protocol::Protocol;
 use crate::wire::Wire;
 
+mod caspaxos;
 mod caught;
 mod clock;
 pub mod console;
@@ -74,6 +76,15 @@ pub trait Subject:
 
     /// How many replicas that may yet join the explorer puts beside them, each as often as it stands here.
     const SPARES: &'static [u8] = &[0];
+
+    /// Whether an operator may change the members while it runs.
+    const MEMBERS_CHANGE: bool = false;
+
+    /// Whether an operation may touch two keys.
+    const TRANSFERS: bool = true;
+
+    /// Where clients may send a command again.
+    const RETRIES: Retries = Retries::AnyReplica;
 
     /// What must hold after every step.
     type Invariants: Invariants<Self>;

@@ -13,6 +13,7 @@ use crate::check::invariants::executions::Applied;
 use crate::command::{Command, NodeId};
 use crate::kv::{Replicated, Store};
 use crate::load::seed::ClientRng;
+use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Cluster, Destination, Effects, WriteId};
 use crate::replica::sessions::Sessions;
 use crate::replica::traffic::Tally;
@@ -122,6 +123,7 @@ pub(super) enum Arrival<P: Subject> {
     Commands { connection: Connection, commands: Vec<Command> },
     Timer { timer: P::Timer, armed: u64 },
     Durable(WriteId),
+    Members(NodeSet),
 }
 
 /// One replica.
@@ -133,6 +135,8 @@ pub(super) struct Node<P: Subject> {
     pub(super) life: u32,
     /// In whose place it was started, if it is a spare.
     pub(super) replaces: Option<NodeId>,
+    /// Whether it was started because an operator wants it, if it is a spare.
+    pub(super) is_invited: bool,
     /// Whether clients may connect to it.
     pub(super) serves: bool,
     pub(super) state: State,
@@ -178,6 +182,7 @@ impl<P: Subject> Node<P> {
             core: None,
             life: 0,
             replaces: None,
+            is_invited: false,
             serves: false,
             state: State::default(),
             installed: false,
@@ -206,6 +211,12 @@ impl<P: Subject> Node<P> {
 
     pub(super) fn is_up(&self) -> bool {
         self.core.is_some()
+    }
+
+    /// Whether it is a spare that nobody has called for.
+    pub(super) fn waits(&self, cluster: Cluster) -> bool {
+        let is_spare = usize::from(self.me.0) >= cluster.members();
+        is_spare && self.replaces.is_none() && !self.is_invited
     }
 
     /// Whether it can never take part again.

@@ -15,9 +15,9 @@ use super::faults::{Cut, Fault, FaultClass, FaultKind, Faults};
 use super::network::{Manner, NetworkPlan};
 use super::node::DiskPlan;
 use crate::command::NodeId;
-use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
+use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
 use crate::load::seed::{ClientRng, generator};
-use crate::protocol::quorum::majority;
+use crate::protocol::quorum::{NodeSet, majority};
 
 const MS: u64 = 1_000_000;
 
@@ -98,7 +98,8 @@ impl<P: Subject> Scenario<P> {
         schedule.sort_unstable();
         let may = |which| allowed().any(|class| class == which);
         let (disks_fail, cuts_last) = (may(FaultClass::Disks), may(FaultClass::Cuts));
-        let joins = Joins { spares, disks_fail, cuts_last, rng: joining };
+        let joins =
+            Joins { spares, disks_fail, cuts_last, by_operator: P::MEMBERS_CHANGE, rng: joining };
         Scenario {
             seed,
             size,
@@ -107,7 +108,7 @@ impl<P: Subject> Scenario<P> {
             network: draw_network(size + spares, &classes, rng),
             disk: DiskPlan::Synced { sync_ns: draw_sync_ns(rng) },
             sites,
-            load: draw_load(seed, schedule.len(), rng),
+            load: draw_load::<P>(seed, schedule.len(), rng),
             schedule,
             faults: draw_faults((size, joins), sites, storm_ns, &classes, rng),
             storm_ns,
@@ -151,10 +152,13 @@ fn draw_network(size: u8, classes: &[FaultClass], rng: &mut ClientRng) -> Networ
 }
 
 /// Few keys, so that commands interfere; all operations, in shares of which some are none.
-fn draw_load(seed: u64, operations: usize, rng: &mut ClientRng) -> LoadPlan {
+fn draw_load<P: Subject>(seed: u64, operations: usize, rng: &mut ClientRng) -> LoadPlan {
     // Many that are retried soon could keep a cluster busy that decides one command a round trip.
     let patience_ms: &[u64] = if operations > 40 { &[1000] } else { &[100, 300] };
     let mut shares: Vec<u32> = (0..6).map(|_| one_of(rng, &[0, 1, 1, 3])).collect();
+    if !P::TRANSFERS {
+        shares[5] = 0;
+    }
     if shares.iter().all(|share| *share == 0) {
         shares[0] = 1;
     }
@@ -182,7 +186,7 @@ fn draw_load(seed: u64, operations: usize, rng: &mut ClientRng) -> LoadPlan {
         warmup: Duration::ZERO,
         measure: Duration::ZERO,
         retry_after: Duration::from_millis(one_of(rng, patience_ms)),
-        retries: Retries::default(),
+        retries: P::RETRIES,
         timeout: Duration::from_secs(one_of(rng, &[1, 600, 600, 600])),
         seed,
         record_history: true,
@@ -208,6 +212,8 @@ struct Joins<'a> {
     disks_fail: bool,
     /// Whether somebody may stay apart in the end.
     cuts_last: bool,
+    /// Whether an operator may ask for any members.
+    by_operator: bool,
     rng: &'a mut ClientRng,
 }
 
@@ -285,7 +291,11 @@ impl Drawing<'_> {
     /// an earlier spare; perhaps of the same as the one before. How many disks may be lost by then is seen when
     /// it is time. One that joins last may never hear anybody again.
     fn joins(&mut self, members: u8, joins: Joins<'_>) -> Option<Cut> {
-        let Joins { spares, disks_fail, cuts_last, rng } = joins;
+        let Joins { spares, disks_fail, cuts_last, by_operator, rng } = joins;
+        if by_operator && spares > 0 && rng.random() {
+            self.changes(rng);
+            return None;
+        }
         let mut earlier = None;
         for joiner in (members..members + spares).map(NodeId) {
             let (mut leaver, mut at_ns) = self.draw_leaver(joiner, disks_fail, rng);
@@ -304,6 +314,17 @@ impl Drawing<'_> {
             last.at_ns = self.storm_ns - rng.random_range(MS..100 * MS);
             Cut::Deaf(joiner)
         })
+    }
+
+    /// An operator asks for other members, perhaps before the last change is done.
+    fn changes(&mut self, rng: &mut ClientRng) {
+        for _ in 0..rng.random_range(1..=4) {
+            let members: NodeSet = (0..self.size).map(NodeId).filter(|_| rng.random()).collect();
+            let asked = NodeId(rng.random_range(0..self.size));
+            let at_ns = rng.random_range(0..self.storm_ns);
+            let kind = FaultKind::Members { asked, members };
+            self.list.push(Fault { at_ns, lasts_ns: 0, kind });
+        }
     }
 
     /// Whom a spare replaces, and when.

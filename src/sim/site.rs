@@ -38,19 +38,27 @@ pub(super) struct Connection {
 pub(super) struct Link {
     number: u32,
     up: bool,
+    /// Which life of the replica it is with.
+    life: u32,
 }
 
 impl Site {
     /// The connection with a replica, while there is one.
     pub(super) fn connection(&self, node: NodeId) -> Option<Connection> {
-        let Link { number, up } = self.links[usize::from(node.0)];
+        let Link { number, up, .. } = self.links[usize::from(node.0)];
         up.then_some(Connection { site: self.index, number })
     }
 
-    /// A connection is made.
-    pub(super) fn connect(&mut self, node: NodeId) {
+    /// A connection is made with this life of a replica.
+    pub(super) fn connect(&mut self, node: NodeId, life: u32) {
         let link = &mut self.links[usize::from(node.0)];
-        *link = Link { number: link.number + 1, up: true };
+        *link = Link { number: link.number + 1, up: true, life };
+    }
+
+    /// Whether what is sent over a connection still gets to this life of a replica.
+    pub(super) fn reaches(&self, connection: Connection, node: NodeId, life: u32) -> bool {
+        let same_life = self.links[usize::from(node.0)].life == life;
+        same_life && self.connection(node) == Some(connection)
     }
 
     /// It is lost.

@@ -364,9 +364,10 @@ impl<P: Subject> World<P> {
         self.arrive(to, Arrival::Message { from, message: decoded, state });
     }
 
-    /// Nothing arrives over a connection that is lost, as with QUIC.
+    /// Nothing arrives over a connection that is lost, or was with an earlier life, as with QUIC.
     fn asked(&mut self, to: NodeId, connection: Connection, commands: Vec<Command>) {
-        if self.sites[connection.site].connection(to) == Some(connection) {
+        let life = self.nodes[usize::from(to.0)].life;
+        if self.sites[connection.site].reaches(connection, to, life) {
             self.arrive(to, Arrival::Commands { connection, commands });
         }
     }
@@ -389,7 +390,8 @@ impl<P: Subject> World<P> {
             self.nodes[usize::from(node.0)].serves && !self.plight.cuts_client(site, node);
         let Some(connection) = self.sites[site].connection(node) else {
             if up && reachable {
-                self.sites[site].connect(node);
+                let life = self.nodes[usize::from(node.0)].life;
+                self.sites[site].connect(node, life);
                 self.with_clients(site, |clients, now_ns, outputs| {
                     clients.connected(now_ns, node, outputs);
                 });

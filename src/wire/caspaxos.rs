@@ -1,8 +1,6 @@
 //! The messages of `caspaxos` as bytes. One message carries a whole turn's attempts, so what is written for each
 //! register is what counts: its key, its ballot and its state, in as few appends as can be.
 
-use std::sync::Arc;
-
 use bytes::{BufMut, BytesMut};
 
 use super::{Malformed, Reader, Wire, decode_list, decode_value, encode_list, encode_value};

@@ -8,6 +8,7 @@
 //! | file | whose |
 //! | --- | --- |
 //! | `executions.rs` | every protocol: what replicas execute, and what clients are told |
+//! | `caspaxos.rs` | `caspaxos`: ballots, acceptors, ancestors |
 //! | `epaxos.rs` | `epaxos`: instances, votes, dependencies |
 //! | `paxos.rs` | `paxos`: registers, consensus, total order broadcast |
 
@@ -17,6 +18,7 @@ use crate::command::NodeId;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Batch, Cluster, Protocol};
 
+pub mod caspaxos;
 pub mod epaxos;
 pub mod executions;
 pub mod paxos;
@@ -87,4 +89,9 @@ pub trait Invariants<P: Protocol>: Clone {
     /// What a process still owes once all messages arrive and nobody crashes any more; none if
     /// nothing. Every process comes to that in the end.
     fn owes(&self, node: NodeId, core: &P) -> Option<String>;
+
+    /// The run is over and everything mended: whether a process that is up has what it must.
+    fn at_the_end(&self, _node: NodeId, _core: &P) -> Held {
+        Ok(())
+    }
 }

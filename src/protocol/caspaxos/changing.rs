@@ -300,4 +300,10 @@ impl Caspaxos {
             self.configure(joint.settled());
         }
     }
+
+    /// Whether a change of members is under way, or wanted here.
+    pub fn is_changing(&self) -> bool {
+        let wanted = self.changing.goal.is_some() || self.wants_to_replace().is_some();
+        self.configuration.is_joint() || wanted
+    }
 }

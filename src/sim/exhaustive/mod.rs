@@ -58,7 +58,7 @@
 //! | `judge.rs` | the invariants, told what was seen |
 //! | `explore.rs` | the states of the cluster, breadth-first |
 //! | `fingerprint.rs` | 128-bit fingerprints |
-//! | `paxos.rs`, `epaxos.rs` | the configurations of each protocol |
+//! | `paxos.rs`, `epaxos.rs`, `caspaxos.rs` | the configurations of each protocol |
 //! | `report.rs` | the table of `paxbench model` |
 
 use std::fmt::Display;
@@ -70,6 +70,7 @@ use crate::command::{ClientId, Command, CommandId, Key, NodeId, Operation, Value
 use crate::protocol::{Cluster, Protocol};
 use crate::wire::Wire;
 
+mod caspaxos;
 mod epaxos;
 mod explore;
 mod fingerprint;
