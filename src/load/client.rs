@@ -272,6 +272,11 @@ impl Clients {
         self.sessions.iter().map(of).sum()
     }
 
+    /// Those of them that were last sent to this replica.
+    pub fn unanswered_by(&self, replica: NodeId) -> u64 {
+        self.sessions.iter().map(|session| session.unanswered_by(replica)).sum()
+    }
+
     /// What the clients did beside their operations.
     pub fn counters(&self) -> ClientCounters {
         self.counters

@@ -93,6 +93,12 @@ impl Session {
         self.ring.iter().filter(|entry| entry.state != State::Settled).count() as u64
     }
 
+    /// How many of these were last sent to this replica.
+    pub(crate) fn unanswered_by(&self, replica: NodeId) -> u64 {
+        let open = self.ring.iter().filter(|entry| entry.state != State::Settled);
+        open.filter(|entry| entry.replica == Some(replica)).count() as u64
+    }
+
     pub(crate) fn entry(&mut self, sequence: u64) -> Option<&mut Entry> {
         self.ring.get_mut(sequence.checked_sub(self.base)? as usize)
     }

@@ -45,7 +45,7 @@ impl Subject for Caspaxos {
             resend_ms: 100,
             backoff_max_ms: 300,
             repair_ms: 100,
-            collect_ms: one_of(rng, &[0, 20, 100]) as u64,
+            collect_ms: one_of(rng, &[0, 60, 200]) as u64,
             replaces: None,
         }
     }

@@ -14,12 +14,13 @@ use super::caught::caught;
 use super::faults::FaultClass;
 use super::node::{DiskPlan, Node};
 use super::scenario::Scenario;
-use super::site::Operations;
+use super::site::{Operations, Site};
 use super::trace::{Digest, Trace};
 use super::world::{SiteSetup, World, WorldSetup};
 use crate::check::invariants::{Held, Invariants, Violation, hold};
 use crate::check::{self, Limits, Verdict};
 use crate::command::NodeId;
+use crate::load::plan::Retries;
 
 /// How long a run may take to become live after all is mended, in ns. Clients wait up to 32 times
 /// their patience between retries, and one command a round trip may be all that the options allow.
@@ -136,7 +137,13 @@ fn conduct<P: Subject>(
 
 /// What is left to do before a run is live.
 fn lacks<P: Subject>(world: &World<P>) -> Option<String> {
-    let unanswered: u64 = world.sites.iter().map(|site| site.clients.unanswered()).sum();
+    // Where commands stay with a replica, those of one that stays apart have no answer.
+    let hopeless = world.plight.apart().filter(|_| P::RETRIES == Retries::SameReplica);
+    let unanswered = |site: &Site| match hopeless {
+        None => site.clients.unanswered(),
+        Some(apart) => site.clients.unanswered() - site.clients.unanswered_by(apart),
+    };
+    let unanswered: u64 = world.sites.iter().map(unanswered).sum();
     if unanswered > 0 {
         return Some(format!("{unanswered} commands are not answered"));
     }

@@ -266,14 +266,17 @@ impl CaspaxosInvariants {
     /// What was chosen is still there in the end, or what has come of it.
     fn keeps_what_was_chosen(&self, node: NodeId, core: &Caspaxos) -> Held {
         let chosen = self.attempts.iter().filter(|(_, attempt)| attempt.is_chosen);
-        let mut last: BTreeMap<Key, Ballot> = BTreeMap::new();
-        for ((key, ballot), _) in chosen {
-            last.insert(*key, *ballot);
+        let mut last: BTreeMap<Key, (Ballot, bool)> = BTreeMap::new();
+        for ((key, ballot), attempt) in chosen {
+            let is_empty = attempt.state.as_ref().is_some_and(|state| state.value.is_none());
+            last.insert(*key, (*ballot, is_empty));
         }
-        last.into_iter().try_for_each(|(key, chosen)| {
-            let held = core.registers().get(key).map_or(Ballot::ZERO, |register| register.accepted);
+        last.into_iter().try_for_each(|(key, (chosen, is_empty))| {
+            let register = core.registers().get(key);
+            let held = register.map_or(Ballot::ZERO, |register| register.accepted);
+            let without_value = register.is_none_or(|register| register.state.value.is_none());
             let removed = self.removed.get(&key).copied().unwrap_or_default();
-            let gone = held.is_zero() && removed >= chosen;
+            let gone = without_value && is_empty || held.is_zero() && removed >= chosen;
             hold(held >= chosen || gone, "what was chosen is kept", || {
                 format!("{node} holds {held} of {key}, {chosen} was chosen")
             })

@@ -21,11 +21,23 @@ use crate::mutants::mutant;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Effect, Effects, Time};
 
+/// How often the new members are called before a change is given up that has not begun.
+const CALLS_MAX: u8 = 20;
+
+/// The members that an operator wants.
+#[derive(Clone, Hash, Debug)]
+struct Goal {
+    members: NodeSet,
+    /// Which of them have answered: a change towards members that are not there would stop everything.
+    answered: NodeSet,
+    calls: u8,
+}
+
 /// How far a change is.
 #[derive(Clone, Default, Hash, Debug)]
 pub(super) struct Changing {
     /// The members that an operator has asked this replica for.
-    goal: Option<NodeSet>,
+    goal: Option<Goal>,
     /// Who has copied what the configuration before this one may have chosen.
     merged: NodeSet,
     /// Whose records were copied here, wholly.
@@ -47,8 +59,9 @@ impl Caspaxos {
     /// An operator wants these members.
     pub(super) fn on_change_members(&mut self, members: NodeSet, out: &mut Effects<Self>) {
         if !members.is_empty() && members.is_within(self.cluster.size) {
-            self.changing.goal = Some(members);
-            self.pursue_goal();
+            let answered = NodeSet::default();
+            self.changing.goal = Some(Goal { members, answered, calls: 0 });
+            self.pursue_goal(out);
             self.arm_change(out);
         }
     }
@@ -56,12 +69,12 @@ impl Caspaxos {
     /// A replica wants to be a member in place of another.
     pub(super) fn on_replace(&mut self, joiner: NodeId, leaver: NodeId, out: &mut Effects<Self>) {
         let members = self.configuration.members();
-        let serves = members.contains(self.me) && self.me != leaver;
-        if self.configuration.is_joint() || !serves || self.changing.goal.is_some() {
-            return;
-        }
         if members.contains(joiner) || !members.contains(leaver) {
             return self.answer(joiner, CaspaxosMessage::Configure(self.configuration), out);
+        }
+        let is_free = !self.configuration.is_joint() && self.changing.goal.is_none();
+        if !is_free || !members.contains(self.me) {
+            return;
         }
         let mut members = members.without(leaver);
         members.insert(joiner);
@@ -72,7 +85,7 @@ impl Caspaxos {
     pub(super) fn go_on_changing(&mut self, _now: Time, out: &mut Effects<Self>) {
         self.changing.is_armed = false;
         self.ask_to_replace(out);
-        self.pursue_goal();
+        self.pursue_goal(out);
         if self.configuration.is_joint() {
             let others = self.configuration.members();
             self.tell_configuration(others, out);
@@ -106,24 +119,46 @@ impl Caspaxos {
             return out.push(Effect::GiveUp(format!("{leaver} is no member")));
         }
         self.asked = self.asked.wrapping_add(1);
-        let members: Vec<NodeId> = members.without(leaver).iter().collect();
-        if let Some(one) = members.get(self.asked % members.len().max(1)) {
-            let after = out.last_write();
-            out.send_after(*one, CaspaxosMessage::Replace(leaver), after);
-        }
+        let members: Vec<NodeId> = members.iter().collect();
+        let after = out.last_write();
+        out.send_after(members[self.asked % members.len()], CaspaxosMessage::Replace(leaver), after);
     }
 
-    /// Goes on towards the members that were asked for.
-    fn pursue_goal(&mut self) {
-        let Some(goal) = self.changing.goal else { return };
-        let now = &self.configuration;
+    /// Goes on towards the members that were asked for: calls them, and begins once they have answered.
+    fn pursue_goal(&mut self, out: &mut Effects<Self>) {
+        let now = self.configuration;
+        let Some(goal) = &mut self.changing.goal else { return };
         if now.is_joint() || now.epoch >= u16::MAX - 1 {
             return;
         }
-        if now.new.members == goal {
+        if now.new.members == goal.members || goal.calls == CALLS_MAX {
             self.changing.goal = None;
-        } else {
-            self.configure(now.towards(goal));
+            return;
+        }
+        goal.calls += 1;
+        goal.answered.insert(self.me);
+        let silent = goal.members.minus(goal.answered);
+        out.send_to(silent, CaspaxosMessage::WhichConfiguration, out.last_write());
+        self.begin_if_answered();
+    }
+
+    /// Step 1 of the paper, "turn on the acceptor": all that are new have answered, and enough of the others.
+    fn begin_if_answered(&mut self) {
+        let now = self.configuration;
+        let Some(goal) = &self.changing.goal else { return };
+        let to = now.towards(goal.members);
+        let are_there = goal.members.minus(now.new.members).minus(goal.answered).is_empty();
+        if !now.is_joint() && are_there && to.settled().is_accept_quorum(goal.answered) {
+            self.configure(to);
+        }
+    }
+
+    /// A replica has said in which configuration it is.
+    fn note_answered(&mut self, from: NodeId) {
+        if let Some(goal) = &mut self.changing.goal
+            && goal.answered.insert(from)
+        {
+            self.begin_if_answered();
         }
     }
 
@@ -150,6 +185,7 @@ impl Caspaxos {
         configuration: Configuration,
         out: &mut Effects<Self>,
     ) {
+        self.note_answered(from);
         match configuration.epoch.cmp(&self.configuration.epoch) {
             Ordering::Equal => return,
             Ordering::Less if from == self.me => return,
@@ -164,7 +200,7 @@ impl Caspaxos {
         self.begin_anew(out);
         self.tell_configuration(everybody, out);
         self.rescan(out);
-        self.pursue_goal();
+        self.pursue_goal(out);
         self.arm_change(out);
     }
 
@@ -301,9 +337,8 @@ impl Caspaxos {
         }
     }
 
-    /// Whether a change of members is under way, or wanted here.
+    /// Whether a change of members is under way, or this replica is to join.
     pub fn is_changing(&self) -> bool {
-        let wanted = self.changing.goal.is_some() || self.wants_to_replace().is_some();
-        self.configuration.is_joint() || wanted
+        self.configuration.is_joint() || self.wants_to_replace().is_some()
     }
 }

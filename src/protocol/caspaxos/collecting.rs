@@ -26,6 +26,9 @@ const PLACES_A_LOOK: u32 = 16_384;
 /// Removals begun each time, at most.
 const COLLECTED_A_LOOK: usize = 4096;
 
+/// Looks at the whole table until it is the next member's turn to remove what nobody has removed.
+const ROUNDS_A_TURN: u32 = 16;
+
 /// A Remove is sent again so often. Then whoever still has the tombstone begins anew.
 const SENT_MAX: u8 = 4;
 
@@ -86,7 +89,7 @@ impl Caspaxos {
         let members: Vec<NodeId> = self.configuration.members().iter().collect();
         let last = register.accepted.proposer();
         let first = members.iter().position(|member| *member == last).unwrap_or(0);
-        let turn = (self.collecting.rounds / 4) as usize;
+        let turn = (self.collecting.rounds / ROUNDS_A_TURN) as usize;
         members[(first + turn) % members.len()] == self.me
     }
 

@@ -355,6 +355,7 @@ impl Caspaxos {
         let Some(work) = self.works.get_mut(index) else { return };
         let (commands, outcomes) =
             (std::mem::take(&mut work.commands), std::mem::take(&mut work.outcomes));
+        assert_eq!(commands.len(), outcomes.len(), "each command has an outcome");
         let errand = work.errand.take();
         work.earlier.clear();
         (work.losses, work.reads) = (0, 0);
@@ -411,6 +412,13 @@ impl Caspaxos {
             return;
         }
         let Some(work) = self.works.get_mut(index) else { return };
+        if matches!(work.errand.as_deref(), Some(Errand::Collect)) {
+            // Somebody uses the register. To remove it must never be in anybody's way.
+            work.errand = None;
+            if work.is_done() {
+                return self.end(index);
+            }
+        }
         work.losses = work.losses.saturating_add(1);
         work.phase = Phase::BackingOff;
         let doublings = work.losses.min(DOUBLINGS_MAX);
@@ -427,6 +435,8 @@ impl Caspaxos {
     pub(super) fn abandon(&mut self, index: u32, out: &mut Effects<Self>) -> bool {
         let Some(work) = self.works.get_mut(index) else { return false };
         match work.phase {
+            // An errand may be done twice.
+            Phase::Accepting if work.commands.is_empty() => {}
             Phase::Accepting => {
                 let outcomes = std::mem::take(&mut work.outcomes);
                 work.earlier.push(Attempt { ballot: work.ballot, outcomes });
