@@ -6,10 +6,10 @@ use super::{Held, Invariants, hold};
 use crate::command::{Key, NodeId};
 use crate::protocol::caspaxos::Caspaxos;
 use crate::protocol::caspaxos::ballot::Ballot;
-use crate::protocol::caspaxos::members::Configuration;
+use crate::protocol::caspaxos::members::{Configuration, Group};
 use crate::protocol::caspaxos::message::{CaspaxosMessage, CaspaxosRecord, Change};
 use crate::protocol::caspaxos::state::State;
-use crate::protocol::caspaxos::works::{Errand, Phase};
+use crate::protocol::caspaxos::works::Phase;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::Cluster;
 
@@ -43,6 +43,8 @@ pub struct CaspaxosInvariants {
     /// How often each acceptor has forgotten everything, or lost what was not durable.
     epochs: Vec<u16>,
     configurations: BTreeMap<u16, Configuration>,
+    /// Members that somebody has wanted.
+    wanted: BTreeSet<u64>,
     /// Attempts whose acceptors have changed since the last look.
     touched: BTreeSet<(Key, Ballot)>,
 }
@@ -56,6 +58,7 @@ impl Invariants<Caspaxos> for CaspaxosInvariants {
             acceptors: BTreeMap::new(),
             epochs: vec![0; usize::from(cluster.size)],
             configurations: BTreeMap::new(),
+            wanted: BTreeSet::new(),
             touched: BTreeSet::new(),
         }
     }
@@ -111,6 +114,7 @@ impl Invariants<Caspaxos> for CaspaxosInvariants {
         let configuration = *core.configuration();
         self.one_configuration_per_epoch(node, configuration)?;
         self.promises_and_ballots_only_rise(node, core)?;
+        self.wanted.extend(core.goal().map(NodeSet::bits));
         for (_, work) in core.works().iter().filter(|(_, w)| w.phase == Phase::Accepting) {
             self.descends_from_what_was_chosen((work.key, work.ballot), work.base)?;
         }
@@ -133,14 +137,9 @@ impl Invariants<Caspaxos> for CaspaxosInvariants {
     ) -> bool {
         let newest = self.configurations.last_key_value().map(|(_, newest)| *newest);
         let mut usable: Vec<Configuration> = newest.into_iter().collect();
-        for (_, core) in settled {
-            usable.push(*core.configuration());
-            for (_, work) in core.works().iter() {
-                if let Some(Errand::Configure { from, to }) = work.errand.as_deref() {
-                    usable.extend([*from, *to]);
-                }
-            }
-        }
+        usable.extend(settled.map(|(_, core)| *core.configuration()));
+        let wanted = self.wanted.iter().map(|members| Group::of(NodeSet::from_bits(*members)));
+        usable.extend(wanted.map(|new| Configuration { epoch: 0, old: None, new }));
         usable.iter().all(|one| one.can_prepare_without(gone) && one.can_accept_without(gone))
     }
 

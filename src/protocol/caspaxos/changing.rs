@@ -111,7 +111,8 @@ impl Caspaxos {
         self.options.replaces.filter(|_| !is_member && self.configuration.epoch < u16::MAX - 1)
     }
 
-    /// Asks one member after the other, so that they do not all propose the same.
+    /// Asks one after the other, so that they do not all propose the same; also who is no member as far as is
+    /// known here: those that are may all have gone since.
     fn ask_to_replace(&mut self, out: &mut Effects<Self>) {
         let Some(leaver) = self.wants_to_replace() else { return };
         let members = self.configuration.members();
@@ -119,9 +120,9 @@ impl Caspaxos {
             return out.push(Effect::GiveUp(format!("{leaver} is no member")));
         }
         self.asked = self.asked.wrapping_add(1);
-        let members: Vec<NodeId> = members.iter().collect();
+        let others: Vec<NodeId> = self.cluster.others(self.me).collect();
         let after = out.last_write();
-        out.send_after(members[self.asked % members.len()], CaspaxosMessage::Replace(leaver), after);
+        out.send_after(others[self.asked % others.len()], CaspaxosMessage::Replace(leaver), after);
     }
 
     /// Goes on towards the members that were asked for: calls them, and begins once they have answered.
@@ -335,6 +336,11 @@ impl Caspaxos {
         if joint.is_joint() && member && joint.may_settle(self.changing.merged) {
             self.configure(joint.settled());
         }
+    }
+
+    /// The members that an operator has asked this replica for.
+    pub fn goal(&self) -> Option<NodeSet> {
+        self.changing.goal.as_ref().map(|goal| goal.members)
     }
 
     /// Whether a change of members is under way, or this replica is to join.
