@@ -489,6 +489,9 @@ mutants! {
     NextNotPromised "next-not-promised" Caspaxos
         "Who accepts promises the next ballot, too."
         "§2.2.1";
+    NextNotPromisedForCopies "next-not-promised-for-copies" Caspaxos
+        "Who holds a copy of what it is to accept promises the next ballot, too."
+        "§2.2.1 with repair: seed 2197";
     PromiseUsedTwice "promise-used-twice" Caspaxos
         "One ballot, one value: the promise that an Accept brought is used once."
         "§2.2.1; the one-round-trip cache kept after a conflict or a timeout";

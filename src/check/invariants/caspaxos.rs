@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Held, Invariants, hold};
 use crate::command::{Key, NodeId};
+use crate::protocol::Cluster;
 use crate::protocol::caspaxos::Caspaxos;
 use crate::protocol::caspaxos::ballot::Ballot;
 use crate::protocol::caspaxos::members::{Configuration, Group};
@@ -11,7 +12,6 @@ use crate::protocol::caspaxos::message::{CaspaxosMessage, CaspaxosRecord, Change
 use crate::protocol::caspaxos::state::State;
 use crate::protocol::caspaxos::works::Phase;
 use crate::protocol::quorum::NodeSet;
-use crate::protocol::Cluster;
 
 /// An attempt that was accepted, or may be.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
@@ -143,12 +143,15 @@ impl Invariants<Caspaxos> for CaspaxosInvariants {
         usable.iter().all(|one| one.can_prepare_without(gone) && one.can_accept_without(gone))
     }
 
-    fn owes(&self, _node: NodeId, core: &Caspaxos) -> Option<String> {
+    fn owes(&self, node: NodeId, core: &Caspaxos) -> Option<String> {
         if core.unanswered() > 0 || core.works().len() > 0 {
             return Some(format!("{} works are not done", core.works().len()));
         }
         let configuration = core.configuration();
-        core.is_changing().then(|| format!("a change of members is not done: {configuration}"))
+        let newest = self.configurations.values().next_back().unwrap_or(configuration);
+        let to_join = core.wants_to_replace().is_some_and(|it| newest.members().contains(it));
+        let owes = configuration.is_joint() || to_join && !newest.members().contains(node);
+        owes.then(|| format!("a change of members is not done: {configuration}"))
     }
 
     fn at_the_end(&self, node: NodeId, core: &Caspaxos) -> Held {
@@ -194,10 +197,14 @@ impl CaspaxosInvariants {
             let known = self.acceptors.entry((node, register.key)).or_default();
             let seen = register.promise.max(register.accepted);
             let before = known.promise.max(known.accepted);
-            hold(seen >= before && register.accepted >= known.accepted, "promises only rise", || {
-                let key = register.key;
-                format!("{node} had seen {before} on {key}, now {seen}; its floor is {floor}")
-            })?;
+            hold(
+                seen >= before && register.accepted >= known.accepted,
+                "promises only rise",
+                || {
+                    let key = register.key;
+                    format!("{node} had seen {before} on {key}, now {seen}; its floor is {floor}")
+                },
+            )?;
             *known = Acceptor { promise: register.promise, accepted: register.accepted };
         }
         Ok(())

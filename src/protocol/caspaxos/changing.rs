@@ -105,24 +105,32 @@ impl Caspaxos {
         }
     }
 
-    /// Whom this replica was started to replace, if that is still to be done.
-    fn wants_to_replace(&self) -> Option<NodeId> {
-        let is_member = self.configuration.members().contains(self.me);
-        self.options.replaces.filter(|_| !is_member && self.configuration.epoch < u16::MAX - 1)
+    /// Whom this replica was started to replace, as far as is known here.
+    pub fn wants_to_replace(&self) -> Option<NodeId> {
+        let members = self.configuration.members();
+        let known = self.configuration.epoch == 0;
+        let wanted = self.options.replaces.filter(|leaver| known || members.contains(*leaver));
+        wanted.filter(|_| !members.contains(self.me) && self.configuration.epoch < u16::MAX - 1)
     }
 
     /// Asks one after the other, so that they do not all propose the same; also who is no member as far as is
     /// known here: those that are may all have gone since.
     fn ask_to_replace(&mut self, out: &mut Effects<Self>) {
         let Some(leaver) = self.wants_to_replace() else { return };
-        let members = self.configuration.members();
-        if !members.contains(leaver) {
-            return out.push(Effect::GiveUp(format!("{leaver} is no member")));
-        }
         self.asked = self.asked.wrapping_add(1);
         let others: Vec<NodeId> = self.cluster.others(self.me).collect();
         let after = out.last_write();
         out.send_after(others[self.asked % others.len()], CaspaxosMessage::Replace(leaver), after);
+    }
+
+    /// Somebody may have decided on a configuration and ended before it told anybody: what this acceptor holds
+    /// says so. To write it again tells whether it was chosen, or makes it so.
+    pub(super) fn look_for_lost_change(&mut self) {
+        let register = self.registers.get(MEMBERS_KEY);
+        let held = register.and_then(|r| Configuration::from_value(r.state.value.as_deref()?));
+        if held.is_some_and(|held| held.epoch > self.configuration.epoch) {
+            self.configure(self.configuration);
+        }
     }
 
     /// Goes on towards the members that were asked for: calls them, and begins once they have answered.
@@ -341,10 +349,5 @@ impl Caspaxos {
     /// The members that an operator has asked this replica for.
     pub fn goal(&self) -> Option<NodeSet> {
         self.changing.goal.as_ref().map(|goal| goal.members)
-    }
-
-    /// Whether a change of members is under way, or this replica is to join.
-    pub fn is_changing(&self) -> bool {
-        self.configuration.is_joint() || self.wants_to_replace().is_some()
     }
 }

@@ -32,6 +32,7 @@ impl Caspaxos {
         let repair = Duration::from_millis(self.options.repair_ms);
         out.push(Effect::Arm(CaspaxosTimer::Repair, repair / 2..repair));
         self.registers.tick();
+        self.look_for_lost_change();
         let others: Vec<NodeId> = self.configuration.members().without(self.me).iter().collect();
         if others.is_empty() || !self.configuration.members().contains(self.me) {
             return;

@@ -272,7 +272,8 @@ impl Registers {
     }
 
     /// *Accept*: accepts a state in a ballot that is not below the promise, and promises `next`; or says
-    /// which ballot was seen. What was accepted already is confirmed again.
+    /// which ballot was seen. What is held already, be it copied from another acceptor, is
+    /// confirmed, and the next promised all the same.
     pub fn accept(&mut self, change: &Change, next: Ballot) -> Result<(), Ballot> {
         let Change { key, ballot, state } = change;
         let place = match self.place(*key) {
@@ -284,7 +285,13 @@ impl Registers {
         if *ballot == register.accepted {
             let others =
                 register.promise > *ballot && register.promise.proposer() != ballot.proposer();
-            return if others { Err(register.promise) } else { Ok(()) };
+            if others {
+                return Err(register.promise);
+            }
+            if !mutant!(NextNotPromisedForCopies) {
+                register.promise = register.promise.max(next);
+            }
+            return Ok(());
         }
         let promised = *ballot >= register.promise || mutant!(PromiseIgnoredByAccept);
         if !promised || *ballot < register.accepted && !mutant!(PromiseErasedTooEarly) {
