@@ -271,11 +271,17 @@ impl CaspaxosInvariants {
 
     /// What was chosen is still there in the end, or what has come of it.
     fn keeps_what_was_chosen(&self, node: NodeId, core: &Caspaxos) -> Held {
-        let chosen = self.attempts.iter().filter(|(_, attempt)| attempt.is_chosen);
+        // By key the last that was chosen, and whether it or one that came of it is empty.
         let mut last: BTreeMap<Key, (Ballot, bool)> = BTreeMap::new();
-        for ((key, ballot), attempt) in chosen {
-            let is_empty = attempt.state.as_ref().is_some_and(|state| state.value.is_none());
-            last.insert(*key, (*ballot, is_empty));
+        for ((key, ballot), attempt) in &self.attempts {
+            let Some(state) = &attempt.state else { continue };
+            match last.get_mut(key) {
+                _ if attempt.is_chosen => {
+                    last.insert(*key, (*ballot, state.value.is_none()));
+                }
+                Some((_, is_empty)) => *is_empty |= state.value.is_none(),
+                None => {}
+            }
         }
         last.into_iter().try_for_each(|(key, (chosen, is_empty))| {
             let register = core.registers().get(key);

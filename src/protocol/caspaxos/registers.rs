@@ -283,9 +283,9 @@ impl Registers {
         };
         let register = self.at_mut(place);
         if *ballot == register.accepted {
-            let others =
-                register.promise > *ballot && register.promise.proposer() != ballot.proposer();
-            if others {
+            // What it brings may have been promised with the same message before; any other promise is to
+            // somebody who has read a state without this one.
+            if register.promise > *ballot && register.promise != next {
                 return Err(register.promise);
             }
             if !mutant!(NextNotPromisedForCopies) {
