@@ -563,12 +563,13 @@ fn checks() -> impl Strategy<Value = (Check, Thresholds)> {
 fn faults(sites: &[String], measure: Duration) -> impl Strategy<Value = Vec<Fault>> + use<> {
     let sites = sites.to_vec();
     let fault = move |replica: String| {
-        (0u32..500, 1u32..499, 0u32..3).prop_map(move |(at, lasts, kind)| {
+        (0u32..500, 1u32..499, 0u32..4).prop_map(move |(at, lasts, kind)| {
             let share = |thousandths| measure / 1000 * thousandths;
             let (replica, lasts, by) = (replica.clone(), share(lasts), Duration::from_millis(30));
             let kind = match kind {
                 0 => FaultKind::Crash { replica },
                 1 => FaultKind::Pause { replica, lasts },
+                2 => FaultKind::Isolate { replica, lasts },
                 _ => FaultKind::Slow { replica, by, lasts },
             };
             Fault { at: share(at), kind }
@@ -584,9 +585,11 @@ fn faults(sites: &[String], measure: Duration) -> impl Strategy<Value = Vec<Faul
 }
 
 fn with_faults(experiment: Experiment) -> impl Strategy<Value = Experiment> {
-    let slow = experiment.network.shaping == Shaping::Endpoint;
+    let shaped = experiment.network.shaping == Shaping::Endpoint;
+    let shapes =
+        |kind: &FaultKind| matches!(kind, FaultKind::Slow { .. } | FaultKind::Isolate { .. });
     faults(&experiment.network.sites, experiment.phases.measure).prop_map(move |mut faults| {
-        faults.retain(|fault| slow || !matches!(fault.kind, FaultKind::Slow { .. }));
+        faults.retain(|fault| shaped || !shapes(&fault.kind));
         let network = &experiment.network;
         faults.extend(network.spare_names().into_iter().map(|spare| {
             let kind = FaultKind::Join { spare, replica: network.sites[0].clone() };
