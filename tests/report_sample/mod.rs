@@ -129,6 +129,7 @@ impl Sample {
         let measured = self.backend == Backend::Quic;
         RunSummary {
             faults: Vec::new(),
+            unavailability: Vec::new(),
             mode: label.split(' ').next().unwrap().to_owned(),
             label: label.to_owned(),
             options: serde_json::json!({ "leader": "virginia" }),

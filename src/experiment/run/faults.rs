@@ -45,6 +45,8 @@ struct Step<'a> {
     at: Duration,
     victim: &'a Victim,
     deed: Deed<'a>,
+    /// Whether it begins a fault, or ends one.
+    begins: bool,
     /// What figures call it.
     name: String,
 }
@@ -67,12 +69,13 @@ pub(super) async fn play(
             Deed::Send(signal) => send(&step, *signal)?,
             Deed::Delay(by) => delay(&step, *by, plan).await?,
             Deed::Isolate(isolated) => {
-                ask(&step, &Ask::SetIsolated { isolated: *isolated }).await?
+                ask(&step, &Ask::SetIsolated { isolated: *isolated }).await?;
             }
             Deed::Replace(spare) => played.joined.push(join(spare, &step.victim.name)?),
         }
         let t_ms = (monotonic_ns() as i64 - measure_ns as i64) / 1_000_000;
-        played.marks.push(FaultMark { t_ms, what: step.name });
+        let replica = step.begins.then(|| step.victim.name.clone());
+        played.marks.push(FaultMark { t_ms, what: step.name, replica });
     }
     Ok(played)
 }
@@ -94,11 +97,13 @@ fn steps<'a>(fault: &'a Fault, victims: &'a [Victim]) -> Vec<Step<'a>> {
         }
         FaultKind::Join { spare, .. } => (Deed::Replace(spare), None),
     };
-    let first = Step { at: fault.at, victim, deed: begins, name: fault.kind.to_string() };
+    let name = fault.kind.to_string();
+    let first = Step { at: fault.at, victim, deed: begins, begins: true, name };
     let last = ends.map(|(lasts, deed)| Step {
         at: fault.at + lasts,
         victim,
         deed,
+        begins: false,
         name: format!("{} well", victim.name),
     });
     std::iter::once(first).chain(last).collect()
