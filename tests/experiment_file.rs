@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use paxbench::cluster::{Congestion, ProtocolChoice, TransportOptions};
 use paxbench::experiment::file::{
-    Check, Experiment, Fault, FaultKind, LogKind, Mode, Network, Override, Phases, Shaping,
-    Storage, Thresholds, Workload,
+    Check, Experiment, Fault, FaultKind, LogKind, Mode, Network, Override, Phases, Published,
+    PublishedLatency, PublishedUnavailability, PublishedValues, Shaping, Statistic, Storage,
+    Thresholds, Workload,
 };
 use paxbench::experiment::network::Matrix;
 use paxbench::experiment::plan::{Plan, describe};
@@ -599,6 +600,35 @@ fn with_faults(experiment: Experiment) -> impl Strategy<Value = Experiment> {
     })
 }
 
+/// Values of one kind, at a site and of a mode.
+fn with_published(experiment: Experiment) -> impl Strategy<Value = Experiment> {
+    let (site, mode) = (experiment.network.sites[0].clone(), experiment.modes[0].label.clone());
+    let durations = proptest::collection::vec((1u64..100_000, any::<bool>()), 1..4);
+    (0u32..4, durations).prop_map(move |(kind, durations)| {
+        let system = |n: usize| format!("system: {n}");
+        let latency = |(n, (us, of_mode)): (usize, &(u64, bool))| PublishedLatency {
+            mode: of_mode.then(|| mode.clone()),
+            system: Some(system(n)),
+            site: site.clone(),
+            latency: Duration::from_micros(*us),
+        };
+        let unavailability = |(n, (ms, named)): (usize, &(u64, bool))| PublishedUnavailability {
+            system: system(n),
+            protocol: named.then(|| "Raft".to_owned()),
+            lasts: Duration::from_millis(ms - 1),
+        };
+        let numbered = || durations.iter().enumerate();
+        let values = match kind {
+            0 => PublishedValues::Latency(Statistic::Mean, numbered().map(latency).collect()),
+            1 => PublishedValues::Latency(Statistic::P50, numbered().map(latency).collect()),
+            2 => PublishedValues::Unavailability(numbered().map(unavailability).collect()),
+            _ => return experiment.clone(),
+        };
+        let (source, what) = ("a paper, §3".to_owned(), "what it did: this".to_owned());
+        Experiment { published: vec![Published { source, what, values }], ..experiment.clone() }
+    })
+}
+
 fn experiments() -> impl Strategy<Value = Experiment> {
     let sized = (1usize..8).prop_flat_map(|sites| (modes(sites as u8), networks(sites)));
     let phases = (0u64..100, durations(), 1u32..10_000);
@@ -625,6 +655,7 @@ fn experiments() -> impl Strategy<Value = Experiment> {
                     phases: Phases { warmup, measure, repeat },
                     storage: Storage { log: LogKind::Memory },
                     faults: Vec::new(),
+                    published: Vec::new(),
                     transport,
                     check: check.0,
                     thresholds: check.1,
@@ -632,6 +663,7 @@ fn experiments() -> impl Strategy<Value = Experiment> {
             },
         )
         .prop_flat_map(with_faults)
+        .prop_flat_map(with_published)
 }
 
 proptest! {

@@ -188,9 +188,11 @@ fn is_too_late(fault: &Fault, faults: &[Fault]) -> bool {
 fn read_fault(item: &At<'_>, around: &Surroundings<'_>) -> Option<Fault> {
     let fields = item.any_fields(EXAMPLE)?;
     let Some((kind, target)) = fields.one_of(&KINDS) else {
-        fields.refuse_others(&[
-            "at", "crash", "pause", "slow", "isolate", "join", "for", "by", "replaces",
-        ]);
+        let known = ["at", "crash", "pause", "slow", "isolate", "join", "for", "by", "replaces"];
+        let named = KINDS.iter().any(|kind| fields.get(kind).is_some());
+        if !fields.refuse_others(&known) && !named {
+            return item.wrong(format!("does not say what is done; write {EXAMPLE}"));
+        }
         return None;
     };
     let known: &[&str] = match kind {
