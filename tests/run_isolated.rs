@@ -62,6 +62,12 @@ fn the_others_go_on_while_a_follower_is_isolated_and_its_clients_ask_elsewhere()
     assert!(cairo(1500, 3000) > 130, "its clients ask elsewhere");
     assert!(cairo(5000, 6000) > 90, "afterwards all is as before");
     assert_eq!(totals(run).1, 0, "no operation failed");
+    let [seen] = &run.unavailability[..] else { panic!("{:?}", run.unavailability) };
+    assert_eq!((seen.fault.as_str(), seen.from_ms, seen.to_ms), ("isolate cairo", begins, 6000));
+    let found = seen.at_the_fault().and_then(|silence| silence.unavailable_ms).unwrap();
+    assert!((250.0..1000.0).contains(&found), "they ask elsewhere after 300 ms: {seen:?}");
+    assert_eq!(seen.elsewhere().count(), 2);
+    assert!(seen.elsewhere().all(|silence| silence.longest_ms < found), "{seen:?}");
 }
 
 /// The connections are lost meanwhile, and made again.
@@ -80,5 +86,10 @@ fn a_leader_that_is_isolated_for_longer_than_connections_live_is_followed_by_ano
         assert!(found > 70, "{site}: 80 are offered, {found} completed");
     }
     assert!(completed(&results, "oslo", 5000, 6000) > 90, "afterwards all is as before");
-    assert_eq!(totals(only(&results)).1, 0, "no operation failed");
+    let run = only(&results);
+    assert_eq!(totals(run).1, 0, "no operation failed");
+    for silence in &run.unavailability[0].sites {
+        let found = silence.unavailable_ms.unwrap();
+        assert!((400.0..2000.0).contains(&found), "nobody led for a while: {silence:?}");
+    }
 }
