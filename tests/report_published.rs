@@ -98,6 +98,21 @@ fn the_table_of_faults_tells_who_waited_for_how_long_and_what_was_published() {
 }
 
 #[test]
+fn of_several_repeats_the_table_of_faults_tells_the_longest() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Sample { repeats: 2, ..sample() }.write(dir.path());
+    let file = path.join("summary.json");
+    let mut summary: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    // The second repeat of the first mode, its first fault, at tokyo.
+    summary["runs"][1]["unavailability"][0]["sites"][1]["unavailable_ms"] = 2500.0.into();
+    fs::write(&file, summary.to_string()).unwrap();
+    let text = tables(&path).unwrap();
+    let (_, text) = text.split_once("\nUnavailability\n").unwrap();
+    assert_eq!(lines(text, "epaxos")[0], ["epaxos", "isolate tokyo", "2.50 s", "0", "–"]);
+}
+
+#[test]
 fn the_table_of_latencies_has_the_published_digits_and_how_far_measured_is_from_predicted() {
     let dir = tempfile::tempdir().unwrap();
     let text = tables(&sample().write(dir.path())).unwrap();

@@ -349,8 +349,8 @@ impl ShaperControl {
     }
 
     /// Isolates the process, or ends that: meanwhile it exchanges nothing with any other replica or with
-    /// load generators of other sites, in either direction. What comes from somebody who is no member, such
-    /// as the driver, still arrives.
+    /// load generators of other sites, in either direction. What it sent before still arrives; what is on
+    /// its way to it does not. Who is no member, such as the driver, still reaches it.
     pub fn set_isolated(&self, isolated: bool) {
         let mut state = self.shared.state();
         for address in &self.shared.beyond {
@@ -560,5 +560,31 @@ impl Sender {
             }
             result => result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_isolated_member_keeps_the_load_generator_of_its_site_and_nobody_else() {
+        let member = |name: &str, site: &str, port: u16| {
+            format!(r#"{{"name": "{name}", "site": "{site}", "address": "127.0.0.1:{port}"}}"#)
+        };
+        let text = format!(
+            r#"{{"name": "n", "certs": "", "protocol": {{"mode": "epaxos"}}, "replicas": [{}, {}],
+                "spares": [{}], "loads": [{}, {}]}}"#,
+            member("a", "a", 1),
+            member("b", "b", 2),
+            member("a-2", "a", 3),
+            member("load-a", "a", 4),
+            member("load-b", "b", 5),
+        );
+        let cluster: ClusterFile = serde_json::from_str(&text).unwrap();
+        let ports = |name| beyond(&cluster, name).iter().map(SocketAddr::port).collect::<Vec<_>>();
+        assert_eq!(ports("a"), [2, 3, 5], "not even a spare at its own site");
+        assert_eq!(ports("b"), [1, 3, 4]);
+        assert_eq!(ports("a-2"), [1, 2, 5]);
     }
 }
