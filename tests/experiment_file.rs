@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use paxbench::cluster::{Congestion, ProtocolChoice, TransportOptions};
 use paxbench::experiment::file::{
-    Check, Experiment, Fault, FaultKind, LogKind, Mode, Network, Override, Phases, Shaping,
-    Storage, Thresholds, Workload,
+    Check, Experiment, Fault, FaultKind, LogKind, Mode, Network, Override, Phases, Published,
+    PublishedLatency, PublishedUnavailability, PublishedValues, Shaping, Statistic, Storage,
+    Thresholds, Workload,
 };
 use paxbench::experiment::network::Matrix;
 use paxbench::experiment::plan::{Plan, describe};
@@ -563,12 +564,13 @@ fn checks() -> impl Strategy<Value = (Check, Thresholds)> {
 fn faults(sites: &[String], measure: Duration) -> impl Strategy<Value = Vec<Fault>> + use<> {
     let sites = sites.to_vec();
     let fault = move |replica: String| {
-        (0u32..500, 1u32..499, 0u32..3).prop_map(move |(at, lasts, kind)| {
+        (0u32..500, 1u32..499, 0u32..4).prop_map(move |(at, lasts, kind)| {
             let share = |thousandths| measure / 1000 * thousandths;
             let (replica, lasts, by) = (replica.clone(), share(lasts), Duration::from_millis(30));
             let kind = match kind {
                 0 => FaultKind::Crash { replica },
                 1 => FaultKind::Pause { replica, lasts },
+                2 => FaultKind::Isolate { replica, lasts },
                 _ => FaultKind::Slow { replica, by, lasts },
             };
             Fault { at: share(at), kind }
@@ -584,15 +586,46 @@ fn faults(sites: &[String], measure: Duration) -> impl Strategy<Value = Vec<Faul
 }
 
 fn with_faults(experiment: Experiment) -> impl Strategy<Value = Experiment> {
-    let slow = experiment.network.shaping == Shaping::Endpoint;
+    let shaped = experiment.network.shaping == Shaping::Endpoint;
+    let shapes =
+        |kind: &FaultKind| matches!(kind, FaultKind::Slow { .. } | FaultKind::Isolate { .. });
     faults(&experiment.network.sites, experiment.phases.measure).prop_map(move |mut faults| {
-        faults.retain(|fault| slow || !matches!(fault.kind, FaultKind::Slow { .. }));
+        faults.retain(|fault| shaped || !shapes(&fault.kind));
         let network = &experiment.network;
         faults.extend(network.spare_names().into_iter().map(|spare| {
             let kind = FaultKind::Join { spare, replica: network.sites[0].clone() };
             Fault { at: experiment.phases.measure / 2, kind }
         }));
         Experiment { faults, ..experiment.clone() }
+    })
+}
+
+/// Values of one kind, at a site and of a mode.
+fn with_published(experiment: Experiment) -> impl Strategy<Value = Experiment> {
+    let (site, mode) = (experiment.network.sites[0].clone(), experiment.modes[0].label.clone());
+    let durations = proptest::collection::vec((1u64..100_000, any::<bool>()), 1..4);
+    (0u32..4, durations).prop_map(move |(kind, durations)| {
+        let system = |n: usize| format!("system: {n}");
+        let latency = |(n, (us, of_mode)): (usize, &(u64, bool))| PublishedLatency {
+            mode: of_mode.then(|| mode.clone()),
+            system: Some(system(n)),
+            site: site.clone(),
+            latency: Duration::from_micros(*us),
+        };
+        let unavailability = |(n, (ms, named)): (usize, &(u64, bool))| PublishedUnavailability {
+            system: system(n),
+            protocol: named.then(|| "Raft".to_owned()),
+            lasts: Duration::from_millis(ms - 1),
+        };
+        let numbered = || durations.iter().enumerate();
+        let values = match kind {
+            0 => PublishedValues::Latency(Statistic::Mean, numbered().map(latency).collect()),
+            1 => PublishedValues::Latency(Statistic::P50, numbered().map(latency).collect()),
+            2 => PublishedValues::Unavailability(numbered().map(unavailability).collect()),
+            _ => return experiment.clone(),
+        };
+        let (source, what) = ("a paper, §3".to_owned(), "what it did: this".to_owned());
+        Experiment { published: vec![Published { source, what, values }], ..experiment.clone() }
     })
 }
 
@@ -622,6 +655,7 @@ fn experiments() -> impl Strategy<Value = Experiment> {
                     phases: Phases { warmup, measure, repeat },
                     storage: Storage { log: LogKind::Memory },
                     faults: Vec::new(),
+                    published: Vec::new(),
                     transport,
                     check: check.0,
                     thresholds: check.1,
@@ -629,6 +663,7 @@ fn experiments() -> impl Strategy<Value = Experiment> {
             },
         )
         .prop_flat_map(with_faults)
+        .prop_flat_map(with_published)
 }
 
 proptest! {

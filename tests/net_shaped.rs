@@ -111,6 +111,33 @@ fn a_member_can_be_cut_off_alone() {
     });
 }
 
+/// `b` sends all the while; its words arrive only when `a` is no longer isolated. Who is no member is heard.
+#[test]
+fn an_isolated_member_neither_hears_nor_is_heard_but_by_who_is_no_member() {
+    run(async {
+        let shaped = Shaped::new(2.0, |_| {});
+        let (there, here) = shaped.connected().await;
+        let driver = shaped.outsider();
+        let (driven, drives) = net_common::join(&shaped.a, "a", &driver).await;
+        shaped.a_control.set_isolated(true);
+        for (from, to) in [(&here, &there), (&there, &here)] {
+            let mut stream = from.open_uni().await.unwrap();
+            stream.write_all(b"unheard").await.unwrap();
+            let silence = Duration::from_millis(200);
+            assert!(tokio::time::timeout(silence, to.accept_uni()).await.is_err());
+        }
+        assert_eq!(shaped.b_control.lateness().dropped_cut, 0, "the other process does nothing");
+        assert!(round_trips_ms(&driven, &drives, 10).await[5] < 100.0);
+
+        shaped.a_control.set_isolated(false);
+        for to in [&there, &here] {
+            let mut text = [0; 7];
+            to.accept_uni().await.unwrap().read_exact(&mut text).await.unwrap();
+            assert_eq!(&text, b"unheard");
+        }
+    });
+}
+
 #[test]
 fn the_port_is_free_again_when_a_shaped_endpoint_is_gone() {
     run(async {

@@ -139,7 +139,8 @@ fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if args.backend == Backend::Sim {
         say("Predicted in virtual time; nothing was measured.\n")?;
     }
-    say(format!("{}\n", report::table::summary_table(&finished.summary)))?;
+    let tables = report::tables(&finished.directory).map_err(Failure::could_not_run)?;
+    say(format!("{tables}\n"))?;
     let missed = thresholds::missed(&experiment.thresholds, &finished.summary);
     for line in &missed {
         say(format!("threshold missed: {line}\n"))?;
@@ -208,6 +209,8 @@ fn model<P: Modelled>(args: &ModelArgs) -> Result<ExitCode, Failure> {
 fn redraw(directories: &[PathBuf]) -> Result<ExitCode, Failure> {
     for directory in directories {
         let paths = report::write_report(directory, directories).map_err(Failure::could_not_run)?;
+        let tables = report::tables(directory).map_err(Failure::could_not_run)?;
+        say(format!("{tables}\n"))?;
         say(format!("{}\n", paths.html.display()))?;
     }
     Ok(ExitCode::Done)

@@ -3,7 +3,7 @@
 //! It stands between QUIC and the UDP socket. A datagram to a known member is delayed by half the
 //! round trip between the two sites, so that a round trip takes the whole; it may be delayed more,
 //! lost, sent early so that it overtakes, held up by a link's rate, or dropped because the way is
-//! cut. What is due later waits in a heap (`schedule`), from which a thread of its own sends: the
+//! cut. Nothing is done to what arrives, but that it is dropped while the process is isolated. What is due later waits in a heap (`schedule`), from which a thread of its own sends: the
 //! runtime's thread may be busy when something is due, and its timers are too coarse. The thread
 //! sleeps on a timer file descriptor and never spins, because several processes share a core; it
 //! learns how long waking takes, and sets its alarm that much earlier (at most 0.1 ms).
@@ -15,6 +15,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
@@ -157,6 +158,10 @@ struct Shared {
     alarm: Alarm,
     sites: Vec<String>,
     members: Vec<(String, SocketAddr)>,
+    /// Whom an isolated process exchanges nothing with.
+    beyond: Vec<SocketAddr>,
+    /// Whether it is; beside the lock, so that receiving takes none of it where nothing is dropped.
+    isolated: AtomicBool,
 }
 
 impl Shared {
@@ -192,14 +197,16 @@ impl Shaper {
         for member in members() {
             schedule.add_route(member.address, site_index(plan, &member.site)?);
         }
+        let beyond = beyond(cluster, name);
         let members = members().map(|m| (m.name.clone(), m.address)).collect();
-        Ok(Some(Shaper::new(schedule, plan.sites.clone(), members)?))
+        Ok(Some(Shaper::new(schedule, plan.sites.clone(), members, beyond)?))
     }
 
     fn new(
         schedule: Schedule,
         sites: Vec<String>,
         members: Vec<(String, SocketAddr)>,
+        beyond: Vec<SocketAddr>,
     ) -> Result<Shaper, NetError> {
         let alarm = Alarm::new().map_err(|e| wrong(format!("the system gives no timer: {e}")))?;
         let state = Mutex::new(State {
@@ -210,7 +217,9 @@ impl Shaper {
             lead_ns: 0,
             stopped: false,
         });
-        Ok(Shaper { shared: Arc::new(Shared { state, alarm, sites, members }) })
+        let isolated = AtomicBool::new(false);
+        let shared = Shared { state, alarm, sites, members, beyond, isolated };
+        Ok(Shaper { shared: Arc::new(shared) })
     }
 
     /// What changes and observes it while it runs.
@@ -240,6 +249,15 @@ fn site_index(plan: &ShapingPlan, site: &str) -> Result<usize, NetError> {
     index.ok_or_else(|| {
         wrong(format!("no site is called {site:?}; there are {}", plan.sites.join(", ")))
     })
+}
+
+/// Where those are whom the member called `name` exchanges nothing with when it is isolated: all other
+/// replicas and spares, wherever they are, and the load generators of other sites.
+fn beyond(cluster: &ClusterFile, name: &str) -> Vec<SocketAddr> {
+    let own_site = cluster.processes().find(|member| member.name == name).map(|me| &me.site);
+    let replicas = cluster.identities().filter(|member| member.name != name);
+    let loads = cluster.loads.iter().filter(|load| Some(&load.site) != own_site);
+    replicas.chain(loads).map(|member| member.address).collect()
 }
 
 /// What a plan says of the way from one of its sites to another.
@@ -330,6 +348,17 @@ impl ShaperControl {
         self.set_member_cut(name, false)
     }
 
+    /// Isolates the process, or ends that: meanwhile it exchanges nothing with any other replica or with
+    /// load generators of other sites, in either direction. What it sent before still arrives; what is on
+    /// its way to it does not. Who is no member, such as the driver, still reaches it.
+    pub fn set_isolated(&self, isolated: bool) {
+        let mut state = self.shared.state();
+        for address in &self.shared.beyond {
+            state.schedule.set_isolated(*address, isolated);
+        }
+        self.shared.isolated.store(isolated, Ordering::Relaxed);
+    }
+
     /// What the shaper did so far, and how late.
     pub fn lateness(&self) -> ShaperReport {
         let state = self.shared.state();
@@ -374,6 +403,24 @@ struct ShapedSocket {
     thread: Option<JoinHandle<()>>,
 }
 
+impl ShapedSocket {
+    /// Moves the first `count` of what was received, less what is dropped, to the front; returns how many
+    /// that are.
+    fn keep(&self, count: usize, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> usize {
+        let mut state = self.shared.state();
+        let mut kept = 0;
+        for index in 0..count {
+            let RecvMeta { addr, len, stride, .. } = meta[index];
+            if !state.schedule.drops_from(addr, len.div_ceil(stride.max(1))) {
+                buffers.swap(kept, index);
+                meta.swap(kept, index);
+                kept += 1;
+            }
+        }
+        kept
+    }
+}
+
 impl AsyncUdpSocket for ShapedSocket {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
         self.inner.clone().create_io_poller()
@@ -403,7 +450,16 @@ impl AsyncUdpSocket for ShapedSocket {
         buffers: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        self.inner.poll_recv(cx, buffers, meta)
+        loop {
+            let count = match self.inner.poll_recv(cx, buffers, meta) {
+                Poll::Ready(Ok(count)) if self.shared.isolated.load(Ordering::Relaxed) => count,
+                other => return other,
+            };
+            let kept = self.keep(count, buffers, meta);
+            if kept > 0 {
+                return Poll::Ready(Ok(kept));
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -504,5 +560,31 @@ impl Sender {
             }
             result => result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_isolated_member_keeps_the_load_generator_of_its_site_and_nobody_else() {
+        let member = |name: &str, site: &str, port: u16| {
+            format!(r#"{{"name": "{name}", "site": "{site}", "address": "127.0.0.1:{port}"}}"#)
+        };
+        let text = format!(
+            r#"{{"name": "n", "certs": "", "protocol": {{"mode": "epaxos"}}, "replicas": [{}, {}],
+                "spares": [{}], "loads": [{}, {}]}}"#,
+            member("a", "a", 1),
+            member("b", "b", 2),
+            member("a-2", "a", 3),
+            member("load-a", "a", 4),
+            member("load-b", "b", 5),
+        );
+        let cluster: ClusterFile = serde_json::from_str(&text).unwrap();
+        let ports = |name| beyond(&cluster, name).iter().map(SocketAddr::port).collect::<Vec<_>>();
+        assert_eq!(ports("a"), [2, 3, 5], "not even a spare at its own site");
+        assert_eq!(ports("b"), [1, 3, 4]);
+        assert_eq!(ports("a-2"), [1, 2, 5]);
     }
 }

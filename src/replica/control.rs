@@ -43,6 +43,12 @@ pub enum Ask {
         /// What to do from now on.
         shape: LinkShape,
     },
+    /// Isolates the replica, or ends that: [`Answer::Done`]. An isolated one exchanges nothing with other
+    /// replicas or with clients of other sites.
+    SetIsolated {
+        /// Whether it is from now on.
+        isolated: bool,
+    },
     /// Ends the process: [`Answer::Done`].
     Stop,
 }
@@ -91,6 +97,11 @@ pub(super) struct Controls {
 impl Controls {
     pub(super) fn new(shaper: Option<&Shaper>) -> Self {
         Controls { shaper: shaper.map(Shaper::control), stop: Rc::new(Notify::new()) }
+    }
+
+    fn shaper(&self) -> Result<&ShaperControl, String> {
+        let none = || "this run has no shaper: its network is not shaped".to_owned();
+        self.shaper.as_ref().ok_or_else(none)
     }
 
     /// Waits until the driver says stop.
@@ -142,13 +153,14 @@ where
         Ask::MeasureRoundTrips { pings } => {
             Ok(Answer::RoundTrips(measure_round_trips(peers, pings).await))
         }
-        Ask::SetLink { site, shape } => match &controls.shaper {
-            Some(shaper) => {
-                shaper.set_link(&site, shape).map_err(|e| e.to_string())?;
-                Ok(Answer::Done)
-            }
-            None => Err("this run has no shaper: its network is not shaped".to_owned()),
-        },
+        Ask::SetLink { site, shape } => {
+            controls.shaper()?.set_link(&site, shape).map_err(|e| e.to_string())?;
+            Ok(Answer::Done)
+        }
+        Ask::SetIsolated { isolated } => {
+            controls.shaper()?.set_isolated(isolated);
+            Ok(Answer::Done)
+        }
         Ask::Stop => {
             controls.stop.notify_one();
             Ok(Answer::Done)

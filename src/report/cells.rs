@@ -90,6 +90,20 @@ impl<'a> Cell<'a> {
         Ok(cells)
     }
 
+    /// What a table calls it: the mode, with the sweep's point where there is one.
+    pub fn name(&self) -> String {
+        let point = if self.point.is_empty() { String::new() } else { format!(", {}", self.point) };
+        format!("{}{point}", self.label)
+    }
+
+    /// How its numbers came about.
+    pub fn how(&self) -> &'static str {
+        match self.backend {
+            Backend::Quic => "measured",
+            Backend::Sim => "simulated",
+        }
+    }
+
     /// How figures say that nothing in them was measured; empty where all was.
     pub fn caution(&self) -> &'static str {
         match self.backend {

@@ -4,8 +4,10 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 
+use super::Beside;
 use super::cells::{Cell, CellSite};
 use super::figures::{Figure, grouped};
+use super::table::Table;
 use crate::results::{
     Backend, LatencyMs, Linearizable, LinkRtt, Manifest, ReplicaCounters, Results, RttMs,
     RunSummary, ShaperLateness, Verdict,
@@ -16,6 +18,7 @@ pub(super) fn page(
     results: &Results,
     cells: &[Cell<'_>],
     figures: &[Figure],
+    beside: &Beside,
 ) -> Result<String, String> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -34,6 +37,9 @@ pub(super) fn page(
         modes: cells.iter().map(mode).collect(),
         runs: results.summary.runs.iter().map(run).collect(),
         counted: cells.iter().filter_map(counted).collect(),
+        silences: beside.silences.as_ref().map(Section::of),
+        silence_details: Section::of(&beside.details),
+        published: beside.published.iter().map(Section::of).collect(),
         figures: figures.iter().enumerate().map(|(i, f)| Picture::of(f, sweep && i > 0)).collect(),
         links: results.manifest.rtt.iter().map(link).collect(),
         shaper: results.manifest.shaper.iter().map(lateness).collect(),
@@ -57,11 +63,31 @@ struct Page<'a> {
     modes: Vec<Mode>,
     runs: Vec<Run>,
     counted: Vec<Counted>,
+    silences: Option<Section<'a>>,
+    silence_details: Section<'a>,
+    published: Vec<Section<'a>>,
     figures: Vec<Picture<'a>>,
     links: Vec<Vec<String>>,
     shaper: Vec<Vec<String>>,
     experiment: &'a str,
     manifest: String,
+}
+
+/// A table with its title and how to read it.
+#[derive(Serialize)]
+struct Section<'a> {
+    title: &'a str,
+    note: &'a str,
+    head: &'a [String],
+    words: usize,
+    rows: &'a [Vec<String>],
+}
+
+impl Section<'_> {
+    fn of(table: &Table) -> Section<'_> {
+        let Table { title, note, head, words, rows } = table;
+        Section { title, note, head, words: *words, rows }
+    }
 }
 
 fn one_line(error: &minijinja::Error) -> String {

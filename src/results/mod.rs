@@ -20,6 +20,7 @@ mod histograms;
 mod manifest;
 mod summary;
 mod timeline;
+mod unavailability;
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,7 @@ pub use summary::{
     Cost, FaultMark, LatencyMs, Linearizable, RunSummary, SiteSummary, Summary, SummaryRow, Verdict,
 };
 pub use timeline::TimelineRow;
+pub use unavailability::{SiteSilence, Unavailability};
 
 /// A file of a run's directory that could not be written or read: one line that says which and why.
 #[derive(Debug, thiserror::Error)]

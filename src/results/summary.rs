@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HistogramName, LatencyHistogram, Result, ResultsError, Unit, file_name_part};
+use super::{
+    HistogramName, LatencyHistogram, Result, ResultsError, Unavailability, Unit, file_name_part,
+};
 
 /// The version of the format, in `schema`.
 const SCHEMA: u32 = 1;
@@ -45,6 +47,9 @@ pub struct RunSummary {
     /// What was done to the replicas meanwhile, in the order of time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<FaultMark>,
+    /// What clients saw of it: one entry a fault; empty in runs of versions that did not look.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unavailability: Vec<Unavailability>,
     /// Whether the numbers may be believed.
     pub verdict: Verdict,
 }
@@ -56,6 +61,9 @@ pub struct FaultMark {
     pub t_ms: i64,
     /// What, as figures call it.
     pub what: String,
+    /// Which replica a fault befell then; none where one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<String>,
 }
 
 /// One operation at one site.

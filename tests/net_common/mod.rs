@@ -163,6 +163,7 @@ pub fn cluster_file(rtt_ms: f64) -> ClusterFile {
 
 /// Two endpoints with shaped links between them.
 pub struct Shaped {
+    cluster: Cluster,
     pub a: Endpoint,
     pub b: Endpoint,
     pub a_control: ShaperControl,
@@ -172,7 +173,7 @@ pub struct Shaped {
 
 impl Shaped {
     pub fn new(rtt_ms: f64, change: impl FnOnce(&mut ShapingPlan)) -> Shaped {
-        let cluster = Cluster::new(&["a", "b"]);
+        let cluster = Cluster::new(&["a", "b", "driver"]);
         let mut file = cluster_file(rtt_ms);
         change(file.shaping.as_mut().unwrap());
         let open = |index: usize| {
@@ -186,7 +187,12 @@ impl Shaped {
             (endpoint, control)
         };
         let ((a, a_control), (b, b_control)) = (open(0), open(1));
-        Shaped { a, b, a_control, b_control, options: cluster.options() }
+        Shaped { a, b, a_control, b_control, options: cluster.options(), cluster }
+    }
+
+    /// An endpoint that is no member.
+    pub fn outsider(&self) -> Endpoint {
+        self.cluster.endpoint("driver")
     }
 
     /// A connection from `a` to `b`: the end of `b` and that of `a`.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use paxbench::results::{
     Backend, Cost, HistogramName, IntervalLog, LatencyHistogram, Linearizable, LinkRtt, Manifest,
     ReplicaCounters, ReplicaFileName, RttMs, RunDirectory, RunSummary, ShaperLateness, SiteSummary,
-    Summary, TimelineRow, Traffic, Unit, Verdict, new_histogram,
+    Summary, TimelineRow, Traffic, Unavailability, Unit, Verdict, new_histogram,
 };
 
 /// What to make up.
@@ -33,6 +33,8 @@ pub struct Sample {
     pub warmup_s: i64,
     /// Failed operations of each site and operation.
     pub errors: u64,
+    /// What clients saw of faults, in every run.
+    pub unavailability: Vec<Unavailability>,
 }
 
 pub fn valid() -> Verdict {
@@ -60,6 +62,7 @@ impl Default for Sample {
             slow: 1.0,
             warmup_s: 0,
             errors: 0,
+            unavailability: Vec::new(),
         }
     }
 }
@@ -129,6 +132,7 @@ impl Sample {
         let measured = self.backend == Backend::Quic;
         RunSummary {
             faults: Vec::new(),
+            unavailability: self.unavailability.clone(),
             mode: label.split(' ').next().unwrap().to_owned(),
             label: label.to_owned(),
             options: serde_json::json!({ "leader": "virginia" }),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
-use super::read::At;
+use super::read::{At, Fields};
 use super::write::map;
 use crate::experiment::units::format_duration;
 
@@ -17,6 +17,13 @@ pub struct Fault {
     pub at: Duration,
     /// What.
     pub kind: FaultKind,
+}
+
+impl Fault {
+    /// When it is over, since the beginning of the measured phase; when it happens, if it is for good.
+    fn ends(&self) -> Duration {
+        self.at + self.kind.lasts().unwrap_or_default()
+    }
 }
 
 /// What is done to a replica. Replicas are named by their sites.
@@ -43,6 +50,14 @@ pub enum FaultKind {
         /// For how long.
         lasts: Duration,
     },
+    /// It exchanges nothing with other replicas, nor with the clients of other sites; those of its own
+    /// still reach it.
+    Isolate {
+        /// Which.
+        replica: String,
+        /// For how long.
+        lasts: Duration,
+    },
     /// Not a fault, but what an operator does about one: a spare is started in place of a replica.
     Join {
         /// Which spare.
@@ -59,6 +74,7 @@ impl FaultKind {
             FaultKind::Crash { replica }
             | FaultKind::Pause { replica, .. }
             | FaultKind::Slow { replica, .. }
+            | FaultKind::Isolate { replica, .. }
             | FaultKind::Join { replica, .. } => replica,
         }
     }
@@ -67,7 +83,9 @@ impl FaultKind {
     pub fn lasts(&self) -> Option<Duration> {
         match self {
             FaultKind::Crash { .. } | FaultKind::Join { .. } => None,
-            FaultKind::Pause { lasts, .. } | FaultKind::Slow { lasts, .. } => Some(*lasts),
+            FaultKind::Pause { lasts, .. }
+            | FaultKind::Slow { lasts, .. }
+            | FaultKind::Isolate { lasts, .. } => Some(*lasts),
         }
     }
 }
@@ -81,6 +99,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Slow { replica, by, .. } => {
                 write!(f, "slow {replica} by {}", format_duration(*by))
             }
+            FaultKind::Isolate { replica, .. } => write!(f, "isolate {replica}"),
             FaultKind::Join { spare, replica } => write!(f, "{spare} joins for {replica}"),
         }
     }
@@ -97,7 +116,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) shaped: bool,
 }
 
-const KINDS: [&str; 4] = ["crash", "pause", "slow", "join"];
+const KINDS: [&str; 5] = ["crash", "pause", "slow", "isolate", "join"];
 const EXAMPLE: &str = "{ at: 4s, crash: tokyo }";
 
 /// Reads the list, in the order of time.
@@ -109,6 +128,15 @@ pub(super) fn read_faults(at: &At<'_>, around: &Surroundings<'_>) -> Option<Vec<
     if let Some(spare) = joins_twice(&faults) {
         return at.wrong(format!(
             "`{spare}` joins twice, and forgets what it promised in between; remove one, or write another spare"
+        ));
+    }
+    if let Some((first, second)) = overlap(&faults) {
+        return at.wrong(format!(
+            "`{}` at {} begins before `{}` has ended; let it begin at {} or remove it",
+            second.kind,
+            format_duration(second.at),
+            first.kind,
+            format_duration(first.ends())
         ));
     }
     match faults.iter().find(|fault| is_too_late(fault, &faults)) {
@@ -131,9 +159,26 @@ fn joins_twice(faults: &[Fault]) -> Option<&str> {
     spares.find(|spare| !seen.insert(*spare))
 }
 
+/// An isolation, and a fault of the same replica that cannot begin while the first lasts: the end of one
+/// isolation would end another, and a replica that stands still can neither be isolated nor reached again.
+fn overlap(faults: &[Fault]) -> Option<(&Fault, &Fault)> {
+    let lasting =
+        |fault: &&Fault| matches!(fault.kind, FaultKind::Isolate { .. } | FaultKind::Pause { .. });
+    let isolates = |fault: &Fault| matches!(fault.kind, FaultKind::Isolate { .. });
+    let excludes = |first: &Fault, second: &Fault| {
+        first.kind.replica() == second.kind.replica()
+            && (isolates(first) || isolates(second))
+            && second.at < first.ends()
+    };
+    let mut pairs = faults.iter().filter(lasting).enumerate().flat_map(|(index, first)| {
+        faults.iter().filter(lasting).skip(index + 1).map(move |second| (first, second))
+    });
+    pairs.find(|(first, second)| excludes(first, second))
+}
+
 /// Whether a fault, or its end, comes after its replica has crashed.
 fn is_too_late(fault: &Fault, faults: &[Fault]) -> bool {
-    let ends = fault.at + fault.kind.lasts().unwrap_or_default();
+    let ends = fault.ends();
     let crashes = |other: &Fault| matches!(other.kind, FaultKind::Crash { .. });
     let joins = matches!(fault.kind, FaultKind::Join { .. });
     let mut others = faults.iter().filter(|other| !joins && *other != fault && crashes(other));
@@ -143,13 +188,18 @@ fn is_too_late(fault: &Fault, faults: &[Fault]) -> bool {
 fn read_fault(item: &At<'_>, around: &Surroundings<'_>) -> Option<Fault> {
     let fields = item.any_fields(EXAMPLE)?;
     let Some((kind, target)) = fields.one_of(&KINDS) else {
-        fields.refuse_others(&["at", "crash", "pause", "slow", "join", "for", "by", "replaces"]);
+        let known = ["at", "crash", "pause", "slow", "isolate", "join", "for", "by", "replaces"];
+        let named = KINDS.iter().any(|kind| fields.get(kind).is_some());
+        if !fields.refuse_others(&known) && !named {
+            return item.wrong(format!("does not say what is done; write {EXAMPLE}"));
+        }
         return None;
     };
     let known: &[&str] = match kind {
         "crash" => &["at", "crash"],
         "pause" => &["at", "pause", "for"],
         "join" => &["at", "join", "replaces"],
+        "isolate" => &["at", "isolate", "for"],
         _ => &["at", "slow", "by", "for"],
     };
     let fields = item.fields_beside(known, &["restart_after"], EXAMPLE)?;
@@ -174,18 +224,19 @@ fn read_fault(item: &At<'_>, around: &Surroundings<'_>) -> Option<Fault> {
             let lasts = lasts("2s");
             FaultKind::Pause { replica: target?, lasts: lasts? }
         }
+        "isolate" => {
+            need_shaper(kind, &fields, around);
+            let lasts = lasts("2s");
+            FaultKind::Isolate { replica: target?, lasts: lasts? }
+        }
         _ => {
-            if !around.shaped {
-                fields.at().wrong_key(
-                    "`slow` needs a network that the processes shape; write network.shaping: endpoint",
-                );
-            }
+            need_shaper(kind, &fields, around);
             let (by, lasts) = (fields.need("by", "100ms", At::positive_duration), lasts("2s"));
             FaultKind::Slow { replica: target?, by: by?, lasts: lasts? }
         }
     };
     let fault = Fault { at: begins?, kind };
-    let ends = fault.at + fault.kind.lasts().unwrap_or_default();
+    let ends = fault.ends();
     if ends >= around.measure {
         let measure = format_duration(around.measure);
         return item.wrong(format!(
@@ -195,6 +246,14 @@ fn read_fault(item: &At<'_>, around: &Surroundings<'_>) -> Option<Fault> {
         ));
     }
     Some(fault)
+}
+
+fn need_shaper(kind: &str, fields: &Fields<'_>, around: &Surroundings<'_>) {
+    if !around.shaped {
+        fields.at().wrong_key(format!(
+            "`{kind}` needs a network that the processes shape; write network.shaping: endpoint"
+        ));
+    }
 }
 
 fn read_replica(at: &At<'_>, around: &Surroundings<'_>) -> Option<String> {
@@ -226,6 +285,9 @@ fn write_fault(fault: &Fault) -> Value {
         }
         FaultKind::Slow { replica, by, lasts } => {
             map([at, ("slow", replica.as_str().into()), ("by", time(by)), ("for", time(lasts))])
+        }
+        FaultKind::Isolate { replica, lasts } => {
+            map([at, ("isolate", replica.as_str().into()), ("for", time(lasts))])
         }
         FaultKind::Join { spare, replica } => {
             map([at, ("join", spare.as_str().into()), ("replaces", replica.as_str().into())])

@@ -9,6 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use faults::{Fault, FaultKind};
+pub use published::{
+    Published, PublishedLatency, PublishedUnavailability, PublishedValues, Statistic,
+};
 pub use read::Problem;
 pub use tree::Override;
 
@@ -21,6 +24,7 @@ use tree::Document;
 
 mod faults;
 pub(super) mod modes;
+mod published;
 pub(crate) mod read;
 mod sections;
 pub(crate) mod tree;
@@ -45,6 +49,8 @@ pub struct Experiment {
     pub storage: Storage,
     /// What is done to the replicas meanwhile, in the order of time.
     pub faults: Vec<Fault>,
+    /// What others published, to stand beside what is measured.
+    pub published: Vec<Published>,
     /// How QUIC is used.
     pub transport: TransportOptions,
     /// How the recorded histories are checked.

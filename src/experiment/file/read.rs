@@ -336,9 +336,10 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reports all keys but the `known` ones.
-    pub(crate) fn refuse_others(&self, known: &[&str]) {
+    /// Reports all keys but the `known` ones; whether there were any.
+    pub(crate) fn refuse_others(&self, known: &[&str]) -> bool {
         self.refuse_but(known, &[]);
+        self.entries.iter().any(|(key, _)| !known.contains(key))
     }
 
     /// Reports all keys but these; those to be let pass silently are not suggested.

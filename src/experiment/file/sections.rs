@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::faults::{Surroundings, read_faults};
 use super::modes::read_modes;
+use super::published::{Named, read_published};
 use super::read::{At, Fields, unknown};
 use super::tree::Value;
 use super::{Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Thresholds};
@@ -26,7 +27,7 @@ const OWN_KEYS: u64 = 1000;
 /// How far shares may be from 100 % by rounding.
 const SHARES_TOLERANCE: f64 = 1e-9;
 
-const ROOT_KEYS: [&str; 11] = [
+const ROOT_KEYS: [&str; 12] = [
     "name",
     "seed",
     "modes",
@@ -35,6 +36,7 @@ const ROOT_KEYS: [&str; 11] = [
     "phases",
     "storage",
     "faults",
+    "published",
     "transport",
     "check",
     "thresholds",
@@ -72,6 +74,10 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
         };
         read_faults(at, &around)
     });
+    let published = fields.or("published", Vec::new(), |at| {
+        let modes = modes.iter().flatten().map(|mode| mode.label.clone()).collect::<Vec<_>>();
+        read_published(at, &Named { sites: sites_at.as_deref().unwrap_or_default(), modes: &modes })
+    });
     let transport = fields.or("transport", TransportOptions::default(), read_transport);
     let check = fields.or("check", Check::default(), read_check);
     let thresholds = fields.or("thresholds", Thresholds::default(), read_thresholds);
@@ -84,6 +90,7 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
         phases: phases?,
         storage: storage?,
         faults: faults?,
+        published: published?,
         transport: transport?,
         check: check?,
         thresholds: thresholds?,

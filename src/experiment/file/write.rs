@@ -4,6 +4,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::faults::write_faults;
 use super::modes::write_mode;
+use super::published::write_published;
 use super::{Check, Experiment, LogKind, Network, Phases, Shaping, Storage, Thresholds, Workload};
 use crate::cluster::{Congestion, TransportOptions};
 use crate::experiment::network::Matrix;
@@ -27,6 +28,7 @@ pub(super) fn write_experiment(experiment: &Experiment) -> String {
         ("phases", write_phases(experiment.phases)),
         ("storage", write_storage(experiment.storage)),
         ("faults", write_faults(&experiment.faults)),
+        ("published", write_published(&experiment.published)),
         ("transport", write_transport(&experiment.transport)),
         ("check", write_check(experiment.check)),
         ("thresholds", write_thresholds(experiment.thresholds)),

@@ -34,6 +34,8 @@ enum Deed<'a> {
     Send(Signal),
     /// What it sends is delayed by so much more.
     Delay(Duration),
+    /// It is isolated, or no longer.
+    Isolate(bool),
     /// A spare of this name is started in its place.
     Replace(&'a str),
 }
@@ -43,6 +45,8 @@ struct Step<'a> {
     at: Duration,
     victim: &'a Victim,
     deed: Deed<'a>,
+    /// Whether it begins a fault, or ends one.
+    begins: bool,
     /// What figures call it.
     name: String,
 }
@@ -64,10 +68,14 @@ pub(super) async fn play(
         match &step.deed {
             Deed::Send(signal) => send(&step, *signal)?,
             Deed::Delay(by) => delay(&step, *by, plan).await?,
+            Deed::Isolate(isolated) => {
+                ask(&step, &Ask::SetIsolated { isolated: *isolated }).await?;
+            }
             Deed::Replace(spare) => played.joined.push(join(spare, &step.victim.name)?),
         }
         let t_ms = (monotonic_ns() as i64 - measure_ns as i64) / 1_000_000;
-        played.marks.push(FaultMark { t_ms, what: step.name });
+        let replica = step.begins.then(|| step.victim.name.clone());
+        played.marks.push(FaultMark { t_ms, what: step.name, replica });
     }
     Ok(played)
 }
@@ -84,13 +92,18 @@ fn steps<'a>(fault: &'a Fault, victims: &'a [Victim]) -> Vec<Step<'a>> {
         FaultKind::Slow { by, lasts, .. } => {
             (Deed::Delay(*by), Some((*lasts, Deed::Delay(Duration::ZERO))))
         }
+        FaultKind::Isolate { lasts, .. } => {
+            (Deed::Isolate(true), Some((*lasts, Deed::Isolate(false))))
+        }
         FaultKind::Join { spare, .. } => (Deed::Replace(spare), None),
     };
-    let first = Step { at: fault.at, victim, deed: begins, name: fault.kind.to_string() };
+    let name = fault.kind.to_string();
+    let first = Step { at: fault.at, victim, deed: begins, begins: true, name };
     let last = ends.map(|(lasts, deed)| Step {
         at: fault.at + lasts,
         victim,
         deed,
+        begins: false,
         name: format!("{} well", victim.name),
     });
     std::iter::once(first).chain(last).collect()
@@ -114,9 +127,12 @@ async fn delay(step: &Step<'_>, by: Duration, plan: Option<&ShapingPlan>) -> Res
     for (to, site) in plan.sites.iter().enumerate() {
         let mut shape = planned_shape(plan, from, to)?;
         shape.delay_ms += by.as_secs_f64() * 1e3;
-        let ask = Ask::SetLink { site: site.clone(), shape };
-        let answered = request::<_, Answer>(&step.victim.connection, &ask).await;
-        answered.map_err(|e| step.failed(e))?;
+        ask(step, &Ask::SetLink { site: site.clone(), shape }).await?;
     }
     Ok(())
+}
+
+async fn ask(step: &Step<'_>, ask: &Ask) -> Result<(), RunError> {
+    let answered = request::<_, Answer>(&step.victim.connection, ask).await;
+    answered.map(drop).map_err(|e| step.failed(e))
 }

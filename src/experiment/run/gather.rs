@@ -8,7 +8,7 @@ use crate::experiment::file::Experiment;
 use crate::load::report::SiteReport;
 use crate::results::{
     Cost, HistogramName, Linearizable, LinkRtt, Manifest, ReplicaFileName, RttMs, RunSummary,
-    ShaperLateness, SiteSummary, TimelineRow, Unit, Verdict, new_histogram,
+    ShaperLateness, SiteSummary, TimelineRow, Unavailability, Unit, Verdict, new_histogram,
 };
 
 /// Adds a run to what was collected, and writes its files.
@@ -16,6 +16,7 @@ pub(super) fn gather(
     setting: &Setting<'_>,
     outcome: Outcome,
     checked: Checked,
+    unavailability: Vec<Unavailability>,
     collected: &mut Collected,
 ) -> Result<(), RunError> {
     write_histograms(setting, &outcome)?;
@@ -34,6 +35,7 @@ pub(super) fn gather(
         throughput_per_s: outcome.reports.iter().map(|report| report.throughput_per_s).sum(),
         cost: cost(&outcome),
         faults: outcome.faults.clone(),
+        unavailability,
         verdict,
     };
     collected.timeline.extend(timeline(setting, &outcome.reports));

@@ -11,6 +11,7 @@
 //! | `simulated` | one run in virtual time |
 //! | `faults` | what is done to the processes meanwhile |
 //! | `gather` | what was collected, as entries of the summary |
+//! | `unavailability` | for how long clients got no answer because of a fault |
 //! | `verdict` | linearizability, convergence, and what voids a run |
 //! | `progress` | what a person sees meanwhile |
 
@@ -22,6 +23,7 @@ mod session;
 mod setting;
 mod simulated;
 mod spares;
+mod unavailability;
 pub mod verdict;
 
 use std::path::{Path, PathBuf};
@@ -170,7 +172,8 @@ async fn run_all(
         let outcome = driver.conduct(&setting, &progress).await?;
         progress.say("checking");
         let checked = gather::check(&setting, &outcome.reports).await?;
-        gather::gather(&setting, outcome, checked, collected)?;
+        let unavailability = unavailability::measure(&setting, &outcome).await?;
+        gather::gather(&setting, outcome, checked, unavailability, collected)?;
         if let Some(last) = collected.runs.last() {
             progress.finished(last);
         }

@@ -28,7 +28,7 @@ const SPARE_BUFFERS_MAX: usize = 256;
 pub(super) struct Counts {
     /// Lost by chance.
     pub lost: u64,
-    /// Dropped because the destination is cut off.
+    /// Dropped because the way is cut off, to where it goes or from where it comes.
     pub cut: u64,
     /// Dropped because the link's rate left no room.
     pub rate: u64,
@@ -107,6 +107,8 @@ struct Link {
 struct Route {
     link: usize,
     cut: bool,
+    /// Cut off in both directions.
+    isolated: bool,
 }
 
 /// All datagrams on their way, and what decides over new ones.
@@ -141,7 +143,7 @@ impl Schedule {
     }
 
     pub(super) fn add_route(&mut self, address: SocketAddr, link: usize) {
-        self.routes.insert(canonical(address), Route { link, cut: false });
+        self.routes.insert(canonical(address), Route { link, cut: false, isolated: false });
     }
 
     pub(super) fn shape(&self, link: usize) -> LinkShape {
@@ -160,6 +162,20 @@ impl Schedule {
         if let Some(route) = self.routes.get_mut(&canonical(address)) {
             route.cut = cut;
         }
+    }
+
+    pub(super) fn set_isolated(&mut self, address: SocketAddr, isolated: bool) {
+        if let Some(route) = self.routes.get_mut(&canonical(address)) {
+            route.isolated = isolated;
+        }
+    }
+
+    /// Whether `datagrams` that came from `source` are dropped.
+    pub(super) fn drops_from(&mut self, source: SocketAddr, datagrams: usize) -> bool {
+        let route = self.routes.get(&canonical(source));
+        let drops = route.is_some_and(|route| route.isolated);
+        self.counts.cut += if drops { datagrams as u64 } else { 0 };
+        drops
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -181,7 +197,7 @@ impl Schedule {
         };
         let (index, link) = (route.link, &self.links[route.link]);
         let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
-        if route.cut || link.cut {
+        if route.cut || route.isolated || link.cut {
             self.counts.cut += transmit.contents.len().div_ceil(segment) as u64;
             return Fate::Taken;
         }

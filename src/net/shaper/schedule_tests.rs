@@ -158,6 +158,20 @@ fn a_cut_drops_everything_until_it_is_healed() {
 }
 
 #[test]
+fn whoever_is_isolated_from_is_neither_sent_to_nor_heard() {
+    let mut schedule = schedule(delayed(1.0));
+    schedule.set_isolated(there(), true);
+    assert_eq!(send(&mut schedule, 0, 1, 3), Fate::Taken);
+    assert!(schedule.drops_from(there(), 2));
+    assert!(!schedule.drops_from("127.0.0.1:9".parse().unwrap(), 1), "nobody's address");
+    schedule.set_isolated(there(), false);
+    assert!(!schedule.drops_from(there(), 1));
+    send(&mut schedule, 0, 4, 1);
+    assert_eq!(arrivals(&mut schedule, MS), [(MS, 4)]);
+    assert_eq!(schedule.counts().cut, 5);
+}
+
+#[test]
 fn bytes_on_their_way_are_bounded() {
     let mut schedule = schedule(delayed(1000.0));
     let contents = vec![0; 60_000];

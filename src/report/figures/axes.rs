@@ -200,6 +200,8 @@ pub enum Key {
     Line(Stroke),
     /// A filled square.
     Swatch(RGBColor),
+    /// A square that is only a frame.
+    Hollow(RGBColor, Dash),
     /// A vertical line with a cap.
     Whisker,
     /// A bar across a column.
@@ -214,7 +216,7 @@ impl Key {
         match self {
             Key::Series(_) | Key::Line(_) => 26.0,
             Key::BoundBar => 20.0,
-            Key::Swatch(_) => 16.0,
+            Key::Swatch(_) | Key::Hollow(..) => 16.0,
             Key::Whisker => 7.0,
             Key::BoundTick => 3.0,
         }
@@ -278,10 +280,25 @@ fn draw_key(canvas: &mut Canvas<'_>, key: Key, (x, y): (f64, f64)) {
         }
         Key::Line(stroke) => canvas.line(&[(x, y), (end, y)], stroke),
         Key::Swatch(color) => canvas.rectangle((x, y - 6.0), (end, y + 6.0), color),
+        Key::Hollow(color, dash) => hollow(canvas, (x, y - 6.0), (end, y + 6.0), color, dash),
         Key::Whisker => whisker(canvas, middle, (y + 6.0, y - 6.0)),
         Key::BoundBar => bound_bar(canvas, (x, end), y),
         Key::BoundTick => bound_tick(canvas, (middle, y + 6.0), palette::INK),
     }
+}
+
+/// A frame, with a shade of its colour in it.
+pub fn hollow(
+    canvas: &mut Canvas<'_>,
+    (x0, y0): (f64, f64),
+    (x1, y1): (f64, f64),
+    color: RGBColor,
+    dash: Dash,
+) {
+    canvas.polygon(&[(x0, y0), (x1, y0), (x1, y1), (x0, y1)], color, 0.15);
+    let (x0, x1, y0) = (x0 + 0.75, x1 - 0.75, y0 + 0.75);
+    let stroke = Stroke { color, width: 1.5, alpha: 1.0, dash };
+    canvas.line(&[(x0, y1), (x0, y0), (x1, y0), (x1, y1), (x0, y1)], stroke);
 }
 
 /// A vertical line with a cap at its upper end.

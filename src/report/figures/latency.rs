@@ -33,7 +33,7 @@ pub(super) fn draw(cells: &[&Cell<'_>], suffix: &str) -> Result<Figure, String> 
 }
 
 /// The sites of all cells, each once.
-pub(super) fn sites<'a>(cells: &[&Cell<'a>]) -> Vec<&'a str> {
+pub fn sites<'a>(cells: &[&Cell<'a>]) -> Vec<&'a str> {
     let mut found = Vec::new();
     for site in cells.iter().flat_map(|cell| cell.sites.iter().map(|s| s.site)) {
         if !found.contains(&site) {
@@ -82,7 +82,7 @@ fn paint(canvas: &mut Canvas<'_>, cells: &[&Cell<'_>], top: f64) {
 }
 
 /// The names of the sites, below their bars; every other one lower where they need more room.
-fn paint_names(canvas: &mut Canvas<'_>, panel: &Panel, sites: &[&str]) {
+pub(super) fn paint_names(canvas: &mut Canvas<'_>, panel: &Panel, sites: &[&str]) {
     let set = Type::normal(Align::Center);
     let room = panel.width / sites.len() as f64 - 6.0;
     let rows = if sites.iter().any(|site| set.width_of(site) > room) { 2 } else { 1 };

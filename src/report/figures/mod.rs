@@ -7,14 +7,18 @@ mod latency;
 mod load;
 mod palette;
 mod prediction;
+mod published;
 mod sweep;
 mod timeline;
 
 pub use axes::grouped;
 pub use canvas::Drawing;
+pub use latency::sites;
 pub use prediction::Halves;
 
 use super::cells::Cell;
+use super::published::Source;
+use crate::experiment::file::Published;
 use crate::results::{Result, Results, ResultsError, TimelineRow};
 use axes::Heading;
 use canvas::Canvas;
@@ -62,6 +66,18 @@ pub fn all(
         }
     }
     Ok(figures)
+}
+
+/// A figure for each source of published latencies; of a sweep, of its first point alone.
+pub fn published(
+    results: &Results,
+    cells: &[Cell<'_>],
+    published: &[Published],
+) -> Result<Vec<Figure>> {
+    let bad = |why: String| ResultsError::new(&results.path.join("figures"), why);
+    let first: Vec<&Cell<'_>> = cells.iter().filter(|cell| cell.point_index == 0).collect();
+    let sources = published.iter().filter_map(Source::of).enumerate();
+    sources.map(|(n, source)| published::draw(n, &source, &first).map_err(bad)).collect()
 }
 
 /// Draws one figure: its heading, then what `paint` draws below it from a height on.

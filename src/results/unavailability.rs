@@ -1,0 +1,63 @@
+//! For how long clients got no answer because of what was done to a replica.
+
+use serde::{Deserialize, Serialize};
+
+/// What clients saw of one fault: from its mark to that of the next fault, or to the end of the measured
+/// phase.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Unavailability {
+    /// What was done, as its mark calls it.
+    pub fault: String,
+    /// The replica that it befell.
+    pub replica: String,
+    /// When it began, in ms since the measured phase began.
+    pub from_ms: i64,
+    /// Until when completions were looked at, in ms.
+    pub to_ms: i64,
+    /// One entry a site.
+    pub sites: Vec<SiteSilence>,
+}
+
+/// What the clients of a site saw of a fault.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SiteSilence {
+    /// The site.
+    pub site: String,
+    /// The longest stretch of that time in which no operation completed, in ms.
+    pub longest_ms: f64,
+    /// Whether it was still going on at the end of that time, and so may have lasted longer.
+    pub cut_short: bool,
+    /// The longest such stretch from the beginning of the measured phase to the run's first fault, in ms;
+    /// none if nothing completed then.
+    pub usual_ms: Option<f64>,
+    /// `longest_ms`, or 0 if that is no more than [`SiteSilence::TOLERANCE_MS`] above the usual; none where
+    /// the usual is not known.
+    pub unavailable_ms: Option<f64>,
+    /// How finely the times are known, in ms: 0 where a history was recorded, else a step of the timeline,
+    /// and then the stretches may have been longer by up to two steps.
+    pub resolution_ms: f64,
+}
+
+impl SiteSilence {
+    /// What a stretch must exceed the usual by to count. The longest of many short gaps is never twice the
+    /// same, a busy machine makes some of them, and the timeline shows nothing shorter.
+    pub const TOLERANCE_MS: f64 = 100.0;
+
+    /// Tells what counts from what is usual.
+    pub fn judge(longest_ms: f64, usual_ms: Option<f64>) -> Option<f64> {
+        let counts = |usual_ms: f64| longest_ms > usual_ms + Self::TOLERANCE_MS;
+        usual_ms.map(|usual_ms| if counts(usual_ms) { longest_ms } else { 0.0 })
+    }
+}
+
+impl Unavailability {
+    /// What the clients at the site of the replica saw.
+    pub fn at_the_fault(&self) -> Option<&SiteSilence> {
+        self.sites.iter().find(|silence| silence.site == self.replica)
+    }
+
+    /// What the clients of the other sites saw.
+    pub fn elsewhere(&self) -> impl Iterator<Item = &SiteSilence> {
+        self.sites.iter().filter(|silence| silence.site != self.replica)
+    }
+}
