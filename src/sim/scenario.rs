@@ -309,7 +309,8 @@ impl Drawing<'_> {
         }
         let last = self.list.iter_mut().rfind(|f| matches!(f.kind, FaultKind::Join { .. }))?;
         let FaultKind::Join { joiner, .. } = last.kind else { return None };
-        let deaf = cuts_last && rng.random_range(0..10) == 0;
+        // Where a member that answered is counted on, it may not go deaf for good: as if its disk were lost.
+        let deaf = cuts_last && rng.random_range(0..10) == 0 && !by_operator;
         deaf.then(|| {
             last.at_ns = self.storm_ns - rng.random_range(MS..100 * MS);
             Cut::Deaf(joiner)
