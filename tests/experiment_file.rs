@@ -387,11 +387,10 @@ fn arrivals() -> impl Strategy<Value = Arrival> {
 }
 
 fn mixes() -> impl Strategy<Value = OperationMix> {
-    prop::array::uniform6(0u32..1000).prop_filter_map("all zero", |weights| {
+    prop::array::uniform7(0u32..1000).prop_filter_map("all zero", |weights| {
         let sum: u32 = weights.iter().sum();
-        let [put, get, cas, rmw, delete, transfer] =
-            weights.map(|weight| f64::from(weight) / f64::from(sum));
-        (sum > 0).then_some(OperationMix { put, get, cas, rmw, delete, transfer })
+        let shares = weights.map(|weight| f64::from(weight) / f64::from(sum));
+        (sum > 0).then(|| OperationMix::of(shares))
     })
 }
 

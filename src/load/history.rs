@@ -1,9 +1,9 @@
-//! The clients' events, for the checker: an `invoke` when an operation is first sent, an `ok` when
-//! it is answered, an `info` when its outcome will not be known.
+//! The clients' events, for the checker: an `invoke` when a command is first sent, an `ok` when it
+//! is answered, an `info` when its outcome will not be known.
 
 use std::io::{self, Write};
 
-use super::client::{Answer, Begun, End, Ended, Seen};
+use super::output::{Answer, Begun, Continued, End, Ended, Seen};
 use super::workload::Intent;
 use crate::check::history::{self, Call, Event, HistoryWriter, Stage};
 
@@ -62,12 +62,18 @@ fn reply_of(answer: &Answer<'_>) -> history::Reply {
     }
 }
 
-/// The event of an operation that is sent for the first time.
+/// The event of a command that is sent for the first time.
 pub fn invocation(begun: &Begun) -> Event {
     event(begun.process, begun.now_ns, &begun.intent, Stage::Invoke)
 }
 
-/// The event of an operation that is over; none if it was never sent.
+/// The event of the first part of an operation, which was answered.
+pub fn first_part(continued: &Continued<'_>) -> Event {
+    let Continued { now_ns, process, intent, answer, .. } = continued;
+    event(*process, *now_ns, intent, Stage::Ok(reply_of(answer)))
+}
+
+/// The event of an operation that is over, or of its second part; none if it was never sent.
 pub fn completion(ended: &Ended<'_>) -> Option<Event> {
     match &ended.end {
         End::Answered { process, intent, answer, .. } => {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::workload::{KINDS, Kind};
+
 /// A run's load, the same at every site.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +88,28 @@ pub struct OperationMix {
     pub delete: f64,
     /// Share of transfers between two of [`ACCOUNTS`] accounts.
     pub transfer: f64,
+    /// Share of increments: a get, then a put of the next value.
+    pub increment: f64,
+}
+
+impl OperationMix {
+    /// The mix of these shares, in the order of [`Kind::ALL`].
+    pub fn of(shares: [f64; KINDS]) -> Self {
+        let [put, get, cas, rmw, delete, transfer, increment] = shares;
+        OperationMix { put, get, cas, rmw, delete, transfer, increment }
+    }
+
+    /// The shares, in the order of [`Kind::ALL`].
+    pub fn shares(&self) -> [f64; KINDS] {
+        let OperationMix { put, get, cas, rmw, delete, transfer, increment } = *self;
+        [put, get, cas, rmw, delete, transfer, increment]
+    }
+
+    /// How many commands the shortest of its operations is.
+    pub fn commands_min(&self) -> u32 {
+        let used = Kind::ALL.iter().zip(self.shares()).filter(|(_, share)| *share > 0.0);
+        used.map(|(kind, _)| kind.commands()).min().unwrap_or(1)
+    }
 }
 
 /// How many accounts transfers choose from.

@@ -42,12 +42,30 @@ pub enum Kind {
     Delete,
     /// Moves an amount between accounts.
     Transfer,
+    /// Reads a register, then writes the next value: two commands, one after the other.
+    Increment,
 }
+
+/// How many kinds of operations there are.
+pub const KINDS: usize = 7;
 
 impl Kind {
     /// All of them, by their number.
-    pub const ALL: [Kind; 6] =
-        [Kind::Put, Kind::Get, Kind::Cas, Kind::Rmw, Kind::Delete, Kind::Transfer];
+    pub const ALL: [Kind; KINDS] =
+        [Kind::Put, Kind::Get, Kind::Cas, Kind::Rmw, Kind::Delete, Kind::Transfer, Kind::Increment];
+
+    /// The one that files call so.
+    pub fn named(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// How many commands it is, one after the other.
+    pub fn commands(self) -> u32 {
+        match self {
+            Kind::Increment => 2,
+            _ => 1,
+        }
+    }
 
     /// What files call it.
     pub fn name(self) -> &'static str {
@@ -58,6 +76,7 @@ impl Kind {
             Kind::Rmw => "rmw",
             Kind::Delete => "delete",
             Kind::Transfer => "transfer",
+            Kind::Increment => "increment",
         }
     }
 }
@@ -76,7 +95,7 @@ pub struct Choice {
     pub amount: u64,
 }
 
-/// An operation with tokens in place of values: small, and enough to build the same command again
+/// A command's operation with tokens in place of values: small, and enough to build the same command again
 /// for a retry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Intent {
@@ -125,7 +144,7 @@ pub enum Intent {
 }
 
 impl Intent {
-    /// Which operation it is.
+    /// Which operation it is by itself.
     pub fn kind(&self) -> Kind {
         match self {
             Intent::Get { .. } => Kind::Get,
@@ -213,7 +232,7 @@ pub(crate) fn refuse<T>(key: &'static str, what: impl Into<String>) -> Result<T,
 #[derive(Debug)]
 pub struct Workload {
     /// Running sums of the shares; the last that is above zero is 1.
-    sums: [f64; 6],
+    sums: [f64; KINDS],
     keys: Keys,
     value_bytes: usize,
     site_index: u64,
@@ -263,8 +282,8 @@ impl Workload {
     }
 }
 
-fn running_sums(mix: &OperationMix) -> Result<[f64; 6], BadPlan> {
-    let shares = [mix.put, mix.get, mix.cas, mix.rmw, mix.delete, mix.transfer];
+fn running_sums(mix: &OperationMix) -> Result<[f64; KINDS], BadPlan> {
+    let shares = mix.shares();
     let total: f64 = shares.iter().sum();
     if shares.iter().any(|share| !(0.0..=1.0).contains(share)) || (total - 1.0).abs() > 1e-6 {
         return refuse(
@@ -376,12 +395,12 @@ impl ClientWorkload {
         }
     }
 
-    /// Makes the operation that a choice stands for: takes a token where it writes, and expects
+    /// Makes the command that a choice stands for, the first if it is two: takes a token where it writes, and expects
     /// what the client saw last where it compares.
     pub fn intend(&mut self, choice: Choice) -> Intent {
         let key = choice.key;
         match choice.kind {
-            Kind::Get => Intent::Get { key },
+            Kind::Get | Kind::Increment => Intent::Get { key },
             Kind::Put => Intent::Put { key, token: self.take_token() },
             Kind::Cas => {
                 Intent::Cas { key, expected: self.memory.recall(key), token: self.take_token() }
@@ -390,6 +409,11 @@ impl ClientWorkload {
             Kind::Delete => Intent::Delete { key },
             Kind::Transfer => Intent::Transfer { from: key, to: choice.to, amount: choice.amount },
         }
+    }
+
+    /// The second command of an increment: the next value.
+    pub fn write_back(&mut self, key: Key) -> Intent {
+        Intent::Put { key, token: self.take_token() }
     }
 
     fn take_token(&mut self) -> u64 {
@@ -470,8 +494,15 @@ mod tests {
         }
     }
 
-    const PUTS: OperationMix =
-        OperationMix { put: 1.0, get: 0.0, cas: 0.0, rmw: 0.0, delete: 0.0, transfer: 0.0 };
+    const PUTS: OperationMix = OperationMix {
+        put: 1.0,
+        get: 0.0,
+        cas: 0.0,
+        rmw: 0.0,
+        delete: 0.0,
+        transfer: 0.0,
+        increment: 0.0,
+    };
 
     fn choices(plan: &LoadPlan, site: usize, client: usize, count: usize) -> Vec<Choice> {
         let workload = Workload::new(plan, site).unwrap();

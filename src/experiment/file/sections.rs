@@ -15,6 +15,7 @@ use crate::command::{SESSION_WINDOW, VALUE_BYTES_MAX};
 use crate::experiment::network::{Matrix, read_rtt, read_sites};
 use crate::kv::SESSIONS_MAX;
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
+use crate::load::workload::{KINDS, Kind};
 
 /// A written value carries a token of its own, by which the checker knows it.
 const VALUE_BYTES_MIN: u64 = 8;
@@ -320,26 +321,20 @@ fn read_arrival(at: &At<'_>) -> Option<Arrival> {
 }
 
 fn read_operations(at: &At<'_>) -> Option<OperationMix> {
-    let keys = ["put", "get", "cas", "rmw", "delete", "transfer"];
-    let fields = at.fields(&keys, "{ put: 50%, get: 50% }")?;
-    let share = |key| fields.or(key, 0.0, At::share);
-    let [put, get, cas, rmw, delete, transfer] = keys.map(share);
-    let mix = OperationMix {
-        put: put?,
-        get: get?,
-        cas: cas?,
-        rmw: rmw?,
-        delete: delete?,
-        transfer: transfer?,
-    };
-    let sum = mix.put + mix.get + mix.cas + mix.rmw + mix.delete + mix.transfer;
+    let fields = at.fields(&Kind::ALL.map(Kind::name), "{ put: 50%, get: 50% }")?;
+    let read = Kind::ALL.map(|kind| fields.or(kind.name(), 0.0, At::share));
+    let mut shares = [0.0; KINDS];
+    for (share, read) in shares.iter_mut().zip(read) {
+        *share = read?;
+    }
+    let sum: f64 = shares.iter().sum();
     if (sum - 1.0).abs() > SHARES_TOLERANCE {
         // Rounded to what a file would say, so that the rest of 0.1 % shows no rounding error.
         let percent = (sum * 1e8).round() / 1e6;
         return at
             .wrong(format!("the shares add up to {percent}%; write shares that add up to 100%"));
     }
-    Some(mix)
+    Some(OperationMix::of(shares))
 }
 
 fn read_keys(at: &At<'_>) -> Option<KeyChoice> {
