@@ -215,9 +215,9 @@ impl Caspaxos {
 
     /// From now on ballots of earlier epochs are refused here.
     pub(super) fn enter(&mut self, configuration: Configuration) {
-        let was = |old: super::members::Group| old.members.contains(self.me);
-        let joins = configuration.old.is_some_and(|old| !was(old));
-        if joins && !mutant!(StaleRegistersKept) {
+        let stayed = self.configuration.leaves_member(self.me, &configuration);
+        let is_member = configuration.members().contains(self.me);
+        if is_member && !stayed && !mutant!(StaleRegistersKept) {
             // What is here is of an earlier membership, and may be older than what was removed since.
             self.forget_registers();
         }
