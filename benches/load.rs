@@ -13,8 +13,9 @@ use bytes::BytesMut;
 use paxbench::cluster::TransportOptions;
 use paxbench::command::{ClientId, Command, CommandId, NodeId, Outcome};
 use paxbench::load::Target;
-use paxbench::load::client::{Begun, Clients, Ended, Output, SiteIdentity};
-use paxbench::load::history::{HistorySink, completion, invocation};
+use paxbench::load::client::{Clients, SiteIdentity};
+use paxbench::load::history::{HistorySink, completion, first_part, invocation};
+use paxbench::load::output::{Begun, Continued, Ended, Output};
 use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
 use paxbench::load::recorder::{Phases, Recorder};
 use paxbench::load::run::{RunClock, SiteRunner, SiteSetup, monotonic_ns};
@@ -71,6 +72,13 @@ impl Output for Sink {
     fn began(&mut self, begun: &Begun) {
         if let Some(history) = &mut self.history {
             history.write(&invocation(begun)).expect("memory");
+        }
+    }
+
+    fn continued(&mut self, continued: &Continued<'_>) {
+        self.recorder.continued(continued);
+        if let Some(history) = &mut self.history {
+            history.write(&first_part(continued)).expect("memory");
         }
     }
 

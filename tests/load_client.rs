@@ -10,7 +10,7 @@ use load_common::*;
 use paxbench::command::{Command, CommandId, NodeId, Outcome, SESSION_WINDOW};
 use paxbench::kv::{Executed, Replicated, Store};
 use paxbench::load::client::{Clients, SiteIdentity};
-use paxbench::load::plan::{Arrival, OperationMix, Retries};
+use paxbench::load::plan::{Arrival, OperationMix};
 use paxbench::load::recorder::{Phases, Recorder};
 use paxbench::wire::Reply;
 
@@ -447,7 +447,7 @@ fn every_measured_operation_is_counted_once_in_each_of_the_records() {
 #[test]
 fn random_failures_neither_lose_nor_double_an_operation() {
     for seed in 0..150 {
-        let mut world = chaotic_world(seed, Retries::AnyReplica);
+        let mut world = chaotic_world(seed, |_| ());
         world.run_until(0);
         world.clients.start(0, &mut world.log);
         world.serve();

@@ -118,6 +118,7 @@ fn plan(arrival: Arrival) -> LoadPlan {
             rmw: 0.1,
             delete: 0.1,
             transfer: 0.1,
+            ..OperationMix::default()
         },
         keys: KeyChoice::Conflict { share: 0.2, own_keys: 4 },
         value_bytes: 24,
@@ -231,7 +232,9 @@ fn two_sites_histories_are_linearizable_and_lost_connections_do_not_change_that(
         let mut files = Vec::new();
         let mut runners: Vec<SiteRunner> = (0..2)
             .map(|index| {
-                setting.site(plan(Arrival::Closed { outstanding: 4 }), NAMES[index], index)
+                let mut plan = plan(Arrival::Closed { outstanding: 4 });
+                plan.operations = OperationMix { put: 0.2, increment: 0.1, ..plan.operations };
+                setting.site(plan, NAMES[index], index)
             })
             .collect();
         for runner in &runners {

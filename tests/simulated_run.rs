@@ -189,6 +189,45 @@ fn a_closed_loop_takes_what_the_network_alone_allows_as_well() {
 }
 
 #[test]
+fn an_increment_is_one_operation_that_takes_twice_what_the_network_allows_a_command() {
+    let lab = Lab::new();
+    let mix = "workload.operations={ increment: 50%, put: 50% }";
+    let [rate, long] = CALM;
+    let ended = simulate(&lab, &[mix, rate, long]);
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    let dir = lab.finished();
+    let results = Results::read(&dir).unwrap();
+    let (mut increments, mut puts) = (0, 0);
+    for rows in the_run(&results).sites.chunks(3) {
+        let [put, increment, all] = rows else { panic!("{rows:?}") };
+        assert_eq!((put.op.as_str(), increment.op.as_str()), ("put", "increment"));
+        assert_eq!(all.bound_ms, put.bound_ms, "that of the shortest operation");
+        assert_eq!(increment.bound_ms, put.bound_ms.map(|ms| 2.0 * ms));
+        for row in [put, increment] {
+            let (p50_ms, bound_ms) = (row.latency_ms.unwrap().p50, row.bound_ms.unwrap());
+            let off = (p50_ms - bound_ms).abs() / bound_ms;
+            assert!(off < RESOLUTION, "{row:?}");
+        }
+        (puts, increments) = (puts + put.count, increments + increment.count);
+        assert_eq!(all.count, put.count + increment.count);
+    }
+    let warmup: u64 = 3 * 2 * 2;
+    let files = files_under(&dir.join("history"));
+    let commands = read_history(&files).unwrap().operations.len() as u64;
+    assert!((puts + 2 * increments..=puts + 2 * (increments + warmup)).contains(&commands));
+    says(&lab, "check", &dir, &["valid"]);
+}
+
+#[test]
+fn registers_that_are_added_or_appended_to_are_checked_as_any() {
+    for made in ["add", "append"] {
+        let mix = format!("workload.operations={{ {made}: 60%, get: 30%, delete: 10% }}");
+        let run = simulated(&[&mix, "workload.keys={ uniform: 5 }"]);
+        assert!(run.sites.iter().any(|site| site.op == made && site.count > 50), "{run:?}");
+    }
+}
+
+#[test]
 fn the_same_command_leaves_the_same_bytes_and_another_seed_does_not() {
     let rough = ["network.jitter=3ms", "network.loss=1%", "phases.repeat=2"];
     let run = |changes: &[&str]| {

@@ -9,6 +9,7 @@ use super::file::{Experiment, Fault, Mode, Network, Shaping};
 use super::units::{format_bandwidth, format_bytes, format_duration, format_rate, format_share};
 use crate::cluster::ProtocolChoice;
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
+use crate::load::workload::Kind;
 
 /// What is varied in a run, by key path; nothing as long as the file sweeps nothing.
 pub type Point = BTreeMap<String, String>;
@@ -208,16 +209,8 @@ fn arrival_in_words(experiment: &Experiment) -> String {
 }
 
 fn operations_in_words(mix: OperationMix) -> String {
-    let shares = [
-        ("put", mix.put),
-        ("get", mix.get),
-        ("cas", mix.cas),
-        ("rmw", mix.rmw),
-        ("delete", mix.delete),
-        ("transfer", mix.transfer),
-    ];
-    let used = shares.iter().filter(|(_, share)| *share > 0.0);
-    let used = used.map(|(name, share)| format!("{name} {}", format_share(*share)));
+    let used = Kind::ALL.into_iter().zip(mix.shares()).filter(|(_, share)| *share > 0.0);
+    let used = used.map(|(kind, share)| format!("{} {}", kind.name(), format_share(share)));
     used.collect::<Vec<_>>().join(", ")
 }
 
@@ -263,7 +256,8 @@ fn bounds_table(experiment: &Experiment) -> String {
     };
     row("", &mut sites.iter().cloned());
     for mode in &experiment.modes {
-        let bound = |site| experiment.bound_ms(mode, site);
+        let commands = f64::from(experiment.workload.operations.commands_min());
+        let bound = |site| Some(commands * experiment.bound_ms(mode, site)?);
         let cell = |site| bound(site).map_or("-".to_owned(), |ms| format!("{ms:.1}"));
         row(&mode.label, &mut (0..sites.len()).map(cell));
     }

@@ -10,6 +10,10 @@
 //! connected, operations wait in the client's queue; their latency counts from the schedule all the
 //! same.
 //!
+//! An operation may be two commands, one after the other ([`Kind::Increment`]): the second is sent when
+//! the first is answered, and has its place in the window from the beginning. Its latency is that of
+//! both; if the outcome of either is unknown, so is that of the whole.
+//!
 //! **Replicas** are tried in the order given, nearest first. A command goes to the first that is
 //! connected and not *suspected*: a replica is suspected when a command's retry time ran out and
 //! nothing at all was heard from it since that command was sent. While the first connected replica
@@ -34,11 +38,12 @@
 //!
 //! [`SESSION_WINDOW`]: crate::command::SESSION_WINDOW
 
+use super::output::{Answer, Begun, Continued, End, Ended, Output, Seen};
 use super::plan::{Arrival, LoadPlan, Retries};
 use super::seed::{Stream, mix, site_seed};
 use super::session::{Entry, QUEUE_MAX, Queued, Session, State};
 use super::workload::{
-    BadPlan, CLIENTS_PER_SITE_MAX, Choice, ClientWorkload, Intent, Kind, Workload, refuse, token_of,
+    BadPlan, CLIENTS_PER_SITE_MAX, Choice, ClientWorkload, Intent, Kind, Workload, refuse,
 };
 use crate::command::{ClientId, Command, NodeId, Outcome, SESSION_WINDOW};
 use crate::wire::Reply;
@@ -59,105 +64,6 @@ pub struct SiteIdentity {
     /// What makes this run's sessions different from those of any other run against the same
     /// replicas.
     pub run_nonce: u64,
-}
-
-/// What a register held, by its token.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Seen<'a> {
-    /// Nothing.
-    Absent,
-    /// A value that the load generator makes.
-    Token(u64),
-    /// Bytes that no client wrote.
-    Corrupt(&'a [u8]),
-}
-
-impl Seen<'_> {
-    fn token(self) -> Option<u64> {
-        match self {
-            Seen::Token(token) => Some(token),
-            Seen::Absent | Seen::Corrupt(_) => None,
-        }
-    }
-}
-
-/// What an operation was answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer<'a> {
-    /// A put: done.
-    Done,
-    /// A get, cas, rmw or delete: what the register held before.
-    Found(Seen<'a>),
-    /// A transfer: the balances after it.
-    Balances {
-        /// Whether the amount was moved.
-        moved: bool,
-        /// The payer's.
-        from: u64,
-        /// The receiver's.
-        to: u64,
-    },
-}
-
-/// An operation is sent for the first time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Begun {
-    /// When.
-    pub now_ns: u64,
-    /// The process of the history that does it.
-    pub process: u64,
-    /// What it is.
-    pub intent: Intent,
-}
-
-/// An operation is over, as far as records go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ended<'a> {
-    /// When.
-    pub now_ns: u64,
-    /// When it was scheduled. Latency counts from here.
-    pub scheduled_ns: u64,
-    /// Which operation.
-    pub kind: Kind,
-    /// How.
-    pub end: End<'a>,
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End<'a> {
-    /// It was answered in time.
-    Answered {
-        /// When it was first sent. Service time counts from here.
-        sent_ns: u64,
-        /// The process of the history that did it.
-        process: u64,
-        /// What it was.
-        intent: Intent,
-        /// The answer.
-        answer: Answer<'a>,
-    },
-    /// It was sent, and nobody knows whether it takes effect: it was not answered in time, or its
-    /// connection was lost where that ends it, or a replica said so.
-    Unknown {
-        /// The process of the history that did it, and does nothing more.
-        process: u64,
-        /// What it was.
-        intent: Intent,
-    },
-    /// It was never sent, because its client's window was full or no replica was connected: it
-    /// waited for the timeout, or found the queue full.
-    Unsent,
-}
-
-/// Where the clients' outputs go.
-pub trait Output {
-    /// Sends a command to a connected replica. It may be lost.
-    fn send(&mut self, to: NodeId, command: &Command);
-    /// An operation is being sent for the first time; called before the first [`Output::send`].
-    fn began(&mut self, begun: &Begun);
-    /// An operation is over.
-    fn ended(&mut self, ended: &Ended<'_>);
 }
 
 /// What the clients did beside their operations.
@@ -313,8 +219,8 @@ impl Clients {
         let choice = session.workload.choose(&self.workload);
         self.pending += 1;
         match self.target {
-            Some(target) if session.queue.is_empty() && session.has_room() => {
-                self.send_new(client, target, now_ns, Queued { scheduled_ns, choice }, out);
+            Some(target) if session.queue.is_empty() && session.has_room(choice.kind) => {
+                self.begin(client, target, now_ns, Queued { scheduled_ns, choice }, out);
             }
             _ if session.queue.len() < QUEUE_MAX => {
                 session.queue.push_back(Queued { scheduled_ns, choice });
@@ -326,7 +232,8 @@ impl Clients {
         }
     }
 
-    fn send_new(
+    /// Sends the first command of an operation.
+    fn begin(
         &mut self,
         client: usize,
         target: usize,
@@ -334,34 +241,58 @@ impl Clients {
         queued: Queued,
         out: &mut impl Output,
     ) {
-        let node = self.links[target].node;
-        let process = self.processes.take();
-        let session = &mut self.sessions[client];
-        let intent = session.workload.intend(queued.choice);
-        let sequence = session.push(Entry {
+        let entry = Entry {
+            kind: queued.choice.kind,
             scheduled_ns: queued.scheduled_ns,
+            began_ns: now_ns,
             first_sent_ns: now_ns,
             last_sent_ns: now_ns,
             retry_at_ns: now_ns + self.retry_after_ns,
-            intent,
-            process,
-            replica: Some(node),
+            intent: self.sessions[client].workload.intend(queued.choice),
+            process: self.processes.take(),
+            replica: Some(self.links[target].node),
             retries: 0,
             state: State::Waiting,
-        });
-        out.began(&Begun { now_ns, process, intent });
-        out.send(node, &session.command(sequence, self.workload.value_bytes()));
+        };
+        self.send_new(client, entry, out);
+    }
+
+    /// Sends the second command of an operation whose first was answered; without any connection, as
+    /// soon as there is one.
+    fn go_on(&mut self, client: usize, first: Entry, now_ns: u64, out: &mut impl Output) {
+        let entry = Entry {
+            first_sent_ns: now_ns,
+            last_sent_ns: now_ns,
+            retry_at_ns: now_ns + self.retry_after_ns,
+            intent: self.sessions[client].workload.write_back(first.intent.key()),
+            replica: self.target(),
+            retries: 0,
+            state: State::Waiting,
+            ..first
+        };
+        self.send_new(client, entry, out);
+    }
+
+    fn send_new(&mut self, client: usize, entry: Entry, out: &mut impl Output) {
+        let Entry { first_sent_ns, process, intent, replica, .. } = entry;
+        out.began(&Begun { now_ns: first_sent_ns, process, intent });
+        let session = &mut self.sessions[client];
+        let sequence = session.push(entry);
+        if let Some(node) = replica {
+            out.send(node, &session.command(sequence, self.workload.value_bytes()));
+        }
     }
 
     /// Sends what waits in a client's queue, as far as the window and the connections allow.
     fn send_queued(&mut self, client: usize, now_ns: u64, out: &mut impl Output) {
         while let Some(target) = self.target {
             let session = &mut self.sessions[client];
-            if !session.has_room() {
+            let has_room = |queued: &Queued| session.has_room(queued.choice.kind);
+            if !session.queue.front().is_some_and(has_room) {
                 return;
             }
             let Some(queued) = session.queue.pop_front() else { return };
-            self.send_new(client, target, now_ns, queued, out);
+            self.begin(client, target, now_ns, queued, out);
         }
     }
 
@@ -387,37 +318,49 @@ impl Clients {
             return;
         }
         let intent = entry.intent;
-        let answer = answer_to(intent.kind(), &reply.outcome, self.workload.value_bytes());
+        let answer = answer_to(intent.kind(), &reply.outcome, &self.workload);
         let Some(answer) = answer else {
             self.counters.bad_replies += 1;
             return;
         };
-        let was = std::mem::replace(&mut entry.state, State::Settled);
-        let (scheduled_ns, sent_ns) = (entry.scheduled_ns, entry.first_sent_ns);
-        let process = entry.process;
-        session.advance();
         learn(session, &intent, answer);
-        if was == State::GivenUp {
-            self.counters.late_replies += 1;
-        } else {
-            let end = End::Answered { sent_ns, process, intent, answer };
-            self.processes.give_back(process);
-            self.end(client, &Ended { now_ns, scheduled_ns, kind: intent.kind(), end }, out);
-        }
+        let Some(entry) = session.leave(reply.id.sequence, State::Settled) else { return };
+        session.advance();
+        self.answered(client, entry, answer, now_ns, out);
         self.send_queued(client, now_ns, out);
+    }
+
+    /// A command was answered for the first time: its operation goes on or ends, if it has not been
+    /// given up.
+    fn answered(
+        &mut self,
+        client: usize,
+        entry: Entry,
+        answer: Answer<'_>,
+        now_ns: u64,
+        out: &mut impl Output,
+    ) {
+        let Entry { kind, scheduled_ns, began_ns, process, intent, .. } = entry;
+        if entry.state == State::GivenUp {
+            self.counters.late_replies += 1;
+        } else if entry.continues() {
+            out.continued(&Continued { now_ns, kind, process, intent, answer });
+            self.go_on(client, entry, now_ns, out);
+        } else {
+            self.processes.give_back(process);
+            let end = End::Answered { sent_ns: began_ns, process, intent, answer };
+            self.end(client, &Ended { now_ns, scheduled_ns, kind, end }, out);
+        }
     }
 
     /// Nobody will answer a command any more: its operation ends with an unknown outcome, if it has
     /// not ended before.
     fn settle(&mut self, client: usize, sequence: u64, now_ns: u64, out: &mut impl Output) {
         let session = &mut self.sessions[client];
-        let Some(entry) = session.entry(sequence) else { return };
-        let was = std::mem::replace(&mut entry.state, State::Settled);
-        let Entry { scheduled_ns, intent, process, .. } = *entry;
+        let Some(entry) = session.leave(sequence, State::Settled) else { return };
         session.advance();
-        if was == State::Waiting {
-            let end = End::Unknown { process, intent };
-            self.end(client, &Ended { now_ns, scheduled_ns, kind: intent.kind(), end }, out);
+        if entry.state == State::Waiting {
+            self.end(client, &unknown(now_ns, &entry), out);
         }
     }
 
@@ -545,10 +488,11 @@ impl Clients {
         now_ns: u64,
         out: &mut impl Output,
     ) {
-        while let Some(entry) = self.sessions[client].give_up_one(scheduled_max_ns) {
-            let (scheduled_ns, intent) = (entry.scheduled_ns, entry.intent);
-            let end = End::Unknown { process: entry.process, intent };
-            self.end(client, &Ended { now_ns, scheduled_ns, kind: intent.kind(), end }, out);
+        let mut from = self.sessions[client].base();
+        while let Some(sequence) = self.sessions[client].next_overdue(from, scheduled_max_ns) {
+            let entry = self.sessions[client].leave(sequence, State::GivenUp);
+            self.end(client, &unknown(now_ns, &entry.expect("it waited")), out);
+            from = sequence + 1;
         }
         while let Some(queued) = self.sessions[client].give_up_queued(scheduled_max_ns) {
             self.end(client, &unsent(now_ns, queued.scheduled_ns, queued.choice), out);
@@ -664,30 +608,37 @@ fn unsent<'a>(now_ns: u64, scheduled_ns: u64, choice: Choice) -> Ended<'a> {
     Ended { now_ns, scheduled_ns, kind: choice.kind, end: End::Unsent }
 }
 
-/// The outcome as an answer to an operation of this kind; none if it cannot be one.
-fn answer_to(kind: Kind, outcome: &Outcome, value_bytes: usize) -> Option<Answer<'_>> {
+/// The end of an operation that was sent, and whose outcome nobody knows.
+fn unknown(now_ns: u64, entry: &Entry) -> Ended<'static> {
+    let Entry { kind, scheduled_ns, process, intent, .. } = *entry;
+    Ended { now_ns, scheduled_ns, kind, end: End::Unknown { process, intent } }
+}
+
+/// The outcome as an answer to a command of this kind; none if it cannot be one.
+fn answer_to<'a>(kind: Kind, outcome: &'a Outcome, workload: &Workload) -> Option<Answer<'a>> {
     match (kind, outcome) {
         (Kind::Put, Outcome::Done) => Some(Answer::Done),
-        (Kind::Get | Kind::Cas | Kind::Rmw | Kind::Delete, Outcome::Found(value)) => {
-            Some(Answer::Found(match value {
-                None => Seen::Absent,
-                Some(value) => match token_of(value, value_bytes) {
-                    Some(token) => Seen::Token(token),
-                    None => Seen::Corrupt(value),
-                },
-            }))
-        }
         (Kind::Transfer, Outcome::Balances { moved, from, to }) => {
             Some(Answer::Balances { moved: *moved, from: *from, to: *to })
         }
+        (Kind::Put | Kind::Transfer, _) => None,
+        (Kind::Append, Outcome::Found(Some(list))) if workload.is_full(list) => {
+            Some(Answer::Full(seen(list, workload)))
+        }
+        (_, Outcome::Found(None)) => Some(Answer::Found(Seen::Absent)),
+        (_, Outcome::Found(Some(value))) => Some(Answer::Found(seen(value, workload))),
         _ => None,
     }
+}
+
+fn seen<'a>(value: &'a [u8], workload: &Workload) -> Seen<'a> {
+    workload.token_of(value).map_or(Seen::Corrupt(value), Seen::Token)
 }
 
 /// Lets the client remember what it saw, for its later compare-and-sets.
 fn learn(session: &mut Session, intent: &Intent, answer: Answer<'_>) {
     match answer {
-        Answer::Found(Seen::Corrupt(_)) | Answer::Balances { .. } => {}
+        Answer::Found(Seen::Corrupt(_)) | Answer::Full(_) | Answer::Balances { .. } => {}
         Answer::Found(seen) => session.workload.learn(intent, seen.token()),
         Answer::Done => session.workload.learn(intent, None),
     }

@@ -1,9 +1,9 @@
-//! The clients' events, for the checker: an `invoke` when an operation is first sent, an `ok` when
-//! it is answered, an `info` when its outcome will not be known.
+//! The clients' events, for the checker: an `invoke` when a command is first sent, an `ok` when it
+//! is answered, an `info` when its outcome will not be known.
 
 use std::io::{self, Write};
 
-use super::client::{Answer, Begun, End, Ended, Seen};
+use super::output::{Answer, Begun, Continued, End, Ended, Seen};
 use super::workload::Intent;
 use crate::check::history::{self, Call, Event, HistoryWriter, Stage};
 
@@ -46,6 +46,8 @@ fn call_of(intent: &Intent) -> Call {
         Intent::Cas { expected, token, .. } => Call::Cas { expected, new: token },
         Intent::Rmw { token, .. } => Call::Rmw { new: token },
         Intent::Delete { .. } => Call::Delete,
+        Intent::Add { amount, .. } => Call::Add { amount },
+        Intent::Append { token, .. } => Call::Append { new: token },
         Intent::Transfer { to, amount, .. } => Call::Transfer { to, amount },
     }
 }
@@ -53,21 +55,32 @@ fn call_of(intent: &Intent) -> Call {
 fn reply_of(answer: &Answer<'_>) -> history::Reply {
     match *answer {
         Answer::Done => history::Reply::Done,
-        Answer::Found(seen) => history::Reply::Found(match seen {
-            Seen::Absent => history::Seen::Absent,
-            Seen::Token(token) => history::Seen::Token(token),
-            Seen::Corrupt(bytes) => history::Seen::Corrupt(bytes.into()),
-        }),
+        Answer::Found(seen) => history::Reply::Found(seen_in(seen)),
+        Answer::Full(seen) => history::Reply::Full(seen_in(seen)),
         Answer::Balances { moved, from, to } => history::Reply::Balances { moved, from, to },
     }
 }
 
-/// The event of an operation that is sent for the first time.
+fn seen_in(seen: Seen<'_>) -> history::Seen {
+    match seen {
+        Seen::Absent => history::Seen::Absent,
+        Seen::Token(token) => history::Seen::Token(token),
+        Seen::Corrupt(bytes) => history::Seen::Corrupt(bytes.into()),
+    }
+}
+
+/// The event of a command that is sent for the first time.
 pub fn invocation(begun: &Begun) -> Event {
     event(begun.process, begun.now_ns, &begun.intent, Stage::Invoke)
 }
 
-/// The event of an operation that is over; none if it was never sent.
+/// The event of the first part of an operation, which was answered.
+pub fn first_part(continued: &Continued<'_>) -> Event {
+    let Continued { now_ns, process, intent, answer, .. } = continued;
+    event(*process, *now_ns, intent, Stage::Ok(reply_of(answer)))
+}
+
+/// The event of an operation that is over, or of its second part; none if it was never sent.
 pub fn completion(ended: &Ended<'_>) -> Option<Event> {
     match &ended.end {
         End::Answered { process, intent, answer, .. } => {

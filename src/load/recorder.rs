@@ -6,11 +6,11 @@
 //! latencies. Latency is *response time*, from the schedule; *service time*, from the first sending,
 //! is kept beside it.
 
-use super::client::{Answer, End, Ended, Seen};
+use super::output::{Answer, Continued, End, Ended, Seen};
 use super::report::{
     ErrorCounts, HistogramCounts, IntervalCounts, OperationReport, TimelineBucket,
 };
-use super::workload::Kind;
+use super::workload::{KINDS, Kind};
 use crate::results::{LatencyHistogram, LatencyMs, Unit, new_histogram};
 
 /// The length of a bucket of the timeline, in ns.
@@ -41,7 +41,7 @@ impl Phases {
 #[derive(Debug)]
 pub struct Recorder {
     phases: Phases,
-    operations: [OperationRecord; 6],
+    operations: [OperationRecord; KINDS],
     lag: LatencyHistogram,
     timeline: Timeline,
     interval: u64,
@@ -101,7 +101,7 @@ impl Recorder {
                 let window = self.phases.measure_ns..self.phases.end_ns;
                 self.completed_in_window += u64::from(window.contains(&ended.now_ns));
                 self.warmup_completed += u64::from(!measured);
-                operation.corrupt += u64::from(matches!(answer, Answer::Found(Seen::Corrupt(_))));
+                operation.corrupt += u64::from(is_corrupt(answer));
                 if measured {
                     record(&mut operation.current, latency_ns);
                     record(&mut operation.service, ended.now_ns.saturating_sub(*sent_ns));
@@ -115,6 +115,13 @@ impl Recorder {
                 }
             }
         }
+    }
+
+    /// The first part of an operation was answered: it is counted with the second, but what it was
+    /// answered is not forgotten.
+    pub fn continued(&mut self, continued: &Continued<'_>) {
+        let operation = &mut self.operations[continued.kind as usize];
+        operation.corrupt += u64::from(is_corrupt(&continued.answer));
     }
 
     /// Closes the intervals and buckets that are over at `now_ns`.
@@ -174,6 +181,10 @@ pub struct Record {
     pub warmup_errors: u64,
     /// Operations that completed during the measured phase, whenever they were scheduled.
     pub completed_in_window: u64,
+}
+
+fn is_corrupt(answer: &Answer<'_>) -> bool {
+    matches!(answer, Answer::Found(Seen::Corrupt(_)) | Answer::Full(Seen::Corrupt(_)))
 }
 
 /// Histograms grow as needed, so any value fits.

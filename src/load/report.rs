@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::client::{ClientCounters, End};
+use super::client::ClientCounters;
+use super::output::End;
 use super::recorder::Record;
 use crate::results::{IntervalLog, LatencyHistogram, LatencyMs, Unit, new_histogram};
 

@@ -14,9 +14,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::arrival::Schedule;
-use super::client::{Begun, Clients, Ended, Output, SiteIdentity};
-use super::history::{HistorySink, completion, invocation};
+use super::client::{Clients, SiteIdentity};
+use super::history::{HistorySink, completion, first_part, invocation};
 use super::links::{Target, keep_connected};
+use super::output::{Begun, Continued, Ended, Output};
 use super::plan::LoadPlan;
 use super::recorder::{Phases, Recorder};
 use super::report::{Resources, SiteReport};
@@ -161,6 +162,15 @@ impl Output for Wires {
     fn began(&mut self, begun: &Begun) {
         if self.history.is_some() {
             self.write(&invocation(begun));
+        }
+    }
+
+    fn continued(&mut self, continued: &Continued<'_>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.continued(continued);
+        }
+        if self.history.is_some() {
+            self.write(&first_part(continued));
         }
     }
 

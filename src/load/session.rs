@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::workload::{Choice, ClientWorkload, Intent};
+use super::workload::{Choice, ClientWorkload, Intent, Kind};
 use crate::command::{ClientId, Command, CommandId, NodeId, SESSION_WINDOW};
 use crate::mutants::mutant;
 
@@ -25,9 +25,14 @@ pub(crate) enum State {
 }
 
 /// One command of the ring.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
+    /// Which operation it belongs to.
+    pub(crate) kind: Kind,
+    /// When the operation was scheduled.
     pub(crate) scheduled_ns: u64,
+    /// When the operation was first sent.
+    pub(crate) began_ns: u64,
     pub(crate) first_sent_ns: u64,
     pub(crate) last_sent_ns: u64,
     pub(crate) retry_at_ns: u64,
@@ -39,6 +44,13 @@ pub(crate) struct Entry {
     /// How often the retry time ran out.
     pub(crate) retries: u8,
     pub(crate) state: State,
+}
+
+impl Entry {
+    /// Whether another command of its operation follows once it is answered.
+    pub(crate) fn continues(&self) -> bool {
+        self.kind == Kind::Increment && self.intent.kind() == Kind::Get
+    }
 }
 
 /// A scheduled operation that could not be sent yet.
@@ -55,8 +67,8 @@ pub(crate) struct Session {
     /// The sequence of `ring[0]`: every one below is settled.
     base: u64,
     ring: VecDeque<Entry>,
-    /// Every sequence below is settled or given up.
-    judged_below: u64,
+    /// Commands that will follow those that wait: the window has room for them.
+    to_follow: u64,
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) workload: ClientWorkload,
 }
@@ -64,17 +76,18 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(id: ClientId, workload: ClientWorkload) -> Self {
         let (ring, queue) = (VecDeque::new(), VecDeque::new());
-        Session { id, base: 0, ring, judged_below: 0, queue, workload }
+        Session { id, base: 0, ring, to_follow: 0, queue, workload }
     }
 
-    /// Whether the window has room for one more.
-    pub(crate) fn has_room(&self) -> bool {
-        (self.ring.len() as u64) < SESSION_WINDOW
+    /// Whether the window has room for all commands of an operation.
+    pub(crate) fn has_room(&self, kind: Kind) -> bool {
+        self.ring.len() as u64 + self.to_follow + u64::from(kind.commands()) <= SESSION_WINDOW
     }
 
     /// Adds the next command; returns its sequence.
     pub(crate) fn push(&mut self, entry: Entry) -> u64 {
-        assert!(self.has_room(), "the caller checks the window");
+        assert!((self.ring.len() as u64) < SESSION_WINDOW, "the caller checks the window");
+        self.to_follow += u64::from(entry.continues());
         self.ring.push_back(entry);
         self.next_sequence() - 1
     }
@@ -103,6 +116,15 @@ impl Session {
         self.ring.get_mut(sequence.checked_sub(self.base)? as usize)
     }
 
+    /// A command waits no more; returns it as it was.
+    pub(crate) fn leave(&mut self, sequence: u64, state: State) -> Option<Entry> {
+        let entry = self.entry(sequence)?;
+        let was = *entry;
+        entry.state = state;
+        self.to_follow -= u64::from(was.state == State::Waiting && was.continues());
+        Some(was)
+    }
+
     /// Forgets the settled commands that no other stands before.
     pub(crate) fn advance(&mut self) {
         while self.ring.front().is_some_and(|entry| entry.state == State::Settled) {
@@ -127,22 +149,14 @@ impl Session {
         }
     }
 
-    /// Gives up the oldest command that waits, if it was scheduled at `scheduled_max_ns` or before.
-    /// Commands are sent in the order of their schedule, so none behind it is older.
-    pub(crate) fn give_up_one(&mut self, scheduled_max_ns: u64) -> Option<&Entry> {
-        self.judged_below = self.judged_below.max(self.base);
-        loop {
-            let index = (self.judged_below - self.base) as usize;
-            let entry = self.ring.get_mut(index)?;
-            if entry.scheduled_ns > scheduled_max_ns {
-                return None;
-            }
-            self.judged_below += 1;
-            if entry.state == State::Waiting {
-                entry.state = State::GivenUp;
-                return Some(&self.ring[index]);
-            }
-        }
+    /// The first command from `sequence` on that waits and whose operation was scheduled at
+    /// `scheduled_max_ns` or before. They are not in that order: what is the second of its operation
+    /// comes late.
+    pub(crate) fn next_overdue(&self, sequence: u64, scheduled_max_ns: u64) -> Option<u64> {
+        let overdue =
+            |entry: &Entry| entry.state == State::Waiting && entry.scheduled_ns <= scheduled_max_ns;
+        let start = (sequence - self.base) as usize;
+        Some(sequence + self.ring.iter().skip(start).position(overdue)? as u64)
     }
 
     /// Takes the operation that waits longest in the queue, if it was scheduled at

@@ -8,8 +8,9 @@ use rustc_hash::FxHashMap;
 
 use crate::check::history::{Completion, Event, History, OperationRecord, Stage};
 use crate::command::{Command, NodeId};
-use crate::load::client::{Begun, Clients, Ended, Output};
-use crate::load::history::{HistorySink, completion, invocation};
+use crate::load::client::Clients;
+use crate::load::history::{HistorySink, completion, first_part, invocation};
+use crate::load::output::{Begun, Continued, Ended, Output};
 use crate::load::recorder::Recorder;
 
 /// When a site's operations are scheduled, in ns, in order.
@@ -93,6 +94,13 @@ impl Output for Outputs {
 
     fn began(&mut self, begun: &Begun) {
         self.write(&invocation(begun));
+    }
+
+    fn continued(&mut self, continued: &Continued<'_>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.continued(continued);
+        }
+        self.write(&first_part(continued));
     }
 
     fn ended(&mut self, ended: &Ended<'_>) {

@@ -42,6 +42,7 @@ pub fn plan(measure: Duration) -> LoadPlan {
             rmw: 0.2,
             delete: 0.1,
             transfer: 0.1,
+            ..OperationMix::default()
         },
         keys: KeyChoice::Uniform { keys: 20 },
         value_bytes: 16,

@@ -5,10 +5,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use paxbench::check::history::{Event as HistoryEvent, HistoryWriter};
+use paxbench::check::{History, read_history};
 use paxbench::command::{Command, CommandId, NodeId, Outcome};
 use paxbench::kv::{Executed, Store};
 use paxbench::load::arrival::Schedule;
-use paxbench::load::client::{Answer, Begun, Clients, End, Ended, Output, Seen, SiteIdentity};
+use paxbench::load::client::{Clients, SiteIdentity};
+use paxbench::load::history::{completion, first_part, invocation};
+use paxbench::load::output::{Answer, Begun, Continued, End, Ended, Output, Seen};
 use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
 use paxbench::load::recorder::{Phases, Record, Recorder};
 use paxbench::wire::Reply;
@@ -50,6 +54,9 @@ pub struct Log {
     pub began: Vec<Begun>,
     pub ended: Vec<(u64, u64, Ending)>,
     pub recorder: Option<Recorder>,
+    /// Operations whose first part was answered.
+    pub continued: usize,
+    pub history: Vec<HistoryEvent>,
     /// How often each replica was connected and disconnected so far.
     pub changes: [u32; 3],
     /// Over which connection each command was sent first.
@@ -74,11 +81,21 @@ impl Output for Log {
         self.sent.push((to, command.clone()));
     }
 
+    fn continued(&mut self, continued: &Continued<'_>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.continued(continued);
+        }
+        self.continued += 1;
+        self.history.push(first_part(continued));
+    }
+
     fn began(&mut self, begun: &Begun) {
+        self.history.push(invocation(begun));
         self.began.push(*begun);
     }
 
     fn ended(&mut self, ended: &Ended<'_>) {
+        self.history.extend(completion(ended));
         if let Some(recorder) = &mut self.recorder {
             recorder.ended(ended);
         }
@@ -239,14 +256,14 @@ pub fn all_connected(world: World) -> World {
 }
 
 /// A service that loses, delays and doubles at random, and connections that come and go.
-pub fn chaotic_world(seed: u64, retries: Retries) -> World {
+pub fn chaotic_world(seed: u64, tune: impl Fn(&mut LoadPlan)) -> World {
     let mut plan = plan(match seed % 3 {
         0 => Arrival::Closed { outstanding: 1 + seed as usize % 7 },
         1 => Arrival::Poisson { rate_per_s: 300.0 },
         _ => Arrival::Constant { rate_per_s: 300.0 },
     });
     plan.seed = seed;
-    plan.retries = retries;
+    tune(&mut plan);
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut changes = Vec::new();
     for _ in 0..rng.random_range(0..30) {
@@ -263,4 +280,14 @@ pub fn chaotic_world(seed: u64, retries: Retries) -> World {
     let world = all_connected(World::new(&plan, service));
     let world = changes.into_iter().fold(world, |world, (at, change)| world.change(at, change));
     (0..3).fold(world, |world, n| world.change(healed_ns, Change::Connected(n)))
+}
+
+/// The history that was recorded, through its file.
+pub fn history(log: &Log) -> History {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("h.jsonl.zst");
+    let mut writer = HistoryWriter::new(std::fs::File::create(&path).unwrap(), "tokyo").unwrap();
+    log.history.iter().for_each(|event| writer.write(event).unwrap());
+    writer.finish().unwrap();
+    read_history(&[path]).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -295,8 +295,8 @@ impl Experiment {
         }
     }
 
-    /// The least latency that the network and the mode's quorums allow at a site, in ms; none
-    /// if the file does not say what network there is.
+    /// The least latency that the network and the mode's quorums allow a command at a site, in ms;
+    /// none if the file does not say what network there is.
     pub fn bound_ms(&self, mode: &Mode, site: usize) -> Option<f64> {
         let matrix = self.network.rtt.as_ref()?;
         Some(bounds::bound_ms(&mode.protocol, matrix, site))

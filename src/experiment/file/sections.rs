@@ -11,10 +11,11 @@ use super::tree::Value;
 use super::{Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Thresholds};
 use super::{Workload, write};
 use crate::cluster::{Congestion, IDENTITIES_MAX, TransportOptions};
-use crate::command::{SESSION_WINDOW, VALUE_BYTES_MAX};
+use crate::command::{APPENDED_BYTES_MAX, SESSION_WINDOW, VALUE_BYTES_MAX};
 use crate::experiment::network::{Matrix, read_rtt, read_sites};
 use crate::kv::SESSIONS_MAX;
-use crate::load::plan::{Arrival, KeyChoice, OperationMix};
+use crate::load::plan::{Arrival, KeyChoice, OperationMix, Values};
+use crate::load::workload::{KINDS, Kind, OPERATIONS_THAT_DO_NOT_MIX};
 
 /// A written value carries a token of its own, by which the checker knows it.
 const VALUE_BYTES_MIN: u64 = 8;
@@ -287,7 +288,9 @@ fn read_workload(at: &At<'_>, sites: usize) -> Option<Workload> {
     let operations = fields.or("operations", usual.operations, read_operations);
     let keys = fields.or("keys", usual.keys, read_keys);
     let value_bytes = fields.or("value", usual.value_bytes, |at| {
-        Some(at.bytes(VALUE_BYTES_MIN..=VALUE_BYTES_MAX as u64)? as usize)
+        let lists = operations.is_some_and(|mix| mix.values() == Some(Values::Lists));
+        let most = if lists { APPENDED_BYTES_MAX } else { VALUE_BYTES_MAX };
+        Some(at.bytes(VALUE_BYTES_MIN..=most as u64)? as usize)
     });
     let timeout = fields.or("timeout", usual.timeout, At::positive_duration);
     let retry_after = fields.or("retry_after", usual.retry_after, At::positive_duration);
@@ -320,24 +323,22 @@ fn read_arrival(at: &At<'_>) -> Option<Arrival> {
 }
 
 fn read_operations(at: &At<'_>) -> Option<OperationMix> {
-    let keys = ["put", "get", "cas", "rmw", "delete", "transfer"];
-    let fields = at.fields(&keys, "{ put: 50%, get: 50% }")?;
-    let share = |key| fields.or(key, 0.0, At::share);
-    let [put, get, cas, rmw, delete, transfer] = keys.map(share);
-    let mix = OperationMix {
-        put: put?,
-        get: get?,
-        cas: cas?,
-        rmw: rmw?,
-        delete: delete?,
-        transfer: transfer?,
-    };
-    let sum = mix.put + mix.get + mix.cas + mix.rmw + mix.delete + mix.transfer;
+    let fields = at.fields(&Kind::ALL.map(Kind::name), "{ put: 50%, get: 50% }")?;
+    let read = Kind::ALL.map(|kind| fields.or(kind.name(), 0.0, At::share));
+    let mut shares = [0.0; KINDS];
+    for (share, read) in shares.iter_mut().zip(read) {
+        *share = read?;
+    }
+    let sum: f64 = shares.iter().sum();
     if (sum - 1.0).abs() > SHARES_TOLERANCE {
         // Rounded to what a file would say, so that the rest of 0.1 % shows no rounding error.
         let percent = (sum * 1e8).round() / 1e6;
         return at
             .wrong(format!("the shares add up to {percent}%; write shares that add up to 100%"));
+    }
+    let mix = OperationMix::of(shares);
+    if mix.values().is_none() {
+        return at.wrong(OPERATIONS_THAT_DO_NOT_MIX);
     }
     Some(mix)
 }

@@ -12,6 +12,7 @@ use crate::experiment::units::{
     format_bandwidth, format_bytes, format_duration, format_rate, format_share,
 };
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
+use crate::load::workload::Kind;
 
 /// How a bandwidth without a limit is written.
 pub(super) const UNLIMITED: &str = "unlimited";
@@ -105,17 +106,9 @@ fn write_arrival(arrival: Arrival) -> Value {
 }
 
 fn write_operations(mix: OperationMix) -> Value {
-    let OperationMix { put, get, cas, rmw, delete, transfer } = mix;
-    let shares = [put, get, cas, rmw, delete, transfer].map(|share| format_share(share).into());
-    let [put, get, cas, rmw, delete, transfer] = shares;
-    map([
-        ("put", put),
-        ("get", get),
-        ("cas", cas),
-        ("rmw", rmw),
-        ("delete", delete),
-        ("transfer", transfer),
-    ])
+    let shares = Kind::ALL.into_iter().zip(mix.shares());
+    let shares = shares.map(|(kind, share)| (kind.name().into(), format_share(share).into()));
+    Value::Mapping(shares.collect())
 }
 
 fn write_keys(keys: KeyChoice) -> Value {

@@ -5,7 +5,7 @@ use super::verdict::{self, Checked};
 use super::{Collected, RunError};
 use crate::cluster::ProtocolChoice;
 use crate::experiment::file::Experiment;
-use crate::load::report::SiteReport;
+use crate::load::report::{OperationReport, SiteReport};
 use crate::results::{
     Cost, HistogramName, Linearizable, LinkRtt, Manifest, ReplicaFileName, RttMs, RunSummary,
     ShaperLateness, SiteSummary, TimelineRow, Unavailability, Unit, Verdict, new_histogram,
@@ -54,9 +54,11 @@ fn options(setting: &Setting<'_>) -> serde_json::Value {
     options.unwrap_or_default()
 }
 
-/// One entry for each operation of a site, and one for all together.
+/// One entry for each operation of a site, and one for all together, whose bound is that of the
+/// shortest.
 fn summaries(setting: &Setting<'_>, index: usize, report: &SiteReport) -> Vec<SiteSummary> {
     let bound_ms = setting.experiment.bound_ms(setting.mode(), index);
+    let bound_ms = |commands: u32| bound_ms.map(|ms| f64::from(commands) * ms);
     let mut all = new_histogram();
     let (mut errors, mut rows) = (0, Vec::new());
     for operation in &report.operations {
@@ -65,9 +67,11 @@ fn summaries(setting: &Setting<'_>, index: usize, report: &SiteReport) -> Vec<Si
         errors += operation.errors.total();
         let (op, failed) = (operation.op.as_str(), operation.errors.total());
         let unit = Unit::Nanoseconds;
+        let bound_ms = bound_ms(verdict::commands_of(op));
         rows.push(SiteSummary::of(&report.site, op, &histogram, unit, failed, bound_ms));
     }
     let whole = SiteSummary::ALL;
+    let bound_ms = bound_ms(setting.experiment.workload.operations.commands_min());
     rows.push(SiteSummary::of(&report.site, whole, &all, Unit::Nanoseconds, errors, bound_ms));
     rows
 }
@@ -113,7 +117,10 @@ pub(super) async fn check(
         return Ok(Checked { linearizable: Linearizable::Unchecked, why: None });
     };
     let counted = |report: &SiteReport| {
-        let measured: u64 = report.operations.iter().map(|operation| operation.count).sum();
+        let commands = |operation: &OperationReport| {
+            operation.count * u64::from(verdict::commands_of(&operation.op))
+        };
+        let measured: u64 = report.operations.iter().map(commands).sum();
         (report.site.clone(), measured + report.warmup_completed)
     };
     let counts: Vec<_> = reports.iter().map(counted).collect();

@@ -7,6 +7,7 @@ use crate::check::history::{Completion, History, OperationRecord, read_history};
 use crate::check::{self, Limits};
 use crate::experiment::file::{Check, Experiment};
 use crate::load::report::HistogramCounts;
+use crate::load::workload::Kind;
 use crate::results::{
     HistoryFileName, Linearizable, Results, ResultsError, RunSummary, SiteSummary,
 };
@@ -33,7 +34,12 @@ pub struct Checked {
     pub why: Option<String>,
 }
 
-/// Checks the history in `files`, which belong to one run. `counts` says how many operations each
+/// How many commands an operation of this name is.
+pub(super) fn commands_of(op: &str) -> u32 {
+    Kind::named(op).map_or(1, Kind::commands)
+}
+
+/// Checks the history in `files`, which belong to one run. `counts` says how many commands each
 /// site has seen answered, at least: a history that lacks some proves nothing.
 pub fn check_files(files: &[PathBuf], counts: &[(String, u64)], limits: &Check) -> Checked {
     let unknown = |why| Checked { linearizable: Linearizable::Unknown, why: Some(why) };
@@ -93,9 +99,12 @@ pub fn check_again(results: &Results, run: &RunSummary, limits: &Check) -> Check
         let why = "no history was recorded; set check.history: true".to_owned();
         return Checked { linearizable: Linearizable::Unchecked, why: Some(why) };
     }
-    let count = |site: &SiteSummary| (site.site.clone(), site.count);
-    let whole = run.sites.iter().filter(|site| site.op == SiteSummary::ALL);
-    let counts: Vec<_> = whole.map(count).collect();
+    let counted = |name: &str| {
+        let rows = run.sites.iter().filter(|row| row.site == name && row.op != SiteSummary::ALL);
+        rows.map(|row| row.count * u64::from(commands_of(&row.op))).sum()
+    };
+    let names = run.site_names().into_iter();
+    let counts: Vec<_> = names.map(|name| (name.to_owned(), counted(name))).collect();
     check_files(&history_files(&results.path, run), &counts, limits)
 }
 
