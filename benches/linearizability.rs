@@ -224,6 +224,7 @@ impl Store {
                 Reply::Found(old.into())
             }
             Call::Delete => Reply::Found(self.values.remove(&key).into()),
+            Call::Add { .. } | Call::Append { .. } => unreachable!("not drawn"),
         };
         if record.response_ns.is_some() {
             record.completion = Completion::Ok(reply);

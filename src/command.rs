@@ -104,6 +104,10 @@ pub type Value = SmallVec<[u8; 16]>;
 /// The longest value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 
+/// How long [`Operation::Append`] makes a value at most, in bytes: what was there is returned each
+/// time.
+pub const APPENDED_BYTES_MAX: usize = 1 << 12;
+
 /// What a client asks for. Registers are absent until written.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Operation {
@@ -135,6 +139,22 @@ pub enum Operation {
         /// What it holds afterwards.
         value: Value,
     },
+    /// Adds to the number that a register's first 8 bytes are, little-endian, and returns what it
+    /// held. Bytes that are not there are zero; the sum wraps.
+    Add {
+        /// The register.
+        key: Key,
+        /// How much.
+        amount: u64,
+    },
+    /// Appends to a register's value, unless that would become longer than [`APPENDED_BYTES_MAX`], and
+    /// returns what it held.
+    Append {
+        /// The register.
+        key: Key,
+        /// What is appended.
+        value: Value,
+    },
     /// Makes a register absent and returns what it held.
     Delete {
         /// The register.
@@ -159,6 +179,8 @@ impl Operation {
             | Operation::Put { key, .. }
             | Operation::Cas { key, .. }
             | Operation::Rmw { key, .. }
+            | Operation::Add { key, .. }
+            | Operation::Append { key, .. }
             | Operation::Delete { key } => (key, None),
             Operation::Transfer { from, to, .. } => (from, Some(to)),
         }
@@ -193,6 +215,8 @@ impl fmt::Display for Operation {
             Operation::Put { key, .. } => write!(f, "put {key}"),
             Operation::Cas { key, .. } => write!(f, "cas {key}"),
             Operation::Rmw { key, .. } => write!(f, "rmw {key}"),
+            Operation::Add { key, .. } => write!(f, "add {key}"),
+            Operation::Append { key, .. } => write!(f, "append {key}"),
             Operation::Delete { key } => write!(f, "delete {key}"),
             Operation::Transfer { from, to, .. } => write!(f, "transfer {from} {to}"),
         }
@@ -229,7 +253,9 @@ impl Command {
         };
         let short = |value: &Value| value.len() <= VALUE_BYTES_MAX;
         let values_fit = match &self.operation {
-            Operation::Put { value, .. } | Operation::Rmw { value, .. } => short(value),
+            Operation::Put { value, .. }
+            | Operation::Rmw { value, .. }
+            | Operation::Append { value, .. } => short(value),
             Operation::Cas { expected, value, .. } => {
                 short(value) && expected.as_ref().is_none_or(short)
             }
@@ -243,7 +269,9 @@ impl Command {
     /// About how many bytes it takes in a frame or in the log.
     pub fn bytes(&self) -> usize {
         let payload = match &self.operation {
-            Operation::Put { value, .. } | Operation::Rmw { value, .. } => value.len(),
+            Operation::Put { value, .. }
+            | Operation::Rmw { value, .. }
+            | Operation::Append { value, .. } => value.len(),
             Operation::Cas { expected, value, .. } => {
                 value.len() + expected.as_ref().map_or(0, Value::len)
             }
@@ -264,7 +292,7 @@ impl fmt::Display for Command {
 pub enum Outcome {
     /// A put: done.
     Done,
-    /// A get, cas, rmw or delete: what the register held before. A cas took effect exactly if this
+    /// A get, cas, rmw, add, append or delete: what the register held before. A cas took effect exactly if this
     /// equals its `expected`.
     Found(Option<Value>),
     /// A transfer: both balances after it. `moved` is false when the payer held too little.
@@ -332,7 +360,9 @@ mod tests {
         assert_eq!(shown(0xabcd_ef01_2345_6789, put(3)), "c6789.7 put k3");
         let cas = Operation::Cas { key, expected: None, value: value.clone() };
         assert_eq!(shown(1, cas), "c1.7 cas k3");
-        assert_eq!(shown(1, Operation::Rmw { key, value }), "c1.7 rmw k3");
+        assert_eq!(shown(1, Operation::Rmw { key, value: value.clone() }), "c1.7 rmw k3");
+        assert_eq!(shown(1, Operation::Add { key, amount: 5 }), "c1.7 add k3");
+        assert_eq!(shown(1, Operation::Append { key, value }), "c1.7 append k3");
         assert_eq!(shown(1, Operation::Delete { key }), "c1.7 delete k3");
         assert_eq!(shown(1, transfer(0, 1)), "c1.7 transfer a0 a1");
     }

@@ -14,7 +14,9 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use crate::command::{ClientId, Command, CommandId, Key, Operation, Outcome, Value};
+use crate::command::{
+    APPENDED_BYTES_MAX, ClientId, Command, CommandId, Key, Operation, Outcome, Value,
+};
 use crate::mutants::mutant;
 
 /// The balance of an account that no transfer has touched.
@@ -123,12 +125,14 @@ pub trait Replicated {
 }
 
 /// What an operation leaves in a register.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Left<'a> {
     /// What it held before.
     Same,
-    /// This.
+    /// This, which came with the operation.
     Holds(&'a Value),
+    /// This, which was made of what it held before.
+    Made(Value),
     /// Nothing.
     Nothing,
 }
@@ -143,9 +147,31 @@ pub fn left_by<'a>(operation: &'a Operation, before: Option<&Value>) -> Left<'a>
             let found = before == expected.as_ref();
             if found || mutant!(CasIgnoresExpected) { Left::Holds(value) } else { Left::Same }
         }
+        Operation::Add { amount, .. } => Left::Made(sum(before, *amount)),
+        Operation::Append { value, .. } => {
+            let before = before.map_or(&[][..], |before| before);
+            let bytes = before.len() + value.len();
+            if bytes > APPENDED_BYTES_MAX {
+                return Left::Same;
+            }
+            let mut whole = Value::with_capacity(bytes);
+            whole.extend_from_slice(before);
+            whole.extend_from_slice(value);
+            Left::Made(whole)
+        }
         Operation::Delete { .. } if mutant!(DeleteLeavesValue) => Left::Same,
         Operation::Delete { .. } => Left::Nothing,
     }
+}
+
+/// A value whose number is greater by `amount`; bytes behind the number stay.
+fn sum(before: Option<&Value>, amount: u64) -> Value {
+    let mut value = before.map_or(Value::new(), |before| Value::from_slice(before));
+    value.resize(value.len().max(size_of::<u64>()), 0);
+    if let Some(number) = value.first_chunk_mut() {
+        *number = u64::from_le_bytes(*number).wrapping_add(amount).to_le_bytes();
+    }
+    value
 }
 
 /// What an operation on one register returns that held `before`.
@@ -263,12 +289,15 @@ impl State<'_> {
         let key = operation.keys().0;
         // A put or an exchange is written without a look at what was there.
         let before = match operation {
-            Operation::Cas { .. } => self.registers.get(&key),
+            Operation::Cas { .. } | Operation::Add { .. } | Operation::Append { .. } => {
+                self.registers.get(&key)
+            }
             _ => None,
         };
         let before = match left_by(operation, before) {
             Left::Same => self.read(key),
             Left::Holds(value) => self.replace(key, Some(value)),
+            Left::Made(value) => self.replace(key, Some(&value)),
             Left::Nothing => self.replace(key, None),
         };
         outcome_of(operation, before)
@@ -394,6 +423,53 @@ mod tests {
         assert_eq!(store.execute(&command(1, 0, cas(Some("z"), "b"))), Executed::Applied(&outcome));
         assert_eq!(store.execute(&command(2, 0, cas(Some("a"), "c"))), Executed::Applied(&outcome));
         assert_eq!(store.registers[&key], value("c"));
+    }
+
+    /// What a register holds after some operations, and what the last returned.
+    fn after(operations: &[Operation]) -> (Option<Value>, Outcome) {
+        let mut store = Store::default();
+        let mut last = Outcome::Unknown;
+        for (sequence, operation) in (0..).zip(operations) {
+            let Executed::Applied(outcome) =
+                store.execute(&command(sequence, 0, operation.clone()))
+            else {
+                panic!("executed once")
+            };
+            last = outcome.clone();
+        }
+        let Store { registers, accounts, sessions, .. } = store.clone();
+        let rebuilt = Store::from_parts(registers, accounts, sessions, 0);
+        assert_eq!(rebuilt.digest(), store.digest(), "the digest follows");
+        (store.registers.get(&Key::register(1)).cloned(), last)
+    }
+
+    #[test]
+    fn add_reads_the_first_eight_bytes_wraps_and_keeps_the_others() {
+        let key = Key::register(1);
+        let add = |amount| Operation::Add { key, amount };
+        let number = |n: u64| Value::from_slice(&n.to_le_bytes());
+        assert_eq!(after(&[add(5)]), (Some(number(5)), Outcome::Found(None)));
+        let twice = after(&[add(5), add(u64::MAX)]);
+        assert_eq!(twice, (Some(number(4)), Outcome::Found(Some(number(5)))));
+        assert_eq!(after(&[add(0)]), (Some(number(0)), Outcome::Found(None)), "no longer absent");
+        let (left, _) = after(&[rmw("ab"), add(256)]);
+        assert_eq!(left.as_deref(), Some(b"ac\0\0\0\0\0\0".as_slice()));
+        let (left, _) = after(&[rmw("aaaaaaaatail"), add(1)]);
+        assert_eq!(left.as_deref(), Some(b"baaaaaaatail".as_slice()));
+    }
+
+    #[test]
+    fn append_lengthens_a_value_up_to_its_bound_and_then_leaves_it() {
+        let key = Key::register(1);
+        let append = |text: &str| Operation::Append { key, value: value(text) };
+        assert_eq!(after(&[append("ab")]), (Some(value("ab")), Outcome::Found(None)));
+        let twice = after(&[append("ab"), append("cd")]);
+        assert_eq!(twice, (Some(value("abcd")), Outcome::Found(Some(value("ab")))));
+        let full = "x".repeat(APPENDED_BYTES_MAX - 2);
+        let (left, _) = after(&[append(&full), append("yz")]);
+        assert_eq!(left.map(|left| left.len()), Some(APPENDED_BYTES_MAX));
+        let over = after(&[append(&full), append("xyz")]);
+        assert_eq!(over, (Some(value(&full)), Outcome::Found(Some(value(&full)))));
     }
 
     #[test]

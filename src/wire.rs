@@ -274,12 +274,17 @@ impl Wire for Operation {
             Operation::Rmw { .. } => 3,
             Operation::Delete { .. } => 4,
             Operation::Transfer { .. } => 5,
+            Operation::Add { .. } => 6,
+            Operation::Append { .. } => 7,
         };
         head[1..].copy_from_slice(&self.keys().0.0.to_le_bytes());
         out.put_slice(&head);
         match self {
             Operation::Get { .. } | Operation::Delete { .. } => {}
-            Operation::Put { value, .. } | Operation::Rmw { value, .. } => encode_value(value, out),
+            Operation::Put { value, .. }
+            | Operation::Rmw { value, .. }
+            | Operation::Append { value, .. } => encode_value(value, out),
+            Operation::Add { amount, .. } => out.put_u64_le(*amount),
             Operation::Cas { expected, value, .. } => {
                 encode_optional_value(expected.as_ref(), out);
                 encode_value(value, out);
@@ -307,6 +312,8 @@ impl Wire for Operation {
                 let to = Key(from.u64()?);
                 Operation::Transfer { from: key, to, amount: from.u64()? }
             }
+            6 => Operation::Add { key, amount: from.u64()? },
+            7 => Operation::Append { key, value: decode_value(from)? },
             _ => return Err(Malformed("operation: unknown kind")),
         })
     }
@@ -425,6 +432,8 @@ mod tests {
             key().prop_map(|key| Operation::Delete { key }),
             (key(), any_value()).prop_map(|(key, value)| Operation::Put { key, value }),
             (key(), any_value()).prop_map(|(key, value)| Operation::Rmw { key, value }),
+            (key(), any::<u64>()).prop_map(|(key, amount)| Operation::Add { key, amount }),
+            (key(), any_value()).prop_map(|(key, value)| Operation::Append { key, value }),
             (key(), prop::option::of(any_value()), any_value())
                 .prop_map(|(key, expected, value)| Operation::Cas { key, expected, value }),
             (0..9u64, 10..20u64, any::<u64>()).prop_map(|(from, to, amount)| {

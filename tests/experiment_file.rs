@@ -12,7 +12,8 @@ use paxbench::experiment::file::{
 };
 use paxbench::experiment::network::Matrix;
 use paxbench::experiment::plan::{Plan, describe};
-use paxbench::load::plan::{Arrival, KeyChoice, OperationMix};
+use paxbench::load::plan::{Arrival, KeyChoice, OperationMix, Values};
+use paxbench::load::workload::Kind;
 use paxbench::protocol::caspaxos::options::{CaspaxosOptions, Reads};
 use paxbench::protocol::epaxos::options::{
     Dependencies, EpaxosOptions, FastPath, QuorumChoice, ReplyAt,
@@ -389,7 +390,19 @@ fn arrivals() -> impl Strategy<Value = Arrival> {
 }
 
 fn mixes() -> impl Strategy<Value = OperationMix> {
-    prop::array::uniform7(0u32..1000).prop_filter_map("all zero", |weights| {
+    let weights = (prop::array::uniform9(0u32..1000), 0..3);
+    weights.prop_filter_map("all zero", |(mut weights, held)| {
+        // Numbers are added to, lists appended to, all else writes whole values.
+        let writes = |kind: Kind| match kind {
+            Kind::Get | Kind::Delete | Kind::Transfer => None,
+            Kind::Add => Some(1),
+            Kind::Append => Some(2),
+            _ => Some(0),
+        };
+        let others = Kind::ALL.into_iter().zip(&mut weights);
+        others
+            .filter(|(kind, _)| writes(*kind).is_some_and(|of| of != held))
+            .for_each(|(_, weight)| *weight = 0);
         let sum: u32 = weights.iter().sum();
         let shares = weights.map(|weight| f64::from(weight) / f64::from(sum));
         (sum > 0).then(|| OperationMix::of(shares))
@@ -409,12 +422,13 @@ fn workloads() -> impl Strategy<Value = Workload> {
     let sizes = (1usize..5000, 8usize..1 << 20);
     (sizes, arrivals(), mixes(), key_choices(), durations(), durations()).prop_map(
         |((clients_per_site, value_bytes), arrival, operations, keys, timeout, retry_after)| {
+            let lists = operations.values() == Some(Values::Lists);
             Workload {
                 clients_per_site,
                 arrival,
                 operations,
                 keys,
-                value_bytes,
+                value_bytes: if lists { value_bytes.min(1 << 12) } else { value_bytes },
                 timeout,
                 retry_after,
             }
@@ -673,7 +687,7 @@ fn experiments() -> impl Strategy<Value = Experiment> {
                 }
                 if !modes.iter().all(|mode| mode.protocol.has_transfers()) {
                     let mix = &mut workload.operations;
-                    mix.put += std::mem::take(&mut mix.transfer);
+                    mix.get += std::mem::take(&mut mix.transfer);
                 }
                 let warmup = Duration::from_secs(warmup);
                 Experiment {

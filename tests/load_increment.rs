@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use load_common::*;
-use paxbench::check::history::{Call, HistoryWriter, Stage};
-use paxbench::check::{History, Limits, Verdict, check, read_history};
+use paxbench::check::history::{Call, Stage};
+use paxbench::check::{Limits, Verdict, check};
 use paxbench::command::{Command, NodeId, Operation, Outcome, SESSION_WINDOW};
 use paxbench::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
 use paxbench::load::recorder::{Phases, Recorder};
@@ -21,21 +21,13 @@ const INCREMENTS: OperationMix = OperationMix {
     rmw: 0.0,
     delete: 0.0,
     transfer: 0.0,
+    add: 0.0,
+    append: 0.0,
 };
 
 fn increments(arrival: Arrival) -> LoadPlan {
     let keys = KeyChoice::Conflict { share: 0.0, own_keys: 1 };
     LoadPlan { operations: INCREMENTS, keys, ..plan(arrival) }
-}
-
-/// The history that was recorded, through its file.
-fn history(log: &Log) -> History {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("h.jsonl.zst");
-    let mut writer = HistoryWriter::new(std::fs::File::create(&path).unwrap(), "tokyo").unwrap();
-    log.history.iter().for_each(|event| writer.write(event).unwrap());
-    writer.finish().unwrap();
-    read_history(&[path]).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn start(world: &mut World) {

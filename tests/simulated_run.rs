@@ -219,6 +219,15 @@ fn an_increment_is_one_operation_that_takes_twice_what_the_network_allows_a_comm
 }
 
 #[test]
+fn registers_that_are_added_or_appended_to_are_checked_as_any() {
+    for made in ["add", "append"] {
+        let mix = format!("workload.operations={{ {made}: 60%, get: 30%, delete: 10% }}");
+        let run = simulated(&[&mix, "workload.keys={ uniform: 5 }"]);
+        assert!(run.sites.iter().any(|site| site.op == made && site.count > 50), "{run:?}");
+    }
+}
+
+#[test]
 fn the_same_command_leaves_the_same_bytes_and_another_seed_does_not() {
     let rough = ["network.jitter=3ms", "network.loss=1%", "phases.repeat=2"];
     let run = |changes: &[&str]| {

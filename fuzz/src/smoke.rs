@@ -36,6 +36,8 @@ fn commands() -> Vec<Command> {
         Operation::Delete { key },
         Operation::Put { key, value: value.clone() },
         Operation::Rmw { key, value: Value::new() },
+        Operation::Add { key, amount: 3 },
+        Operation::Append { key, value: value.clone() },
         Operation::Cas { key, expected: Some(value.clone()), value },
         Operation::Transfer { from: account(1), to: account(2), amount: 3 },
     ];

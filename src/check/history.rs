@@ -16,9 +16,14 @@
 //! | `put` | token | the same token |
 //! | `get` | null | token or null |
 //! | `rmw` | new token | `{"new":n,"old":o\|null}` |
+//! | `add` | amount | `{"amount":n,"old":o\|null}`; it left `o + n`, wrapped to 64 bits |
+//! | `append` | new token | `{"new":n,"old":o\|null}`, or `{"new":n,"full":o}`: it did not fit |
 //! | `delete` | null | the old token or null |
 //! | `cas` | `{"expected":e\|null,"new":n}` | the same with `"found":f\|null` |
 //! | `transfer` (key: the payer) | `{"to":"a2","amount":5}` | the same with `"moved":true\|false,"from_balance":x,"to_balance":y`, the balances after it |
+//!
+//! Tokens of a register that is added to are its numbers. One that is appended to holds a list, and its
+//! token follows from those of the list: [`appended`].
 //!
 //! `fail` and `info` repeat the value of their `invoke`, or say null. Bytes that are no token are
 //! written as the string `"corrupt:<hex>"`; no linearizable history holds one.
@@ -35,6 +40,7 @@ use std::sync::Arc;
 pub use read::{HistoryReader, read_history};
 pub use write::HistoryWriter;
 
+use super::linearizability::search::mix;
 use crate::command::Key;
 
 /// What an operation asked for. Values are tokens.
@@ -59,6 +65,16 @@ pub enum Call {
         /// What it writes.
         new: u64,
     },
+    /// Adds to a register's number, 0 if it is absent, and returns what it held.
+    Add {
+        /// How much.
+        amount: u64,
+    },
+    /// Appends to a register's list and returns what it held.
+    Append {
+        /// What it appends.
+        new: u64,
+    },
     /// Makes a register absent and returns what it held.
     Delete,
     /// Moves an amount from the account that is the operation's key to another.
@@ -78,6 +94,8 @@ impl Call {
             Call::Get => "get",
             Call::Cas { .. } => "cas",
             Call::Rmw { .. } => "rmw",
+            Call::Add { .. } => "add",
+            Call::Append { .. } => "append",
             Call::Delete => "delete",
             Call::Transfer { .. } => "transfer",
         }
@@ -106,8 +124,10 @@ impl From<Option<u64>> for Seen {
 pub enum Reply {
     /// A put: done.
     Done,
-    /// A get, cas, rmw or delete: what the register held before.
+    /// A get, cas, rmw, add, append or delete: what the register held before.
     Found(Seen),
+    /// An append: what the register holds, which is as long as it may be. Nothing was appended.
+    Full(Seen),
     /// A transfer: the balances after it.
     Balances {
         /// Whether the amount was moved.
@@ -117,6 +137,12 @@ pub enum Reply {
         /// The receiver's balance afterwards.
         to: u64,
     },
+}
+
+/// The token of a list to which the token `new` was appended; `before` is that of the list before.
+/// Different lists have different tokens with near certainty: they are mixed to 64 bits.
+pub fn appended(before: Option<u64>, new: u64) -> u64 {
+    mix(mix(before.unwrap_or(0)).wrapping_add(new))
 }
 
 /// Which step of its operation an event is.

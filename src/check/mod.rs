@@ -40,7 +40,9 @@
 //! - *Search with a memory for the rest.* Wing & Gong ("Testing and verifying concurrent objects",
 //!   1993) try orders by depth-first search; Lowe ("Testing for linearizability", 2017) adds the
 //!   linked list of what may come next and the memory of situations that led nowhere. Porcupine
-//!   (Athalye) made the combination known. Deletes (absence is not unique) and transfers need it.
+//!   (Athalye) made the combination known. Deletes (absence is not unique) and transfers need it, and
+//!   adds and appends that were not answered: what each left depends on its place. Some tens of them on one
+//!   register can be told, and more of adds, many of which are alike.
 //!
 //! A search has a budget of memory and time. Where it runs out the verdict is
 //! [`Verdict::Unknown`], which is not a success.
@@ -54,7 +56,7 @@
 //! | `linearizability/register.rs` | one register: blocks and zones |
 //! | `linearizability/accounts.rs` | transfers: a search of its own, which knows why it is stuck |
 //! | `linearizability/per_object.rs` | the weaker property: each account alone |
-//! | `linearizability/search.rs` | the general search, for registers with deletes or repeated values |
+//! | `linearizability/search.rs` | the general search, for registers with deletes, repeated values, or adds and appends that were not answered |
 //! | `linearizability/explain.rs` | the smallest readable account of a violation |
 
 pub mod history;

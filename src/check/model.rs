@@ -3,7 +3,9 @@
 //! [`RegisterOp`] reduces an operation to what the order of operations must respect: what it saw
 //! before it, and what it left behind. [`TransferOp`] does the same for accounts.
 
-use super::history::{Call, Completion, OperationRecord, Reply, Seen};
+use rustc_hash::FxHashSet;
+
+use super::history::{Call, Completion, OperationRecord, Reply, Seen, appended};
 use super::linearizability::search::{Item, Model, NEVER, fingerprint};
 
 /// A register's state; `None` is absent, as every register is at first.
@@ -25,6 +27,27 @@ pub(crate) enum After {
     Same,
     /// It holds this from then on.
     Holds(Register),
+    /// Its number is greater by so much: an add whose answer is unknown.
+    Adds(u64),
+    /// Its list has one more: an append whose answer is unknown.
+    Appends(u64),
+}
+
+impl After {
+    /// What the register holds afterwards that held `before`.
+    fn of(self, before: Register) -> Register {
+        match self {
+            After::Same => before,
+            After::Holds(register) => register,
+            After::Adds(amount) => Some(before.unwrap_or(0).wrapping_add(amount)),
+            After::Appends(new) => Some(appended(before, new)),
+        }
+    }
+
+    /// Whether what it leaves depends on what was there.
+    pub(crate) fn depends(self) -> bool {
+        matches!(self, After::Adds(_) | After::Appends(_))
+    }
 }
 
 /// An operation on one register.
@@ -41,11 +64,11 @@ pub(crate) struct RegisterOp {
 }
 
 impl RegisterOp {
-    /// The token it wrote, if any.
+    /// The token it wrote, if any is known.
     pub(crate) fn written(&self) -> Option<u64> {
         match self.after {
             After::Holds(register) => register,
-            After::Same => None,
+            After::Same | After::Adds(_) | After::Appends(_) => None,
         }
     }
 
@@ -79,11 +102,18 @@ pub(crate) fn register_op(
         unanswered(record.call)
     } else {
         let found = match &record.completion {
-            Completion::Ok(Reply::Found(Seen::Corrupt(_))) => return Err(Corrupt),
-            Completion::Ok(Reply::Found(Seen::Token(token))) => Some(*token),
+            Completion::Ok(Reply::Found(seen) | Reply::Full(seen)) => match seen {
+                Seen::Corrupt(_) => return Err(Corrupt),
+                Seen::Token(token) => Some(*token),
+                Seen::Absent => None,
+            },
             _ => None,
         };
-        Some(answered(record.call, found))
+        if matches!(record.completion, Completion::Ok(Reply::Full(_))) {
+            Some((Before::Held(found), After::Same))
+        } else {
+            Some(answered(record.call, found))
+        }
     };
     Ok(effect.map(|(before, after)| RegisterOp { id, span, before, after }))
 }
@@ -109,6 +139,8 @@ fn answered(call: Call, found: Register) -> (Before, After) {
     match call {
         Call::Put { value } => (Before::Any, After::Holds(Some(value))),
         Call::Rmw { new } => (held, After::Holds(Some(new))),
+        Call::Add { amount } => (held, After::Holds(After::Adds(amount).of(found))),
+        Call::Append { new } => (held, After::Holds(After::Appends(new).of(found))),
         Call::Cas { expected, new } if expected == found => (held, After::Holds(Some(new))),
         Call::Delete if found.is_some() => (held, After::Holds(None)),
         Call::Get | Call::Cas { .. } | Call::Delete => (held, After::Same),
@@ -125,6 +157,8 @@ fn unanswered(call: Call) -> Option<(Before, After)> {
         Call::Cas { expected, new } => {
             (expected != Some(new)).then_some((Before::Held(expected), After::Holds(Some(new))))
         }
+        Call::Add { amount } => Some((Before::Any, After::Adds(amount))),
+        Call::Append { new } => Some((Before::Any, After::Appends(new))),
         Call::Delete => Some((Before::Any, After::Holds(None))),
         Call::Get => None,
         Call::Transfer { .. } => unreachable!("registers see no transfers"),
@@ -132,13 +166,24 @@ fn unanswered(call: Call) -> Option<(Before, After)> {
 }
 
 /// A register to which operations are applied one by one: decides any history, also one that
-/// writes a value twice.
+/// writes a value twice, or in which what was written depends on what was there.
 pub(crate) struct RegisterModel<'a> {
-    pub(crate) ops: &'a [RegisterOp],
-    pub(crate) state: Register,
+    ops: &'a [RegisterOp],
+    state: Register,
+    /// What some operation saw.
+    seen: FxHashSet<Register>,
 }
 
-impl RegisterModel<'_> {
+impl<'a> RegisterModel<'a> {
+    /// A register that nobody has touched.
+    pub(crate) fn new(ops: &'a [RegisterOp]) -> Self {
+        let seen = |op: &RegisterOp| match op.before {
+            Before::Held(register) => Some(register),
+            Before::Any => None,
+        };
+        RegisterModel { ops, state: None, seen: ops.iter().filter_map(seen).collect() }
+    }
+
     fn fits(&self, item: usize) -> bool {
         match self.ops[item].before {
             Before::Any => true,
@@ -155,9 +200,7 @@ impl Model for RegisterModel<'_> {
         if !self.fits(item) {
             return None;
         }
-        if let After::Holds(register) = self.ops[item].after {
-            self.state = register;
-        }
+        self.state = self.ops[item].after.of(before);
         Some(before)
     }
 
@@ -170,8 +213,10 @@ impl Model for RegisterModel<'_> {
         self.ops[item].after == After::Same && self.fits(item)
     }
 
-    fn rank(&self, _item: usize) -> u8 {
-        0
+    /// First what leaves a register as somebody saw it: of many appends that were not answered, the one
+    /// that is missing here.
+    fn rank(&self, item: usize) -> u8 {
+        u8::from(!self.seen.contains(&self.ops[item].after.of(self.state)))
     }
 
     fn fingerprint(&self) -> u128 {

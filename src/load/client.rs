@@ -43,7 +43,7 @@ use super::plan::{Arrival, LoadPlan, Retries};
 use super::seed::{Stream, mix, site_seed};
 use super::session::{Entry, QUEUE_MAX, Queued, Session, State};
 use super::workload::{
-    BadPlan, CLIENTS_PER_SITE_MAX, Choice, ClientWorkload, Intent, Kind, Workload, refuse, token_of,
+    BadPlan, CLIENTS_PER_SITE_MAX, Choice, ClientWorkload, Intent, Kind, Workload, refuse,
 };
 use crate::command::{ClientId, Command, NodeId, Outcome, SESSION_WINDOW};
 use crate::wire::Reply;
@@ -318,7 +318,7 @@ impl Clients {
             return;
         }
         let intent = entry.intent;
-        let answer = answer_to(intent.kind(), &reply.outcome, self.workload.value_bytes());
+        let answer = answer_to(intent.kind(), &reply.outcome, &self.workload);
         let Some(answer) = answer else {
             self.counters.bad_replies += 1;
             return;
@@ -615,29 +615,30 @@ fn unknown(now_ns: u64, entry: &Entry) -> Ended<'static> {
 }
 
 /// The outcome as an answer to a command of this kind; none if it cannot be one.
-fn answer_to(kind: Kind, outcome: &Outcome, value_bytes: usize) -> Option<Answer<'_>> {
+fn answer_to<'a>(kind: Kind, outcome: &'a Outcome, workload: &Workload) -> Option<Answer<'a>> {
     match (kind, outcome) {
         (Kind::Put, Outcome::Done) => Some(Answer::Done),
-        (Kind::Get | Kind::Cas | Kind::Rmw | Kind::Delete, Outcome::Found(value)) => {
-            Some(Answer::Found(match value {
-                None => Seen::Absent,
-                Some(value) => match token_of(value, value_bytes) {
-                    Some(token) => Seen::Token(token),
-                    None => Seen::Corrupt(value),
-                },
-            }))
-        }
         (Kind::Transfer, Outcome::Balances { moved, from, to }) => {
             Some(Answer::Balances { moved: *moved, from: *from, to: *to })
         }
+        (Kind::Put | Kind::Transfer, _) => None,
+        (Kind::Append, Outcome::Found(Some(list))) if workload.is_full(list) => {
+            Some(Answer::Full(seen(list, workload)))
+        }
+        (_, Outcome::Found(None)) => Some(Answer::Found(Seen::Absent)),
+        (_, Outcome::Found(Some(value))) => Some(Answer::Found(seen(value, workload))),
         _ => None,
     }
+}
+
+fn seen<'a>(value: &'a [u8], workload: &Workload) -> Seen<'a> {
+    workload.token_of(value).map_or(Seen::Corrupt(value), Seen::Token)
 }
 
 /// Lets the client remember what it saw, for its later compare-and-sets.
 fn learn(session: &mut Session, intent: &Intent, answer: Answer<'_>) {
     match answer {
-        Answer::Found(Seen::Corrupt(_)) | Answer::Balances { .. } => {}
+        Answer::Found(Seen::Corrupt(_)) | Answer::Full(_) | Answer::Balances { .. } => {}
         Answer::Found(seen) => session.workload.learn(intent, seen.token()),
         Answer::Done => session.workload.learn(intent, None),
     }

@@ -46,6 +46,8 @@ fn call_of(intent: &Intent) -> Call {
         Intent::Cas { expected, token, .. } => Call::Cas { expected, new: token },
         Intent::Rmw { token, .. } => Call::Rmw { new: token },
         Intent::Delete { .. } => Call::Delete,
+        Intent::Add { amount, .. } => Call::Add { amount },
+        Intent::Append { token, .. } => Call::Append { new: token },
         Intent::Transfer { to, amount, .. } => Call::Transfer { to, amount },
     }
 }
@@ -53,12 +55,17 @@ fn call_of(intent: &Intent) -> Call {
 fn reply_of(answer: &Answer<'_>) -> history::Reply {
     match *answer {
         Answer::Done => history::Reply::Done,
-        Answer::Found(seen) => history::Reply::Found(match seen {
-            Seen::Absent => history::Seen::Absent,
-            Seen::Token(token) => history::Seen::Token(token),
-            Seen::Corrupt(bytes) => history::Seen::Corrupt(bytes.into()),
-        }),
+        Answer::Found(seen) => history::Reply::Found(seen_in(seen)),
+        Answer::Full(seen) => history::Reply::Full(seen_in(seen)),
         Answer::Balances { moved, from, to } => history::Reply::Balances { moved, from, to },
+    }
+}
+
+fn seen_in(seen: Seen<'_>) -> history::Seen {
+    match seen {
+        Seen::Absent => history::Seen::Absent,
+        Seen::Token(token) => history::Seen::Token(token),
+        Seen::Corrupt(bytes) => history::Seen::Corrupt(bytes.into()),
     }
 }
 

@@ -28,8 +28,10 @@ impl Seen<'_> {
 pub enum Answer<'a> {
     /// A put: done.
     Done,
-    /// A get, cas, rmw or delete: what the register held before.
+    /// A get, cas, rmw, add, append or delete: what the register held before.
     Found(Seen<'a>),
+    /// An append to a list that is full: what the register holds.
+    Full(Seen<'a>),
     /// A transfer: the balances after it.
     Balances {
         /// Whether the amount was moved.

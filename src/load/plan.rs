@@ -90,19 +90,45 @@ pub struct OperationMix {
     pub transfer: f64,
     /// Share of increments: a get, then a put of the next value.
     pub increment: f64,
+    /// Share of adds to a number.
+    pub add: f64,
+    /// Share of appends to a list.
+    pub append: f64,
+}
+
+/// What the registers of a workload hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Values {
+    /// Values that were written whole, each with a token of its own.
+    Tokens,
+    /// Numbers of 8 bytes, which are added to.
+    Numbers,
+    /// Lists of such values, which are appended to.
+    Lists,
 }
 
 impl OperationMix {
     /// The mix of these shares, in the order of [`Kind::ALL`].
     pub fn of(shares: [f64; KINDS]) -> Self {
-        let [put, get, cas, rmw, delete, transfer, increment] = shares;
-        OperationMix { put, get, cas, rmw, delete, transfer, increment }
+        let [put, get, cas, rmw, delete, transfer, increment, add, append] = shares;
+        OperationMix { put, get, cas, rmw, delete, transfer, increment, add, append }
     }
 
     /// The shares, in the order of [`Kind::ALL`].
     pub fn shares(&self) -> [f64; KINDS] {
-        let OperationMix { put, get, cas, rmw, delete, transfer, increment } = *self;
-        [put, get, cas, rmw, delete, transfer, increment]
+        let OperationMix { put, get, cas, rmw, delete, transfer, increment, add, append } = *self;
+        [put, get, cas, rmw, delete, transfer, increment, add, append]
+    }
+
+    /// What the registers hold; none if operations disagree on that: one key may be touched by all.
+    pub fn values(&self) -> Option<Values> {
+        let whole = self.put + self.cas + self.rmw + self.increment > 0.0;
+        match (whole, self.add > 0.0, self.append > 0.0) {
+            (false, true, false) => Some(Values::Numbers),
+            (false, false, true) => Some(Values::Lists),
+            (_, false, false) => Some(Values::Tokens),
+            _ => None,
+        }
     }
 
     /// The operations that have a share.

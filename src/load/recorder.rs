@@ -184,7 +184,7 @@ pub struct Record {
 }
 
 fn is_corrupt(answer: &Answer<'_>) -> bool {
-    matches!(answer, Answer::Found(Seen::Corrupt(_)))
+    matches!(answer, Answer::Found(Seen::Corrupt(_)) | Answer::Full(Seen::Corrupt(_)))
 }
 
 /// Histograms grow as needed, so any value fits.

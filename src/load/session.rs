@@ -119,7 +119,8 @@ impl Session {
     /// A command waits no more; returns it as it was.
     pub(crate) fn leave(&mut self, sequence: u64, state: State) -> Option<Entry> {
         let entry = self.entry(sequence)?;
-        let was = std::mem::replace(entry, Entry { state, ..*entry });
+        let was = *entry;
+        entry.state = state;
         self.to_follow -= u64::from(was.state == State::Waiting && was.continues());
         Some(was)
     }

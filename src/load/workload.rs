@@ -3,14 +3,16 @@
 //! Every written value begins with a *token*, a number that no other operation of the run writes,
 //! so that a history says exactly which write a read saw. The rest of the value is a filler that
 //! follows from the token: a read whose filler does not match was answered with something that
-//! nobody wrote. (Values of 8 bytes are all token.)
+//! nobody wrote. (Values of 8 bytes are all token.) Where operations add or append, a register's token is
+//! its number, or follows from the tokens of its list ([`appended`]).
 
 use rand::RngExt;
 use rand_distr::{Distribution, Zipf};
 
-use super::plan::{ACCOUNTS, KeyChoice, LoadPlan, OperationMix};
+use super::plan::{ACCOUNTS, KeyChoice, LoadPlan, OperationMix, Values};
 use super::seed::{ClientRng, Stream, generator, mix, site_seed};
-use crate::command::{Key, Operation, VALUE_BYTES_MAX, Value};
+use crate::check::history::appended;
+use crate::command::{APPENDED_BYTES_MAX, Key, Operation, VALUE_BYTES_MAX, Value};
 
 /// Sites of a run: a token has 8 bits for its site.
 pub const SITES_MAX: usize = 1 << 8;
@@ -23,6 +25,10 @@ pub const TOKEN_BYTES: usize = 8;
 
 /// Transfers move between 1 and this much.
 pub const TRANSFER_AMOUNT_MAX: u64 = 400;
+
+/// Adds are of 1 to this much. Those that were not answered differ in nothing else, so the checker has few
+/// cases to try.
+pub const ADD_AMOUNT_MAX: u64 = 3;
 
 /// How many registers a client remembers for its compare-and-sets.
 const REMEMBERED_MAX: u64 = 1 << 12;
@@ -44,15 +50,28 @@ pub enum Kind {
     Transfer,
     /// Reads a register, then writes the next value: two commands, one after the other.
     Increment,
+    /// Adds to a register's number.
+    Add,
+    /// Appends to a register's list.
+    Append,
 }
 
 /// How many kinds of operations there are.
-pub const KINDS: usize = 7;
+pub const KINDS: usize = 9;
 
 impl Kind {
     /// All of them, by their number.
-    pub const ALL: [Kind; KINDS] =
-        [Kind::Put, Kind::Get, Kind::Cas, Kind::Rmw, Kind::Delete, Kind::Transfer, Kind::Increment];
+    pub const ALL: [Kind; KINDS] = [
+        Kind::Put,
+        Kind::Get,
+        Kind::Cas,
+        Kind::Rmw,
+        Kind::Delete,
+        Kind::Transfer,
+        Kind::Increment,
+        Kind::Add,
+        Kind::Append,
+    ];
 
     /// The one that files call so.
     pub fn named(name: &str) -> Option<Kind> {
@@ -77,6 +96,8 @@ impl Kind {
             Kind::Delete => "delete",
             Kind::Transfer => "transfer",
             Kind::Increment => "increment",
+            Kind::Add => "add",
+            Kind::Append => "append",
         }
     }
 }
@@ -91,7 +112,7 @@ pub struct Choice {
     pub key: Key,
     /// A transfer's receiver; else the same key.
     pub to: Key,
-    /// A transfer's amount; else 0.
+    /// The amount of a transfer or an add; else 0.
     pub amount: u64,
 }
 
@@ -132,6 +153,20 @@ pub enum Intent {
         /// The register.
         key: Key,
     },
+    /// Adds to a register's number.
+    Add {
+        /// The register.
+        key: Key,
+        /// How much.
+        amount: u64,
+    },
+    /// Appends to a register's list.
+    Append {
+        /// The register.
+        key: Key,
+        /// The token of what it appends.
+        token: u64,
+    },
     /// Moves an amount.
     Transfer {
         /// The account that pays.
@@ -152,6 +187,8 @@ impl Intent {
             Intent::Cas { .. } => Kind::Cas,
             Intent::Rmw { .. } => Kind::Rmw,
             Intent::Delete { .. } => Kind::Delete,
+            Intent::Add { .. } => Kind::Add,
+            Intent::Append { .. } => Kind::Append,
             Intent::Transfer { .. } => Kind::Transfer,
         }
     }
@@ -163,6 +200,8 @@ impl Intent {
             | Intent::Put { key, .. }
             | Intent::Cas { key, .. }
             | Intent::Rmw { key, .. }
+            | Intent::Add { key, .. }
+            | Intent::Append { key, .. }
             | Intent::Delete { key } => key,
             Intent::Transfer { from, .. } => from,
         }
@@ -179,6 +218,8 @@ impl Intent {
             }
             Intent::Rmw { key, token } => Operation::Rmw { key, value: value(token) },
             Intent::Delete { key } => Operation::Delete { key },
+            Intent::Add { key, amount } => Operation::Add { key, amount },
+            Intent::Append { key, token } => Operation::Append { key, value: value(token) },
             Intent::Transfer { from, to, amount } => Operation::Transfer { from, to, amount },
         }
     }
@@ -209,6 +250,16 @@ pub fn token_of(value: &[u8], value_bytes: usize) -> Option<u64> {
     intact.then_some(token)
 }
 
+/// The token of a list of such values, if it is one that fits.
+fn token_of_list(list: &[u8], value_bytes: usize) -> Option<u64> {
+    let fits = (1..=APPENDED_BYTES_MAX).contains(&list.len());
+    let mut values = list.chunks(value_bytes);
+    let all = values.try_fold(None, |before, value| {
+        Some(Some(appended(before, token_of(value, value_bytes)?)))
+    });
+    all?.filter(|_| fits)
+}
+
 /// Eight bytes of the filler, those that begin at `offset`.
 fn filler(token: u64, offset: usize) -> u64 {
     mix(token ^ mix(offset as u64))
@@ -234,6 +285,7 @@ pub struct Workload {
     /// Running sums of the shares; the last that is above zero is 1.
     sums: [f64; KINDS],
     keys: Keys,
+    values: Values,
     value_bytes: usize,
     site_index: u64,
     clients_per_site: u64,
@@ -261,6 +313,16 @@ impl Workload {
             );
             return refuse("value_bytes", what);
         }
+        let Some(values) = plan.operations.values() else {
+            return refuse("operations", OPERATIONS_THAT_DO_NOT_MIX);
+        };
+        if values == Values::Lists && plan.value_bytes > APPENDED_BYTES_MAX {
+            let what = format!(
+                "{} bytes cannot be appended: a list has at most {APPENDED_BYTES_MAX}",
+                plan.value_bytes
+            );
+            return refuse("value_bytes", what);
+        }
         let remembered = if plan.operations.cas > 0.0 {
             keys_of_one_client(plan.keys).min(REMEMBERED_MAX).next_power_of_two() as usize
         } else {
@@ -269,6 +331,7 @@ impl Workload {
         Ok(Workload {
             sums: running_sums(&plan.operations)?,
             keys: Keys::new(plan.keys)?,
+            values,
             value_bytes: plan.value_bytes,
             site_index: site_index as u64,
             clients_per_site: plan.clients_per_site as u64,
@@ -280,7 +343,26 @@ impl Workload {
     pub fn value_bytes(&self) -> usize {
         self.value_bytes
     }
+
+    /// The token of what a register holds, if clients can have brought that about.
+    pub fn token_of(&self, held: &[u8]) -> Option<u64> {
+        match self.values {
+            Values::Tokens => token_of(held, self.value_bytes),
+            Values::Numbers => held.try_into().ok().map(u64::from_le_bytes),
+            Values::Lists => token_of_list(held, self.value_bytes),
+        }
+    }
+
+    /// Whether another value does not fit behind these bytes.
+    pub fn is_full(&self, held: &[u8]) -> bool {
+        held.len() + self.value_bytes > APPENDED_BYTES_MAX
+    }
 }
+
+/// Why a mix is refused, and what to do.
+pub(crate) const OPERATIONS_THAT_DO_NOT_MIX: &str = "add, append, and those that write a whole value (put, \
+     cas, rmw, increment) do not mix, as what is read would not say who wrote it; beside add or append \
+     write only get, delete and transfer";
 
 fn running_sums(mix: &OperationMix) -> Result<[f64; KINDS], BadPlan> {
     let shares = mix.shares();
@@ -368,7 +450,8 @@ impl ClientWorkload {
             return self.choose_transfer();
         }
         let key = Key::register(self.choose_key(&workload.keys));
-        Choice { kind, key, to: key, amount: 0 }
+        let amount = if kind == Kind::Add { self.rng.random_range(1..=ADD_AMOUNT_MAX) } else { 0 };
+        Choice { kind, key, to: key, amount }
     }
 
     fn choose_transfer(&mut self) -> Choice {
@@ -407,6 +490,8 @@ impl ClientWorkload {
             }
             Kind::Rmw => Intent::Rmw { key, token: self.take_token() },
             Kind::Delete => Intent::Delete { key },
+            Kind::Add => Intent::Add { key, amount: choice.amount },
+            Kind::Append => Intent::Append { key, token: self.take_token() },
             Kind::Transfer => Intent::Transfer { from: key, to: choice.to, amount: choice.amount },
         }
     }
@@ -434,7 +519,8 @@ impl ClientWorkload {
                 self.memory.remember(key, if found == expected { Some(token) } else { found });
             }
             Intent::Delete { key } => self.memory.remember(key, None),
-            Intent::Transfer { .. } => {}
+            // Where these are, nothing compares.
+            Intent::Add { .. } | Intent::Append { .. } | Intent::Transfer { .. } => {}
         }
     }
 }
@@ -502,6 +588,8 @@ mod tests {
         delete: 0.0,
         transfer: 0.0,
         increment: 0.0,
+        add: 0.0,
+        append: 0.0,
     };
 
     fn choices(plan: &LoadPlan, site: usize, client: usize, count: usize) -> Vec<Choice> {
@@ -603,6 +691,22 @@ mod tests {
     }
 
     #[test]
+    fn a_list_has_the_token_that_appending_gives_and_no_other_bytes_have_one() {
+        let of = |tokens: &[u64]| -> Vec<u8> {
+            tokens.iter().flat_map(|token| value_of(*token, 24)).collect()
+        };
+        assert_eq!(token_of_list(&of(&[7]), 24), Some(appended(None, 7)));
+        let both = Some(appended(Some(appended(None, 7)), 8));
+        assert_eq!(token_of_list(&of(&[7, 8]), 24), both);
+        assert_ne!(token_of_list(&of(&[8, 7]), 24), both);
+        assert_eq!(token_of_list(&of(&[7, 8])[..40], 24), None);
+        assert_eq!(token_of_list(&[], 24), None);
+        let most = APPENDED_BYTES_MAX / 24;
+        assert!(token_of_list(&of(&vec![7; most]), 24).is_some());
+        assert_eq!(token_of_list(&of(&vec![7; most + 1]), 24), None, "no register holds that");
+    }
+
+    #[test]
     fn a_cas_expects_what_the_client_saw_last_and_else_an_absent_register() {
         let mix = OperationMix { put: 0.5, cas: 0.5, ..PUTS };
         let workload = Workload::new(&plan(KeyChoice::Uniform { keys: 8 }, mix), 0).unwrap();
@@ -637,6 +741,17 @@ mod tests {
         );
         let half = OperationMix { put: 0.5, ..PUTS };
         assert!(error(&plan(uniform, half)).starts_with("load.operations:"));
+        for mix in [
+            OperationMix { put: 0.5, add: 0.5, ..PUTS },
+            OperationMix { put: 0.0, add: 0.5, append: 0.5, ..PUTS },
+            OperationMix { put: 0.0, increment: 0.5, append: 0.5, ..PUTS },
+        ] {
+            let told = error(&plan(uniform, mix));
+            assert!(told.starts_with("load.operations: add, append, and those"), "{told}");
+        }
+        let append = OperationMix { put: 0.0, append: 1.0, ..PUTS };
+        let long = LoadPlan { value_bytes: 4097, ..plan(uniform, append) };
+        assert!(error(&long).starts_with("load.value_bytes: 4097 bytes cannot be appended"));
         let flat = KeyChoice::Zipf { keys: 10, theta: 0.0 };
         assert!(error(&plan(flat, PUTS)).starts_with("load.keys.zipf.theta:"));
     }

@@ -534,6 +534,9 @@ mutants! {
     RescanAsksTooFew "rescan-asks-too-few" Caspaxos
         "A rescan copies from as many as a prepare quorum of the old members."
         "§2.2.2 step 3";
+    RepairEndsRescan "repair-ends-rescan" Caspaxos
+        "A rescan ends with the last of all registers, not with an answer about some."
+        "§2.2.2 step 3 with repair: seed 18937";
     OldEpochsAccepted "old-epochs-accepted" Caspaxos
         "Who knows of a configuration takes no ballot of an earlier one."
         "§2.2.2: connect to each proposer";

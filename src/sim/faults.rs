@@ -316,6 +316,9 @@ impl<P: Subject> World<P> {
             }
             FaultKind::Jump(node, by) => self.jump(node, by),
             FaultKind::Drift(node, ppm) => self.drift(node, ppm),
+            // As if it were never started: members would count on it.
+            FaultKind::Join { joiner, .. }
+                if P::MEMBERS_CHANGE && self.plight.apart() == Some(joiner) => {}
             FaultKind::Join { joiner, leaver } => {
                 self.node_mut(joiner).replaces.get_or_insert(leaver);
                 self.start(joiner);

@@ -180,7 +180,7 @@ fn draw_load<P: Subject>(seed: u64, operations: usize, rng: &mut ClientRng) -> L
             rmw: share(3),
             delete: share(4),
             transfer: share(5),
-            increment: 0.0,
+            ..OperationMix::default()
         },
         keys: KeyChoice::Uniform { keys: one_of(rng, &[1, 2, 5]) },
         value_bytes: one_of(rng, &[8, 16, 40]),

@@ -7,7 +7,7 @@ use super::{Malformed, Reader, Wire, decode_list, decode_value, encode_list, enc
 use crate::command::{Key, NodeId};
 use crate::protocol::caspaxos::ballot::Ballot;
 use crate::protocol::caspaxos::members::{Configuration, Group};
-use crate::protocol::caspaxos::message::{CaspaxosMessage, Change, Part, Promise, Seen};
+use crate::protocol::caspaxos::message::{CaspaxosMessage, Change, Part, Promise, Rest, Seen};
 use crate::protocol::caspaxos::state::{Marks, State};
 use crate::protocol::quorum::NodeSet;
 
@@ -323,11 +323,17 @@ impl CaspaxosMessage {
                 out.put_u16_le(*epoch);
                 out.put_u32_le(*place);
             }
-            CaspaxosMessage::Copies { removals, epoch, next, floor, copies } => {
+            CaspaxosMessage::Copies { removals, epoch, rest, floor, copies } => {
                 put(tag::COPIES, *removals, out);
                 out.put_u16_le(*epoch);
-                out.put_u8(u8::from(next.is_some()));
-                out.put_u32_le(next.unwrap_or(0));
+                match rest {
+                    Rest::Buckets => out.put_u8(0),
+                    Rest::Nothing => out.put_u8(1),
+                    Rest::From(place) => {
+                        out.put_u8(2);
+                        out.put_u32_le(*place);
+                    }
+                }
                 floor.encode(out);
                 encode_list(copies, out);
             }
@@ -376,15 +382,17 @@ fn decode_rare(kind: u8, from: &mut Reader<'_>) -> Result<CaspaxosMessage, Malfo
             CaspaxosMessage::Pull { removals, epoch, part: Part::From(from.u32()?) }
         }
         tag::COPIES => {
-            let (removals, epoch, more, place) =
-                (from.u64()?, from.u16()?, super::decode_bool(from)?, from.u32()?);
-            if !more && place != 0 {
-                return Err(Malformed("copies: a place behind the end"));
-            }
+            let (removals, epoch) = (from.u64()?, from.u16()?);
+            let rest = match from.u8()? {
+                0 => Rest::Buckets,
+                1 => Rest::Nothing,
+                2 => Rest::From(from.u32()?),
+                _ => return Err(Malformed("copies: what is left")),
+            };
             CaspaxosMessage::Copies {
                 removals,
                 epoch,
-                next: more.then_some(place),
+                rest,
                 floor: Ballot::decode(from)?,
                 copies: decode_list(from, CHANGE_BYTES_MIN)?,
             }

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use paxbench::check::history::Event as HistoryEvent;
+use paxbench::check::history::{Event as HistoryEvent, HistoryWriter};
+use paxbench::check::{History, read_history};
 use paxbench::command::{Command, CommandId, NodeId, Outcome};
 use paxbench::kv::{Executed, Store};
 use paxbench::load::arrival::Schedule;
@@ -279,4 +280,14 @@ pub fn chaotic_world(seed: u64, tune: impl Fn(&mut LoadPlan)) -> World {
     let world = all_connected(World::new(&plan, service));
     let world = changes.into_iter().fold(world, |world, (at, change)| world.change(at, change));
     (0..3).fold(world, |world, n| world.change(healed_ns, Change::Connected(n)))
+}
+
+/// The history that was recorded, through its file.
+pub fn history(log: &Log) -> History {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("h.jsonl.zst");
+    let mut writer = HistoryWriter::new(std::fs::File::create(&path).unwrap(), "tokyo").unwrap();
+    log.history.iter().for_each(|event| writer.write(event).unwrap());
+    writer.finish().unwrap();
+    read_history(&[path]).unwrap_or_else(|error| panic!("{error}"))
 }

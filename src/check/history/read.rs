@@ -215,13 +215,17 @@ fn parse_call(function: &str, key: Key, value: &Value) -> Result<Call, String> {
         "put" => Ok(Call::Put { value: token(value)? }),
         "get" => null(value, Call::Get),
         "rmw" => Ok(Call::Rmw { new: token(value)? }),
+        "add" => Ok(Call::Add { amount: token(value)? }),
+        "append" => Ok(Call::Append { new: token(value)? }),
         "delete" => null(value, Call::Delete),
         "cas" => Ok(Call::Cas {
             expected: optional_token(field(value, "expected")?)?,
             new: token(field(value, "new")?)?,
         }),
         "transfer" => parse_transfer(key, value),
-        other => Err(format!("unknown f `{other}`; want put, get, cas, rmw, delete or transfer")),
+        other => Err(format!(
+            "unknown f `{other}`; want put, get, cas, rmw, add, append, delete or transfer"
+        )),
     }
 }
 
@@ -258,6 +262,17 @@ fn parse_reply(key: Key, call: &Call, value: &Value) -> Result<Reply, String> {
         Call::Rmw { .. } => {
             agree(call, Call::Rmw { new: token(field(value, "new")?)? })?;
             Ok(Reply::Found(seen(field(value, "old")?)?))
+        }
+        Call::Add { .. } => {
+            agree(call, Call::Add { amount: token(field(value, "amount")?)? })?;
+            Ok(Reply::Found(seen(field(value, "old")?)?))
+        }
+        Call::Append { .. } => {
+            agree(call, Call::Append { new: token(field(value, "new")?)? })?;
+            match value.get("full") {
+                Some(full) => Ok(Reply::Full(seen(full)?)),
+                None => Ok(Reply::Found(seen(field(value, "old")?)?)),
+            }
         }
         Call::Cas { .. } => {
             agree(call, parse_call("cas", key, value)?)?;

@@ -19,6 +19,9 @@ fn events() -> Vec<Event> {
     push(register, Call::Get, Stage::Ok(Reply::Found(Seen::Absent)));
     push(register, Call::Rmw { new: 0 }, Stage::Ok(Reply::Found(Seen::Token(100))));
     push(register, Call::Delete, Stage::Info);
+    push(register, Call::Add { amount: 7 }, Stage::Ok(Reply::Found(Seen::Token(100))));
+    push(register, Call::Append { new: 8 }, Stage::Ok(Reply::Found(Seen::Absent)));
+    push(register, Call::Append { new: 8 }, Stage::Ok(Reply::Full(Seen::Token(5))));
     let cas = Call::Cas { expected: None, new: 9 };
     push(register, cas, Stage::Ok(Reply::Found(Seen::Token(3))));
     push(register, Call::Cas { expected: Some(4), new: 9 }, Stage::Fail);
@@ -66,10 +69,13 @@ fn every_event_reads_back_as_it_was_written() {
 fn a_line_is_what_the_format_says() {
     let lines = zstd::decode_all(written(&events()).as_slice()).unwrap();
     let text = String::from_utf8(lines).unwrap();
-    let last_ok = text.lines().nth(15).unwrap();
+    let replaced: Vec<_> = [11, 15].map(|line| text.lines().nth(line).unwrap()).into();
+    assert!(replaced[0].contains(r#""f":"add","key":"k7","value":{"amount":7,"old":100},"#));
+    assert!(replaced[1].contains(r#""f":"append","key":"k7","value":{"new":8,"full":5},"#));
+    let last_ok = text.lines().nth(21).unwrap();
     assert_eq!(
         last_ok,
-        r#"{"process":14,"type":"ok","f":"transfer","key":"a1","value":{"to":"a2","amount":5,"moved":true,"from_balance":995,"to_balance":1005},"time":18446744073709551615,"site":"são \"paulo\""}"#
+        r#"{"process":20,"type":"ok","f":"transfer","key":"a1","value":{"to":"a2","amount":5,"moved":true,"from_balance":995,"to_balance":1005},"time":18446744073709551615,"site":"são \"paulo\""}"#
     );
 }
 

@@ -76,7 +76,10 @@ fn push_event(line: &mut Vec<u8>, event: &Event) {
 /// The value of an `invoke`, `fail` or `info`.
 fn push_call(line: &mut Vec<u8>, call: &Call) {
     match *call {
-        Call::Put { value } | Call::Rmw { new: value } => push_number(line, value),
+        Call::Put { value: number }
+        | Call::Rmw { new: number }
+        | Call::Append { new: number }
+        | Call::Add { amount: number } => push_number(line, number),
         Call::Get | Call::Delete => line.extend_from_slice(b"null"),
         Call::Cas { .. } | Call::Transfer { .. } => {
             push_fields(line, call);
@@ -89,12 +92,14 @@ fn push_call(line: &mut Vec<u8>, call: &Call) {
 fn push_reply(line: &mut Vec<u8>, call: &Call, reply: &Reply) {
     match (call, reply) {
         (Call::Get | Call::Delete, Reply::Found(seen)) => push_seen(line, seen),
-        (Call::Rmw { new }, Reply::Found(seen)) => {
-            line.extend_from_slice(b"{\"new\":");
-            push_number(line, *new);
-            line.extend_from_slice(b",\"old\":");
-            push_seen(line, seen);
-            line.push(b'}');
+        (Call::Rmw { new } | Call::Append { new }, Reply::Found(seen)) => {
+            push_replaced(line, (b"{\"new\":", *new), (b",\"old\":", seen));
+        }
+        (Call::Append { new }, Reply::Full(seen)) => {
+            push_replaced(line, (b"{\"new\":", *new), (b",\"full\":", seen));
+        }
+        (Call::Add { amount }, Reply::Found(seen)) => {
+            push_replaced(line, (b"{\"amount\":", *amount), (b",\"old\":", seen));
         }
         (Call::Cas { .. }, Reply::Found(seen)) => {
             push_fields(line, call);
@@ -114,6 +119,15 @@ fn push_reply(line: &mut Vec<u8>, call: &Call, reply: &Reply) {
         (Call::Put { value }, Reply::Done) => push_number(line, *value),
         _ => panic!("a {} cannot be answered {reply:?}", call.function()),
     }
+}
+
+/// An object of what was asked for and what was there, each with the bytes before it.
+fn push_replaced(line: &mut Vec<u8>, asked: (&[u8], u64), held: (&[u8], &Seen)) {
+    line.extend_from_slice(asked.0);
+    push_number(line, asked.1);
+    line.extend_from_slice(held.0);
+    push_seen(line, held.1);
+    line.push(b'}');
 }
 
 /// The fields of a cas or transfer, its object left open.

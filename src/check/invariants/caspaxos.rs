@@ -43,6 +43,8 @@ pub struct CaspaxosInvariants {
     /// How often each acceptor has forgotten everything, or lost what was not durable.
     epochs: Vec<u16>,
     configurations: BTreeMap<u16, Configuration>,
+    /// The one that each process was in last.
+    known: BTreeMap<NodeId, Configuration>,
     /// Members that somebody has wanted.
     wanted: BTreeSet<u64>,
     /// Attempts whose acceptors have changed since the last look.
@@ -58,6 +60,7 @@ impl Invariants<Caspaxos> for CaspaxosInvariants {
             acceptors: BTreeMap::new(),
             epochs: vec![0; usize::from(cluster.size)],
             configurations: BTreeMap::new(),
+            known: BTreeMap::new(),
             wanted: BTreeSet::new(),
             touched: BTreeSet::new(),
         }
@@ -112,6 +115,7 @@ impl Invariants<Caspaxos> for CaspaxosInvariants {
 
     fn on_step(&mut self, node: NodeId, core: &Caspaxos) -> Held {
         let configuration = *core.configuration();
+        self.known.insert(node, configuration);
         self.one_configuration_per_epoch(node, configuration)?;
         self.promises_and_ballots_only_rise(node, core)?;
         self.wanted.extend(core.goal().map(NodeSet::bits));
@@ -138,6 +142,9 @@ impl Invariants<Caspaxos> for CaspaxosInvariants {
         let newest = self.configurations.last_key_value().map(|(_, newest)| *newest);
         let mut usable: Vec<Configuration> = newest.into_iter().collect();
         usable.extend(settled.map(|(_, core)| *core.configuration()));
+        // A member that is down may know only of an earlier one, and its acceptors must tell it more.
+        let members = newest.map_or(NodeSet::default(), |newest| newest.members()).minus(gone);
+        usable.extend(members.iter().filter_map(|member| self.known.get(&member).copied()));
         let wanted = self.wanted.iter().map(|members| Group::of(NodeSet::from_bits(*members)));
         usable.extend(wanted.map(|new| Configuration { epoch: 0, old: None, new }));
         usable.iter().all(|one| one.can_prepare_without(gone) && one.can_accept_without(gone))

@@ -15,7 +15,7 @@ use super::partition::{Object, Partition};
 use super::register::{Fault, Stop};
 use super::search::{Budget, NEVER};
 use crate::check::history::{Call, Completion, History, OperationRecord, Reply, Seen};
-use crate::check::model::{After, RegisterOp};
+use crate::check::model::{After, RegisterOp, register_op};
 
 /// The most operations that an explanation lists.
 const LISTED_MAX: usize = 24;
@@ -111,7 +111,10 @@ impl<'a> Core<'a> {
             return;
         }
         let Ok(ops) = self.partition.register_ops(self.history, self.horizon_ns) else { return };
-        self.leave_out(values_apart(&ops));
+        // Without the one, another that was not answered may no longer explain what a third saw.
+        if !ops.iter().any(|op| op.after.depends()) {
+            self.leave_out(values_apart(&ops));
+        }
         let reads = ops.iter().filter(|op| op.after == After::Same);
         self.leave_out(reads.map(|op| vec![op.id]).collect());
         let effective: Vec<u32> = ops.iter().map(|op| op.id).collect();
@@ -325,6 +328,9 @@ impl Teller<'_> {
 fn written(record: &OperationRecord) -> Option<u64> {
     match record.call {
         Call::Put { value } | Call::Rmw { new: value } => Some(value),
+        Call::Add { .. } | Call::Append { .. } => {
+            register_op(0, record, NEVER).ok().flatten().and_then(|op| op.written())
+        }
         Call::Cas { expected, new } => {
             let unanswered = !matches!(record.completion, Completion::Ok(_));
             (unanswered || found(record) == expected).then_some(new)
@@ -336,7 +342,9 @@ fn written(record: &OperationRecord) -> Option<u64> {
 /// The token that an operation returned.
 fn found(record: &OperationRecord) -> Option<u64> {
     match record.completion {
-        Completion::Ok(Reply::Found(Seen::Token(token))) => Some(token),
+        Completion::Ok(Reply::Found(Seen::Token(token)) | Reply::Full(Seen::Token(token))) => {
+            Some(token)
+        }
         _ => None,
     }
 }
@@ -348,6 +356,8 @@ fn call(record: &OperationRecord) -> String {
         Call::Delete => "delete".into(),
         Call::Put { value } => format!("put {value}"),
         Call::Rmw { new } => format!("rmw to {new}"),
+        Call::Add { amount } => format!("add {amount}"),
+        Call::Append { new } => format!("append {new}"),
         Call::Cas { expected, new } => format!("cas from {} to {new}", or_absent(expected)),
         Call::Transfer { to, amount } => {
             format!("transfer of {amount} from {} to {to}", record.key)
@@ -358,9 +368,10 @@ fn call(record: &OperationRecord) -> String {
 fn answer(record: &OperationRecord, reply: &Reply) -> String {
     match reply {
         Reply::Done => String::new(),
-        Reply::Found(Seen::Absent) => " found it absent".into(),
+        Reply::Full(Seen::Token(token)) => format!(" found it full at {token}"),
+        Reply::Found(Seen::Absent) | Reply::Full(Seen::Absent) => " found it absent".into(),
         Reply::Found(Seen::Token(token)) => format!(" returned {token}"),
-        Reply::Found(Seen::Corrupt(bytes)) => {
+        Reply::Found(Seen::Corrupt(bytes)) | Reply::Full(Seen::Corrupt(bytes)) => {
             let mut digits = String::new();
             for byte in bytes.iter().take(32) {
                 let _ = write!(digits, "{byte:02x}"); // strings take any write

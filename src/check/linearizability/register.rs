@@ -15,7 +15,9 @@
 //!    Without deletes, what saw absence forms the first block. With them, a search orders the
 //!    blocks and tracks a single bit, whether the register is absent.
 //!
-//! A register to which a value was written twice goes to the general search.
+//! An add or an append that was answered saw one value and left another, as an rmw does. If one was not
+//! answered, what it may have left depends on its place: such a register, and one to which a value was
+//! written twice, goes to the general search.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -114,6 +116,9 @@ impl From<Fault> for Stop {
 
 /// Decides the operations of one register.
 pub(crate) fn check_register(mut ops: Vec<RegisterOp>, budget: Budget) -> Result<(), Stop> {
+    if ops.iter().any(|op| op.after.depends()) {
+        return search_register(&ops, budget);
+    }
     let Some(writers) = unique_writers(&ops) else {
         drop_unseen(&mut ops);
         return search_register(&ops, budget);
@@ -136,7 +141,7 @@ pub(crate) fn check_register(mut ops: Vec<RegisterOp>, budget: Budget) -> Result
 pub(crate) fn search_register(ops: &[RegisterOp], budget: Budget) -> Result<(), Stop> {
     let mut items: Vec<Item> = ops.iter().map(|op| op.span).collect();
     link_alike(&mut items, |item| Some((ops[item].before, ops[item].after)));
-    conclude(search(&items, RegisterModel { ops, state: None }, budget))
+    conclude(search(&items, RegisterModel::new(ops), budget))
 }
 
 /// What a search's answer means for the partition.

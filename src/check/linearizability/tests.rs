@@ -7,7 +7,7 @@ use super::partition::{Object, partitions};
 use super::register::{Stop, conclude, search_register};
 use super::search::{Model, fingerprint, link_alike, search};
 use super::*;
-use crate::check::history::{Call, Completion, OperationRecord, Reply, Seen};
+use crate::check::history::{Call, Completion, OperationRecord, Reply, Seen, appended};
 use crate::check::model::{TransferOp, register_op};
 use crate::kv::OPENING_BALANCE;
 
@@ -32,12 +32,25 @@ impl Dice {
 #[derive(Clone, Default)]
 struct Spec {
     registers: BTreeMap<Key, u64>,
+    /// How long lists are.
+    lengths: BTreeMap<Key, u64>,
     accounts: BTreeMap<Key, u64>,
 }
+
+/// How long lists become in these tests.
+const LENGTH_MAX: u64 = 3;
 
 impl Spec {
     fn apply(&mut self, key: Key, call: Call) -> Reply {
         let old = self.registers.get(&key).copied();
+        let length = old.map_or(0, |_| self.lengths.get(&key).copied().unwrap_or(1));
+        let idle = match call {
+            Call::Cas { expected, .. } => expected != old,
+            _ => call == Call::Get,
+        };
+        if !idle {
+            self.lengths.remove(&key);
+        }
         match call {
             Call::Get => {}
             Call::Put { value } => {
@@ -51,6 +64,17 @@ impl Spec {
                 if old == expected {
                     self.registers.insert(key, new);
                 }
+            }
+            Call::Add { amount } => {
+                self.registers.insert(key, old.unwrap_or(0).wrapping_add(amount));
+            }
+            Call::Append { .. } if length >= LENGTH_MAX => {
+                self.lengths.insert(key, length);
+                return Reply::Full(old.into());
+            }
+            Call::Append { new } => {
+                self.registers.insert(key, appended(old, new));
+                self.lengths.insert(key, length + 1);
             }
             Call::Delete => {
                 self.registers.remove(&key);
@@ -79,6 +103,8 @@ struct Recipe {
     processes: u64,
     /// Of put, get, rmw, cas, delete.
     weights: [u64; 5],
+    /// Of add, append.
+    makers: [u64; 2],
     /// Tokens to write; 0 makes each unique.
     tokens: u64,
     unknown_percent: u64,
@@ -92,6 +118,7 @@ const SMALL: Recipe = Recipe {
     operations: 7,
     processes: 3,
     weights: [3, 3, 2, 2, 2],
+    makers: [0, 0],
     tokens: 0,
     unknown_percent: 15,
     accounts: 0,
@@ -111,10 +138,11 @@ fn draw_call(dice: &mut Dice, recipe: &Recipe, written: &mut Vec<u64>) -> (Key, 
         token
     };
     let new = token();
-    let mut pick = dice.roll(recipe.weights.iter().sum());
+    let weights = [&recipe.weights[..], &recipe.makers].concat();
+    let mut pick = dice.roll(weights.iter().sum());
     let mut kind = 0;
-    while pick >= recipe.weights[kind] {
-        pick -= recipe.weights[kind];
+    while pick >= weights[kind] {
+        pick -= weights[kind];
         kind += 1;
     }
     let recent = new.saturating_sub(1 + dice.roll(3));
@@ -124,7 +152,9 @@ fn draw_call(dice: &mut Dice, recipe: &Recipe, written: &mut Vec<u64>) -> (Key, 
         1 => Call::Get,
         2 => Call::Rmw { new },
         3 => Call::Cas { expected, new },
-        _ => Call::Delete,
+        4 => Call::Delete,
+        5 => Call::Add { amount: 1 + new % 3 },
+        _ => Call::Append { new },
     };
     (Key::register(0), call)
 }
@@ -435,6 +465,18 @@ fn many_unknown_outcomes_get_the_verdict_of_a_brute_force_search() {
 }
 
 #[test]
+fn adds_and_appends_get_the_verdict_of_a_brute_force_search() {
+    let adds = Recipe { weights: [0, 3, 0, 0, 1], makers: [6, 0], ..SMALL };
+    let appends = Recipe { makers: [0, 6], ..adds };
+    let all = Recipe { weights: [1, 3, 1, 1, 1], makers: [2, 2], ..SMALL };
+    let unsure = Recipe { unknown_percent: 45, operations: 8, ..all };
+    for (seed, recipe) in (31..).zip([adds, appends, all, unsure]) {
+        let [invalid, valid] = agree_with_brute_force(recipe, 6_000, seed);
+        assert!(invalid > 600 && valid > 3_000, "{seed}: {invalid} invalid, {valid} valid");
+    }
+}
+
+#[test]
 fn transfers_get_the_verdict_of_a_brute_force_search() {
     let recipe = Recipe { accounts: 3, ..SMALL };
     let [invalid, valid] = agree_with_brute_force(recipe, 10_000, 13);
@@ -533,6 +575,7 @@ fn the_fast_path_gives_the_verdict_of_the_general_search() {
             operations: 10 + dice.roll(40) as usize,
             processes: 2 + dice.roll(5),
             weights: weights[dice.roll(4) as usize],
+            makers: [[0, 0], [4, 0], [0, 4], [1, 1]][dice.roll(4) as usize],
             unknown_percent: dice.roll(12),
             longest: 6 + dice.roll(12),
             ..SMALL

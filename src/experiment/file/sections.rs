@@ -11,11 +11,11 @@ use super::tree::Value;
 use super::{Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Thresholds};
 use super::{Workload, write};
 use crate::cluster::{Congestion, IDENTITIES_MAX, TransportOptions};
-use crate::command::{SESSION_WINDOW, VALUE_BYTES_MAX};
+use crate::command::{APPENDED_BYTES_MAX, SESSION_WINDOW, VALUE_BYTES_MAX};
 use crate::experiment::network::{Matrix, read_rtt, read_sites};
 use crate::kv::SESSIONS_MAX;
-use crate::load::plan::{Arrival, KeyChoice, OperationMix};
-use crate::load::workload::{KINDS, Kind};
+use crate::load::plan::{Arrival, KeyChoice, OperationMix, Values};
+use crate::load::workload::{KINDS, Kind, OPERATIONS_THAT_DO_NOT_MIX};
 
 /// A written value carries a token of its own, by which the checker knows it.
 const VALUE_BYTES_MIN: u64 = 8;
@@ -292,7 +292,9 @@ fn read_workload(at: &At<'_>, sites: usize, no_transfers: Option<&Mode>) -> Opti
         fields.or("operations", usual.operations, |at| read_operations(at, no_transfers));
     let keys = fields.or("keys", usual.keys, read_keys);
     let value_bytes = fields.or("value", usual.value_bytes, |at| {
-        Some(at.bytes(VALUE_BYTES_MIN..=VALUE_BYTES_MAX as u64)? as usize)
+        let lists = operations.is_some_and(|mix| mix.values() == Some(Values::Lists));
+        let most = if lists { APPENDED_BYTES_MAX } else { VALUE_BYTES_MAX };
+        Some(at.bytes(VALUE_BYTES_MIN..=most as u64)? as usize)
     });
     let timeout = fields.or("timeout", usual.timeout, At::positive_duration);
     let retry_after = fields.or("retry_after", usual.retry_after, At::positive_duration);
@@ -348,6 +350,9 @@ fn read_operations(at: &At<'_>, no_transfers: Option<&Mode>) -> Option<Operation
              mode"
         ));
         return None;
+    }
+    if mix.values().is_none() {
+        return at.wrong(OPERATIONS_THAT_DO_NOT_MIX);
     }
     Some(mix)
 }

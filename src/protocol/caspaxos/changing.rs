@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::members::{Configuration, MEMBERS_KEY};
-use super::message::{CaspaxosMessage, CaspaxosRecord, Part};
+use super::message::{CaspaxosMessage, CaspaxosRecord, Part, Rest};
 use super::works::{Errand, Phase};
 use super::{Caspaxos, CaspaxosTimer};
 use crate::command::NodeId;
@@ -215,9 +215,9 @@ impl Caspaxos {
 
     /// From now on ballots of earlier epochs are refused here.
     pub(super) fn enter(&mut self, configuration: Configuration) {
-        let was = |old: super::members::Group| old.members.contains(self.me);
-        let joins = configuration.old.is_some_and(|old| !was(old));
-        if joins && !mutant!(StaleRegistersKept) {
+        let stayed = self.configuration.leaves_member(self.me, &configuration);
+        let is_member = configuration.members().contains(self.me);
+        if is_member && !stayed && !mutant!(StaleRegistersKept) {
             // What is here is of an earlier membership, and may be older than what was removed since.
             self.forget_registers();
         }
@@ -281,7 +281,7 @@ impl Caspaxos {
     pub(super) fn on_rescanned(
         &mut self,
         from: NodeId,
-        next: Option<u32>,
+        rest: Rest,
         is_old: bool,
         out: &mut Effects<Self>,
     ) {
@@ -291,10 +291,12 @@ impl Caspaxos {
         if done || !is_new || !old.members.contains(from) {
             return;
         }
-        match next {
+        match rest {
+            // An answer about some buckets says nothing of the others.
+            Rest::Buckets if !mutant!(RepairEndsRescan) => {}
             _ if is_old => self.pull(from, Part::From(0), out),
-            Some(place) => self.pull(from, Part::From(place), out),
-            None => {
+            Rest::From(place) => self.pull(from, Part::From(place), out),
+            Rest::Nothing | Rest::Buckets => {
                 self.changing.copied.insert(from);
                 self.merge_if_copied(out);
             }

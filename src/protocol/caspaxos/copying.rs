@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::ballot::Ballot;
-use super::message::{CaspaxosMessage, CaspaxosRecord, Change, Part};
+use super::message::{CaspaxosMessage, CaspaxosRecord, Change, Part, Rest};
 use super::registers::{BUCKETS, bucket_of};
 use super::{Caspaxos, CaspaxosTimer};
 use crate::command::NodeId;
@@ -85,7 +85,9 @@ impl Caspaxos {
             return;
         }
         let first = if let Part::From(place) = part { *place } else { 0 };
-        let (mut copies, mut bytes, mut next) = (Vec::new(), 0, None);
+        let is_rescan = matches!(part, Part::From(_));
+        let mut rest = if is_rescan { Rest::Nothing } else { Rest::Buckets };
+        let (mut copies, mut bytes) = (Vec::new(), 0);
         for place in first..self.registers.places() {
             let Some(register) = self.registers.at(place) else { continue };
             let wanted = match part {
@@ -98,7 +100,9 @@ impl Caspaxos {
                 continue;
             }
             if copies.len() == COPIES_MAX || bytes > COPIES_BYTES_MAX {
-                next = matches!(part, Part::From(_)).then_some(place);
+                if is_rescan {
+                    rest = Rest::From(place);
+                }
                 break;
             }
             bytes += register.state.value.as_ref().map_or(0, |value| value.len());
@@ -106,7 +110,7 @@ impl Caspaxos {
             copies.push(Change { key, ballot, state });
         }
         let floor = self.registers.floor();
-        let message = CaspaxosMessage::Copies { removals, epoch, next, floor, copies };
+        let message = CaspaxosMessage::Copies { removals, epoch, rest, floor, copies };
         self.answer(from, message, out);
     }
 
@@ -115,7 +119,7 @@ impl Caspaxos {
         &mut self,
         from: NodeId,
         (removals, epoch): (u64, u16),
-        next: Option<u32>,
+        rest: Rest,
         floor: Ballot,
         copies: Vec<Change>,
         out: &mut Effects<Self>,
@@ -127,7 +131,7 @@ impl Caspaxos {
         if !is_old {
             self.take_copies(floor, copies, out);
         }
-        self.on_rescanned(from, next, is_old, out);
+        self.on_rescanned(from, rest, is_old, out);
     }
 
     fn take_copies(&mut self, floor: Ballot, mut copies: Vec<Change>, out: &mut Effects<Self>) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::ballot::Ballot;
 use super::members::{Configuration, Group, MEMBERS_KEY};
-use super::message::{CaspaxosMessage, CaspaxosRecord, Change, Part, Promise, Seen};
+use super::message::{CaspaxosMessage, CaspaxosRecord, Change, Part, Promise, Rest, Seen};
 use super::state::State;
 use crate::command::Key;
 use crate::protocol::quorum::NodeSet;
@@ -140,9 +140,9 @@ impl fmt::Display for CaspaxosMessage {
                 write!(f, " {} buckets", buckets.len())
             }
             CaspaxosMessage::Pull { part: Part::From(place), .. } => write!(f, " from {place}"),
-            CaspaxosMessage::Copies { copies, next, .. } => {
+            CaspaxosMessage::Copies { copies, rest, .. } => {
                 few(f, (" (", ")"), copies.iter(), |copy, f| copy.fmt(f))?;
-                if next.is_some() { f.write_str(", more follows") } else { Ok(()) }
+                f.write_str(if let Rest::From(_) = rest { ", more follows" } else { "" })
             }
             CaspaxosMessage::Configure(configuration) => write!(f, " {configuration}"),
             CaspaxosMessage::WhichConfiguration => Ok(()),

@@ -16,7 +16,7 @@
 
 use super::ballot::Ballot;
 use super::options::CaspaxosOptions;
-use crate::command::{Key, Value};
+use crate::command::{Key, NodeId, Value};
 use crate::mutants::mutant;
 use crate::protocol::Cluster;
 use crate::protocol::quorum::{NodeSet, majority};
@@ -149,6 +149,19 @@ impl Configuration {
         self.new.meets_every_prepare_quorum(merged) || mutant!(SettledWithoutRescan)
     }
 
+    /// Whether who knows of this configuration and then of that, and of none in between, was an acceptor all the
+    /// time. Members follow members: those of one settled configuration are known here, those of another there;
+    /// if they are the same or follow each other, nobody can have left and come back.
+    pub fn leaves_member(&self, node: NodeId, then: &Configuration) -> bool {
+        let settles = self.epoch + u16::from(self.is_joint());
+        let (members, since) = match &then.old {
+            Some(old) => (old.members, then.epoch - 1),
+            None => (then.new.members, then.epoch),
+        };
+        let follows = since.saturating_sub(settles) <= 2;
+        self.new.members.contains(node) && members.contains(node) && follows
+    }
+
     /// Whether an acceptor in this configuration takes a ballot: none of an earlier one.
     pub fn takes(&self, ballot: Ballot) -> bool {
         ballot.epoch() >= self.epoch || mutant!(OldEpochsAccepted)
@@ -259,6 +272,23 @@ mod tests {
         assert!(joint.is_accept_quorum(set([0, 1, 3])) && !joint.is_accept_quorum(set([0, 1])));
         assert!(joint.settled().is_prepare_quorum(set([0, 1, 3])));
         assert!(!joint.settled().is_prepare_quorum(set([0, 1])));
+    }
+
+    #[test]
+    fn who_missed_so_much_that_it_may_have_left_in_between_is_not_taken_for_one_who_stayed() {
+        let stable = Configuration { epoch: 2, old: None, new: Group::of(set(0..3)) };
+        let next = stable.towards(set(1..4));
+        let stays = |from: &Configuration, to: &Configuration| from.leaves_member(NodeId(1), to);
+        assert!(stays(&stable, &next) && stays(&next, &next.settled()));
+        assert!(stays(&stable, &next.settled()));
+        let third = next.settled().towards(set([1, 5]));
+        assert!(
+            stays(&stable, &third) && stays(&next, &third) && !stays(&stable, &third.settled())
+        );
+        // p0 left with the first change, p3 came with it.
+        assert!(!stable.leaves_member(NodeId(0), &next.settled()));
+        assert!(!stable.leaves_member(NodeId(3), &next));
+        assert!(next.leaves_member(NodeId(3), &next.settled()));
     }
 
     #[test]

@@ -58,6 +58,17 @@ pub enum Part {
     From(u32),
 }
 
+/// What an answer to a Pull leaves to be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Rest {
+    /// Some buckets were asked for, and here they are.
+    Buckets,
+    /// All were asked for: go on from this place.
+    From(u32),
+    /// All were asked for, and these are the last.
+    Nothing,
+}
+
 /// A message.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum CaspaxosMessage {
@@ -146,8 +157,8 @@ pub enum CaspaxosMessage {
         removals: u64,
         /// As in the Pull.
         epoch: u16,
-        /// Where to go on; none if that was all, or buckets were asked for.
-        next: Option<u32>,
+        /// What is left to be asked.
+        rest: Rest,
         /// The ballots up to which the sender has forgotten registers that were removed.
         floor: Ballot,
         /// The registers.

@@ -406,8 +406,8 @@ impl Caspaxos {
             CaspaxosMessage::Pull { removals, epoch, part } => {
                 self.on_pull(from, removals, epoch, &part, out);
             }
-            CaspaxosMessage::Copies { removals, epoch, next, floor, copies } => {
-                self.on_copies(from, (removals, epoch), next, floor, copies, out);
+            CaspaxosMessage::Copies { removals, epoch, rest, floor, copies } => {
+                self.on_copies(from, (removals, epoch), rest, floor, copies, out);
             }
             CaspaxosMessage::Configure(configuration) => {
                 self.on_configure(from, configuration, out);
