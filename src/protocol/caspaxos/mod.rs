@@ -117,7 +117,9 @@ pub enum CaspaxosTimer {
 /// What happened how often.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Hash)]
 struct Counters {
+    answered: u64,
     changes: u64,
+    chosen: u64,
     one_round_trip: u64,
     two_round_trips: u64,
     conflicts: u64,
@@ -260,7 +262,9 @@ impl Protocol for Caspaxos {
             ("epochs", u64::from(self.configuration.epoch)),
             ("commands_under_way", self.sessions.begun()),
             ("round_trip_us", self.round_trip.as_micros() as u64),
+            ("answered", c.answered),
             ("changes", c.changes),
+            ("chosen", c.chosen),
             ("one_round_trip", c.one_round_trip),
             ("two_round_trips", c.two_round_trips),
             ("conflicts", c.conflicts),

@@ -329,6 +329,7 @@ impl Caspaxos {
                 continue;
             }
             if is_chosen {
+                self.counters.chosen += 1;
                 self.finish(index, out);
             } else if !configuration.can_accept_without(refused) {
                 self.lose(index, out);
@@ -368,6 +369,7 @@ impl Caspaxos {
         let errand = work.errand.take();
         work.earlier.clear();
         (work.losses, work.reads) = (0, 0);
+        self.counters.answered += commands.len() as u64;
         for (command, outcome) in commands.into_iter().zip(outcomes) {
             self.tell(command.id, outcome, out);
         }
