@@ -170,6 +170,7 @@ fn apply(operation: &Operation, value: &mut Option<crate::command::Value>) -> Ou
     let before = match left_by(operation, value.as_ref()) {
         Left::Same => value.clone(),
         Left::Holds(new) => value.replace(new.clone()),
+        Left::Made(new) => value.replace(new),
         Left::Nothing => value.take(),
     };
     outcome_of(operation, before)
