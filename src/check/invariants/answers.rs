@@ -82,14 +82,15 @@ fn have_an_order(left: &[&Asked], value: Option<&Value>) -> bool {
             return false;
         }
         let after = match left_by(operation, value) {
-            Left::Same => value,
-            Left::Holds(new) => Some(new),
+            Left::Same => value.cloned(),
+            Left::Holds(new) => Some(new.clone()),
+            Left::Made(new) => Some(new),
             Left::Nothing => None,
         };
         let id = next.command.id;
         let rest: Vec<&Asked> =
             left.iter().copied().filter(|other| other.command.id != id).collect();
-        have_an_order(&rest, after)
+        have_an_order(&rest, after.as_ref())
     })
 }
 

@@ -282,7 +282,9 @@ mod tests {
         assert!(stays(&stable, &next) && stays(&next, &next.settled()));
         assert!(stays(&stable, &next.settled()));
         let third = next.settled().towards(set([1, 5]));
-        assert!(stays(&stable, &third) && stays(&next, &third) && !stays(&stable, &third.settled()));
+        assert!(
+            stays(&stable, &third) && stays(&next, &third) && !stays(&stable, &third.settled())
+        );
         // p0 left with the first change, p3 came with it.
         assert!(!stable.leaves_member(NodeId(0), &next.settled()));
         assert!(!stable.leaves_member(NodeId(3), &next));

@@ -6,8 +6,9 @@ use super::Caspaxos;
 use super::ballot::Ballot;
 use super::flights::{Flight, Kind};
 use super::message::{CaspaxosMessage, Change, Promise};
-
 use crate::command::{Key, NodeId};
+use crate::mutants::mutant;
+use crate::protocol::WriteId;
 
 /// Counters and what was measured change nothing that it does (time stands still in a model); nor do messages
 /// that are over, nor the numbers of writes, but for how far those are that are under way.
@@ -21,7 +22,7 @@ impl Hash for Caspaxos {
         for (batch, flight) in self.flights.all.iter().filter(|(n, f)| !self.is_over(**n, f)) {
             (batch, flight).hash(state);
         }
-        let under_way = |write: crate::protocol::WriteId| write.0.saturating_sub(self.durable.0);
+        let under_way = |write: WriteId| write.0.saturating_sub(self.durable.0);
         (self.counter, self.reserved.0, under_way(self.reserved.1)).hash(state);
         for (after, message) in &self.to_self {
             (under_way(*after), message).hash(state);
@@ -81,10 +82,15 @@ impl Caspaxos {
                 *epoch < self.configuration.epoch
                     || *epoch == self.configuration.epoch
                         && !self.awaits_copies(from)
-                        && (*removals < self.registers.removals() || self.holds(*floor, copies))
+                        && (self.is_old(*removals) || self.holds(*floor, copies))
             }
             _ => false,
         }
+    }
+
+    /// Whether registers were removed here since copies were asked for.
+    fn is_old(&self, removals: u64) -> bool {
+        removals < self.registers.removals() && !mutant!(OldCopiesTaken)
     }
 
     /// Whether nothing is to be copied from these. Ballots and the floor only rise; where a register is removed,

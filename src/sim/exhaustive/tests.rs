@@ -258,22 +258,34 @@ fn scratch() {
     let mutant = std::env::var("MUTANT").ok();
     let mutants: Vec<Option<Mutant>> = match mutant.as_deref() {
         None => vec![None],
-        Some("all") => Mutant::all().iter().filter(|m| m.room() == crate::mutants::Room::Caspaxos).map(|m| Some(*m)).collect(),
+        Some("all") => Mutant::all()
+            .iter()
+            .filter(|m| m.room() == crate::mutants::Room::Caspaxos)
+            .map(|m| Some(*m))
+            .collect(),
         Some(name) => vec![Some(*Mutant::all().iter().find(|m| m.name() == name).unwrap())],
     };
     print!("{}", report::head());
     let wanted: Vec<&str> = want.split(',').collect();
     for m in mutants {
-        if let Some(m) = m { println!("-- {}", m.name()); }
-        let spec = std::env::var("SPEC").ok();
-        let all = match &spec { None => Caspaxos::configurations(), Some(f) => std::fs::read_to_string(f).unwrap().lines().filter(|l| !l.is_empty() && !l.starts_with('#')).map(super::caspaxos::parse).collect() };
+        if let Some(m) = m {
+            println!("-- {}", m.name());
+        }
+        let all = Caspaxos::configurations();
         for c in all.iter().filter(|c| want.is_empty() || wanted.contains(&c.name.as_str())) {
             let t = std::time::Instant::now();
             let limits = Limits { states_max: max };
-            let outcome = match m { None => exhaust(c, limits), Some(m) => with(m, || exhaust(c, limits)) };
-            if std::env::var("BRIEF").is_ok() && outcome.verdict == Verdict::Exhausted { continue; }
+            let outcome = match m {
+                None => exhaust(c, limits),
+                Some(m) => with(m, || exhaust(c, limits)),
+            };
+            if std::env::var("BRIEF").is_ok() && outcome.verdict == Verdict::Exhausted {
+                continue;
+            }
             let mut row = report::row(&c.name, &outcome, t.elapsed());
-            if std::env::var("BRIEF").is_ok() { row = row.lines().take(2).collect::<Vec<_>>().join("\n") + "\n"; }
+            if std::env::var("BRIEF").is_ok() {
+                row = row.lines().take(2).collect::<Vec<_>>().join("\n") + "\n";
+            }
             print!("{row}");
         }
     }
