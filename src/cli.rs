@@ -402,7 +402,8 @@ pub struct ReplicaArgs {
     /// The replica in whose place it joins while the others go on, dead or alive.
     ///
     /// For a spare of the cluster file, which is no member at first. Its name may be used once: it never
-    /// joins again, nor does the one that it has replaced. Only the mode `epaxos` can change its members.
+    /// joins again, nor does the one that it has replaced. Only the modes
+    /// `epaxos` and `caspaxos` can change their members.
     #[arg(long, value_name = "NAME")]
     pub replaces: Option<String>,
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::load::plan::LoadPlan;
+use crate::load::plan::{LoadPlan, Retries};
+use crate::protocol::caspaxos::options::CaspaxosOptions;
 use crate::protocol::epaxos::options::EpaxosOptions;
 use crate::protocol::paxos::PaxosOptions;
 
@@ -132,6 +133,8 @@ pub enum ProtocolChoice {
     Paxos(PaxosOptions),
     /// Without a leader: whoever is asked proposes.
     Epaxos(EpaxosOptions),
+    /// A replicated register per key, without a log.
+    Caspaxos(CaspaxosOptions),
 }
 
 impl ProtocolChoice {
@@ -140,12 +143,26 @@ impl ProtocolChoice {
         match self {
             ProtocolChoice::Paxos(_) => "paxos",
             ProtocolChoice::Epaxos(_) => "epaxos",
+            ProtocolChoice::Caspaxos(_) => "caspaxos",
         }
     }
 
     /// Whether a replica may join in place of another.
     pub fn can_change_members(&self) -> bool {
-        matches!(self, ProtocolChoice::Epaxos(_))
+        matches!(self, ProtocolChoice::Epaxos(_) | ProtocolChoice::Caspaxos(_))
+    }
+
+    /// Whether a command may touch two keys.
+    pub fn has_transfers(&self) -> bool {
+        !matches!(self, ProtocolChoice::Caspaxos(_))
+    }
+
+    /// Where a client may send a command again that was not answered.
+    pub fn retries(&self) -> Retries {
+        match self {
+            ProtocolChoice::Paxos(_) | ProtocolChoice::Epaxos(_) => Retries::AnyReplica,
+            ProtocolChoice::Caspaxos(_) => Retries::SameReplica,
+        }
     }
 }
 

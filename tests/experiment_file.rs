@@ -14,6 +14,7 @@ use paxbench::experiment::network::Matrix;
 use paxbench::experiment::plan::{Plan, describe};
 use paxbench::load::plan::{Arrival, KeyChoice, OperationMix, Values};
 use paxbench::load::workload::Kind;
+use paxbench::protocol::caspaxos::options::{CaspaxosOptions, Reads};
 use paxbench::protocol::epaxos::options::{
     Dependencies, EpaxosOptions, FastPath, QuorumChoice, ReplyAt,
 };
@@ -84,7 +85,7 @@ fn epaxos(mode: &Mode) -> &EpaxosOptions {
 #[test]
 fn every_file_of_configs_is_valid_and_has_a_plan() {
     let files = yaml_files("configs");
-    for name in ["quickstart", "throughput", "soak", "planet"] {
+    for name in ["quickstart", "throughput", "soak", "planet", "caspaxos"] {
         assert!(files.iter().any(|file| file.ends_with(format!("{name}.yaml"))), "{name}");
     }
     for file in files {
@@ -113,7 +114,7 @@ fn every_network_of_configs_serves_an_experiment_at_all_its_sites() {
 #[test]
 fn the_quickstart_means_what_its_comments_say() {
     let experiment = Experiment::read(Path::new("configs/quickstart.yaml"), &[]).unwrap();
-    let load = experiment.load_plan(11);
+    let load = experiment.load_plan(&experiment.modes[0], 11);
     assert_eq!(load.arrival, Arrival::Constant { rate_per_s: 200.0 });
     assert_eq!((load.clients_per_site, load.value_bytes, load.seed), (10, 16, 11));
     assert_eq!((load.operations.put, load.operations.get), (0.5, 0.5));
@@ -125,7 +126,8 @@ fn the_quickstart_means_what_its_comments_say() {
     assert_eq!(shaping.rtt_ms[0], [0.0, 60.0, 73.0, 152.0, 71.0]);
     assert_eq!((shaping.jitter_ms, shaping.loss, shaping.seed), (0.0, 0.0, 3));
     let mode = &experiment.modes[0];
-    let bounds: Vec<_> = (0..5).map(|site| experiment.bound_ms(mode, site).unwrap()).collect();
+    let bounds: Vec<_> =
+        (0..5).map(|site| experiment.least_bound_ms(mode, site).unwrap()).collect();
     assert_eq!(bounds, [71.0, 131.0, 144.0, 223.0, 142.0]);
     assert_eq!(Plan::of(&experiment).runs.len(), 3);
 }
@@ -136,7 +138,7 @@ fn the_planet_is_led_from_where_its_thirteen_sites_wait_least_on_average() {
     let mean_ms = |leader: usize| {
         let options = PaxosOptions { leader: leader as u8, ..PaxosOptions::default() };
         let mode = Mode { label: String::new(), protocol: ProtocolChoice::Paxos(options) };
-        let bounds = (0..13).map(|site| experiment.bound_ms(&mode, site).unwrap());
+        let bounds = (0..13).map(|site| experiment.least_bound_ms(&mode, site).unwrap());
         bounds.sum::<f64>() / 13.0
     };
     let best = (0..13).min_by(|a, b| mean_ms(*a).total_cmp(&mean_ms(*b))).unwrap();
@@ -150,8 +152,8 @@ fn the_planet_is_led_from_where_its_thirteen_sites_wait_least_on_average() {
 fn without_a_shaper_there_is_neither_a_plan_for_it_nor_a_bound() {
     let experiment = Experiment::read(Path::new("configs/throughput.yaml"), &[]).unwrap();
     assert_eq!(experiment.shaping_plan(1), None);
-    assert_eq!(experiment.bound_ms(&experiment.modes[0], 0), None);
-    assert!(!experiment.load_plan(1).record_history);
+    assert_eq!(experiment.least_bound_ms(&experiment.modes[0], 0), None);
+    assert!(!experiment.load_plan(&experiment.modes[0], 1).record_history);
     assert!(describe(&experiment).contains("not known"));
 }
 
@@ -491,15 +493,40 @@ fn epaxos_options(sites: u8) -> impl Strategy<Value = EpaxosOptions> {
     options.prop_filter("contradictory", fits)
 }
 
+fn caspaxos_options(sites: u8) -> impl Strategy<Value = CaspaxosOptions> {
+    let sizes = (0..=sites, 0..=sites, 1usize..1 << 20);
+    let times_ms = (1u64..5000, 1u64..100_000, 1u64..100_000, 0u64..100_000);
+    let options = (sizes, any::<[bool; 2]>(), times_ms).prop_map(
+        |((prepare, accept, batch), [one_round_trip, clean], times_ms)| {
+            let (resend_ms, backoff_max_ms, repair_ms, collect_ms) = times_ms;
+            CaspaxosOptions {
+                prepare,
+                accept,
+                one_round_trip,
+                reads: if clean { Reads::Clean } else { Reads::Change },
+                batch,
+                resend_ms,
+                backoff_max_ms,
+                repair_ms,
+                collect_ms,
+                replaces: None,
+            }
+        },
+    );
+    let fits = move |options: &CaspaxosOptions| options.check(usize::from(sites)).is_ok();
+    options.prop_filter("quorums need not intersect", fits)
+}
+
 /// Modes for so many sites: `epaxos` among them where it can run.
 fn modes(sites: u8) -> impl Strategy<Value = Vec<Mode>> {
     let paxos = paxos_options(sites).prop_map(ProtocolChoice::Paxos).boxed();
+    let caspaxos = caspaxos_options(sites).prop_map(ProtocolChoice::Caspaxos).boxed();
     let protocol = match EpaxosOptions::default().check(usize::from(sites)) {
         Ok(()) => {
             let epaxos = epaxos_options(sites).prop_map(ProtocolChoice::Epaxos);
-            prop_oneof![paxos, epaxos].boxed()
+            prop_oneof![paxos, epaxos, caspaxos].boxed()
         }
-        Err(_) => paxos,
+        Err(_) => prop_oneof![paxos, caspaxos].boxed(),
     };
     prop::collection::vec(protocol, 1..4).prop_map(|all| {
         let mode = |(n, protocol)| Mode { label: format!("mode-{n}"), protocol };
@@ -650,13 +677,17 @@ fn experiments() -> impl Strategy<Value = Experiment> {
             |(
                 (modes, mut network),
                 seed,
-                workload,
+                mut workload,
                 (warmup, measure, repeat),
                 transport,
                 check,
             )| {
                 if modes.iter().all(|mode| mode.protocol.can_change_members()) {
                     network.spares = network.sites.iter().rev().cycle().take(4).cloned().collect();
+                }
+                if !modes.iter().all(|mode| mode.protocol.has_transfers()) {
+                    let mix = &mut workload.operations;
+                    mix.get += std::mem::take(&mut mix.transfer);
                 }
                 let warmup = Duration::from_secs(warmup);
                 Experiment {

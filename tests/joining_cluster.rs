@@ -235,13 +235,13 @@ fn whoever_joins_in_the_wrong_way_is_told_in_one_line() {
         (
             &paxos,
             &["--node", "oslo", "--replaces", "rome"],
-            "mode paxos cannot change its members; remove --replaces, or write mode epaxos",
+            "mode paxos cannot change its members; remove --replaces, or write mode epaxos or caspaxos",
         ),
         (
             &paxos_spared,
             &["--node", "rome-2", "--replaces", "rome"],
             "protocol: mode paxos cannot change its members, and the file has `spares`; remove them, or \
-             write mode epaxos",
+             write mode epaxos or caspaxos",
         ),
     ];
     for (cluster, arguments, words) in cases {

@@ -6,16 +6,23 @@
 
 use super::network::Matrix;
 use crate::cluster::ProtocolChoice;
+use crate::load::workload::Kind;
+use crate::protocol::caspaxos::options::{CaspaxosOptions, Reads};
 use crate::protocol::epaxos::options::EpaxosOptions;
 use crate::protocol::paxos::{PaxosOptions, Variant};
 use crate::protocol::quorum::majority;
 
 /// The least latency of an operation asked for at `site`, in ms. Sites are counted in the order of
 /// the matrix, which has one replica at each.
-pub fn bound_ms(protocol: &ProtocolChoice, matrix: &Matrix, site: usize) -> f64 {
-    match protocol {
+pub fn bound_ms(protocol: &ProtocolChoice, matrix: &Matrix, site: usize, kind: Kind) -> f64 {
+    let command_ms = |is_read: bool| match protocol {
         ProtocolChoice::Paxos(options) => paxos_ms(options, matrix, site),
         ProtocolChoice::Epaxos(options) => epaxos_ms(options, matrix, site),
+        ProtocolChoice::Caspaxos(options) => caspaxos_ms(options, matrix, site, is_read),
+    };
+    match kind {
+        Kind::Increment => command_ms(true) + command_ms(false),
+        _ => command_ms(kind == Kind::Get),
     }
 }
 
@@ -35,6 +42,19 @@ fn paxos_ms(options: &PaxosOptions, matrix: &Matrix, site: usize) -> f64 {
 /// `kth(Q, {RTT(i,r)})`. Nothing is faster, as its owner waits for so many, whatever they say.
 fn epaxos_ms(options: &EpaxosOptions, matrix: &Matrix, site: usize) -> f64 {
     kth(options.fast_path.quorum(matrix.sites.len()), &matrix.rtt_ms[site])
+}
+
+/// The site's own replica i writes with an accept quorum of A: `kth(A, {RTT(i,a)})`, if it wrote the key last.
+/// Who shares keys with other sites pays a prepare quorum before that, as all do without the single round trip;
+/// nobody can do with less. A clean read needs one of every accept quorum, and an accept quorum that agrees.
+fn caspaxos_ms(options: &CaspaxosOptions, matrix: &Matrix, site: usize, is_read: bool) -> f64 {
+    let (prepare, accept) = options.quorums(matrix.sites.len());
+    let quorum_ms = |size| kth(size, &matrix.rtt_ms[site]);
+    match options.reads {
+        Reads::Clean if is_read => quorum_ms(prepare.max(accept)),
+        _ if options.one_round_trip => quorum_ms(accept),
+        _ => quorum_ms(prepare) + quorum_ms(accept),
+    }
 }
 
 /// The `k`-th smallest of `values`, counted from 1.
@@ -68,7 +88,7 @@ mod tests {
     fn bounds_ms(variant: Variant, leader: u8) -> Vec<f64> {
         let protocol =
             ProtocolChoice::Paxos(PaxosOptions { variant, leader, ..PaxosOptions::default() });
-        (0..SITES.len()).map(|site| bound_ms(&protocol, &aws_2020(), site)).collect()
+        (0..SITES.len()).map(|site| bound_ms(&protocol, &aws_2020(), site, Kind::Put)).collect()
     }
 
     // From Virginia the answers come after 0 (itself), 60 (CA), 71 (IE), 73 (OR), 152 (JP): the
@@ -99,22 +119,70 @@ mod tests {
     // West Central US: 191.5 + 171.4 = 362.9; Southeast Asia: 171.4.
     #[test]
     fn three_azure_sites_led_from_asia_have_the_published_bounds() {
-        let matrix = Matrix {
+        let options = PaxosOptions { leader: 2, ..PaxosOptions::default() };
+        are_bounds(&ProtocolChoice::Paxos(options), Kind::Put, [342.8, 362.9, 171.4]);
+    }
+
+    fn azure() -> Matrix {
+        Matrix {
             source: String::new(),
             sites: ["west-us-2", "west-central-us", "southeast-asia"].map(str::to_owned).to_vec(),
             rtt_ms: vec![vec![0.0, 23.7, 171.4], vec![23.7, 0.0, 191.5], vec![171.4, 191.5, 0.0]],
-        };
-        let options = PaxosOptions { leader: 2, ..PaxosOptions::default() };
-        let bound = |site| bound_ms(&ProtocolChoice::Paxos(options), &matrix, site);
-        for (site, expected) in [342.8, 362.9, 171.4].into_iter().enumerate() {
-            assert!((bound(site) - expected).abs() < 1e-9, "{site}: {}", bound(site));
+        }
+    }
+
+    /// Whether these are the bounds of a kind of operation at the three Azure sites.
+    fn are_bounds(protocol: &ProtocolChoice, kind: Kind, expected: [f64; 3]) {
+        for (site, expected) in expected.into_iter().enumerate() {
+            let ms = bound_ms(protocol, &azure(), site, kind);
+            assert!((ms - expected).abs() < 1e-9, "{protocol:?}, {kind:?} at {site}: {ms}");
+        }
+    }
+
+    fn caspaxos(prepare: u8, accept: u8, one_round_trip: bool, reads: Reads) -> ProtocolChoice {
+        let usual = CaspaxosOptions::default();
+        let options = CaspaxosOptions { prepare, accept, one_round_trip, reads, ..usual };
+        ProtocolChoice::Caspaxos(options)
+    }
+
+    // Two of three: the nearest other. So a read, an increment and a write back, two operations, are the
+    // published rules' 47.4, 47.4 and 342.8.
+    #[test]
+    fn caspaxos_at_three_azure_sites_is_bounded_by_the_nearest_other() {
+        let usual = ProtocolChoice::Caspaxos(CaspaxosOptions::default());
+        for kind in [Kind::Get, Kind::Put, Kind::Cas, Kind::Rmw, Kind::Delete] {
+            are_bounds(&usual, kind, [23.7, 23.7, 171.4]);
+        }
+        are_bounds(&usual, Kind::Increment, [47.4, 47.4, 342.8]);
+        are_bounds(&caspaxos(0, 0, true, Reads::Clean), Kind::Get, [23.7, 23.7, 171.4]);
+    }
+
+    #[test]
+    fn caspaxos_without_its_single_round_trip_pays_both_quorums_but_for_clean_reads() {
+        let two = [47.4, 47.4, 342.8];
+        are_bounds(&caspaxos(0, 0, false, Reads::Change), Kind::Get, two);
+        are_bounds(&caspaxos(0, 0, false, Reads::Change), Kind::Put, two);
+        are_bounds(&caspaxos(0, 0, false, Reads::Clean), Kind::Put, two);
+        are_bounds(&caspaxos(0, 0, false, Reads::Clean), Kind::Get, [23.7, 23.7, 171.4]);
+        are_bounds(&caspaxos(0, 0, false, Reads::Clean), Kind::Increment, [71.1, 71.1, 514.2]);
+    }
+
+    // Accepted by one alone, at once, and prepared by all, after 171.4, 191.5 and 191.5.
+    #[test]
+    fn caspaxos_waits_for_the_quorums_that_the_file_chooses() {
+        let all = [171.4, 191.5, 191.5];
+        are_bounds(&caspaxos(3, 1, true, Reads::Change), Kind::Put, [0.0; 3]);
+        are_bounds(&caspaxos(1, 3, true, Reads::Change), Kind::Put, all);
+        for sizes in [(3, 1), (1, 3)] {
+            are_bounds(&caspaxos(sizes.0, sizes.1, false, Reads::Change), Kind::Put, all);
+            are_bounds(&caspaxos(sizes.0, sizes.1, true, Reads::Clean), Kind::Get, all);
         }
     }
 
     fn fast_ms(fast_path: FastPath, matrix: &Matrix) -> Vec<f64> {
         let options = EpaxosOptions { fast_path, ..EpaxosOptions::default() };
         let protocol = ProtocolChoice::Epaxos(options);
-        (0..matrix.sites.len()).map(|site| bound_ms(&protocol, matrix, site)).collect()
+        (0..matrix.sites.len()).map(|site| bound_ms(&protocol, matrix, site, Kind::Put)).collect()
     }
 
     // Of five the fast quorum is three, so the third answer counts, one's own included:
@@ -166,6 +234,6 @@ mod tests {
         let matrix =
             Matrix { source: String::new(), sites: vec!["a".to_owned()], rtt_ms: vec![vec![0.0]] };
         let protocol = ProtocolChoice::Paxos(PaxosOptions::default());
-        assert!(bound_ms(&protocol, &matrix, 0).abs() < f64::EPSILON);
+        assert!(bound_ms(&protocol, &matrix, 0, Kind::Put).abs() < f64::EPSILON);
     }
 }

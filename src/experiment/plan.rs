@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
-use super::file::modes::{DEPENDENCIES, FAST_PATHS, REPLIES, VARIANTS, word_for};
+use super::file::modes::{DEPENDENCIES, FAST_PATHS, READS, REPLIES, VARIANTS, word_for};
 use super::file::{Experiment, Fault, Mode, Network, Shaping};
 use super::units::{format_bandwidth, format_bytes, format_duration, format_rate, format_share};
 use crate::cluster::ProtocolChoice;
@@ -156,6 +156,15 @@ impl Display for ModeInWords<'_> {
                 write!(f, "fast path {fast_path}, {thrifty}, dependencies {dependencies}")?;
                 write!(f, ", reply {reply}, window {}, batch {}", options.window, options.batch)
             }
+            ProtocolChoice::Caspaxos(options) => {
+                let n = self.sites.len();
+                let (prepare, accept) = options.quorums(n);
+                let trips =
+                    if options.one_round_trip { "one round trip" } else { "two round trips" };
+                let reads = word_for(&READS, options.reads);
+                write!(f, "prepare {prepare} of {n}, accept {accept} of {n}, {trips}")?;
+                write!(f, ", reads {reads}, batch {}", options.batch)
+            }
         }
     }
 }
@@ -256,8 +265,7 @@ fn bounds_table(experiment: &Experiment) -> String {
     };
     row("", &mut sites.iter().cloned());
     for mode in &experiment.modes {
-        let commands = f64::from(experiment.workload.operations.commands_min());
-        let bound = |site| Some(commands * experiment.bound_ms(mode, site)?);
+        let bound = |site| experiment.least_bound_ms(mode, site);
         let cell = |site| bound(site).map_or("-".to_owned(), |ms| format!("{ms:.1}"));
         row(&mode.label, &mut (0..sites.len()).map(cell));
     }

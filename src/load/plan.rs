@@ -131,10 +131,10 @@ impl OperationMix {
         }
     }
 
-    /// How many commands the shortest of its operations is.
-    pub fn commands_min(&self) -> u32 {
-        let used = Kind::ALL.iter().zip(self.shares()).filter(|(_, share)| *share > 0.0);
-        used.map(|(kind, _)| kind.commands()).min().unwrap_or(1)
+    /// The operations that have a share.
+    pub fn kinds(&self) -> impl Iterator<Item = Kind> + use<> {
+        let used = Kind::ALL.into_iter().zip(self.shares()).filter(|(_, share)| *share > 0.0);
+        used.map(|(kind, _)| kind)
     }
 }
 

@@ -15,10 +15,11 @@ use tokio::sync::Notify;
 use super::Target;
 use super::client::SiteIdentity;
 use super::history::HistorySink;
+use super::plan::{OperationMix, Retries};
 use super::report::SiteReport;
 use super::run::{Progress, RunClock, RunError, RunHandle, SiteRunner, SiteSetup};
 use crate::check::history::HistoryWriter;
-use crate::cluster::{BadClusterFile, ClusterFile, Member};
+use crate::cluster::{BadClusterFile, ClusterFile, Member, ProtocolChoice};
 use crate::command::NodeId;
 use crate::net::{
     Endpoint, Identity, NetError, Purpose, Shaper, ShaperControl, ShaperReport, is_open,
@@ -82,6 +83,9 @@ pub enum LoadError {
     /// The cluster file says nothing of a load.
     #[error("{0}: there is no `load` in it; add one, or let `paxbench run` write the file")]
     NoPlan(String),
+    /// The plan does not suit the protocol.
+    #[error("{0}: load.{1}")]
+    BadPlan(String, String),
     /// The cluster file cannot be used.
     #[error(transparent)]
     File(#[from] BadClusterFile),
@@ -95,7 +99,13 @@ pub enum LoadError {
 
 impl Ending for LoadError {
     fn is_bad_usage(&self) -> bool {
-        matches!(self, LoadError::Unknown { .. } | LoadError::NoPlan(_) | LoadError::File(_))
+        matches!(
+            self,
+            LoadError::Unknown { .. }
+                | LoadError::NoPlan(_)
+                | LoadError::BadPlan(..)
+                | LoadError::File(_)
+        )
     }
 }
 
@@ -117,12 +127,14 @@ pub async fn run(path: &Path, site: &str) -> Result<(), LoadError> {
         let (site, known) = (site.to_owned(), known.join(", "));
         return Err(LoadError::Unknown { file: shown(), site, known });
     };
+    let plan = file.load.clone().ok_or_else(|| LoadError::NoPlan(shown()))?;
+    check_plan(plan.retries, plan.operations, &file.protocol)
+        .map_err(|why| LoadError::BadPlan(shown(), why))?;
     let me = &file.loads[index];
     let identity = Identity::load(&file.certs, &me.name)?;
     let shaper = Shaper::for_member(&file, &me.name)?;
     let control = shaper.as_ref().map(Shaper::control);
     let endpoint = Endpoint::bind(&identity, me.address, &file.transport, shaper)?;
-    let plan = file.load.clone().ok_or_else(|| LoadError::NoPlan(shown()))?;
     let setup = SiteSetup {
         site: SiteIdentity { name: site.to_owned(), index, run_nonce: plan.seed },
         plan,
@@ -139,6 +151,27 @@ pub async fn run(path: &Path, site: &str) -> Result<(), LoadError> {
     };
     endpoint.shut_down().await;
     outcome
+}
+
+/// Whether the replicas can do what the clients ask for; else which key of the plan is wrong, and what to write.
+fn check_plan(
+    retries: Retries,
+    operations: OperationMix,
+    protocol: &ProtocolChoice,
+) -> Result<(), String> {
+    let mode = protocol.name();
+    if retries == Retries::AnyReplica && protocol.retries() == Retries::SameReplica {
+        return Err(format!(
+            "retries: a replica of mode {mode} does not know which commands another has begun; write \
+             same_replica"
+        ));
+    }
+    if operations.transfer > 0.0 && !protocol.has_transfers() {
+        return Err(format!(
+            "operations.transfer: commands of mode {mode} touch one key each; write 0"
+        ));
+    }
+    Ok(())
 }
 
 async fn accept_driver(endpoint: &Endpoint, site: &Rc<Site>) -> Result<(), LoadError> {
@@ -217,4 +250,23 @@ fn nearest_first(file: &ClusterFile, site: &str) -> Vec<Target> {
         required: index < file.replicas.len(),
     };
     members.into_iter().map(target).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_ask_only_for_what_the_replicas_can_do() {
+        let check = |mode: &str, retries, transfer| {
+            let protocol = serde_json::from_value(serde_json::json!({ "mode": mode })).unwrap();
+            check_plan(retries, OperationMix { transfer, ..OperationMix::default() }, &protocol)
+        };
+        assert_eq!(check("epaxos", Retries::AnyReplica, 0.1), Ok(()));
+        assert_eq!(check("caspaxos", Retries::SameReplica, 0.0), Ok(()));
+        let why = check("caspaxos", Retries::AnyReplica, 0.0).unwrap_err();
+        assert!(why.starts_with("retries: ") && why.ends_with("write same_replica"), "{why}");
+        let why = check("caspaxos", Retries::SameReplica, 0.1).unwrap_err();
+        assert!(why.starts_with("operations.transfer: ") && why.ends_with("write 0"), "{why}");
+    }
 }

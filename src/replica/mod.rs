@@ -24,6 +24,7 @@ use quinn::Connection;
 use crate::cluster::{ClusterFile, ProtocolChoice};
 use crate::command::NodeId;
 use crate::net::{Accepted, Endpoint, Identity, Purpose, Shaper, is_open};
+use crate::protocol::caspaxos::Caspaxos;
 use crate::protocol::epaxos::Epaxos;
 use crate::protocol::paxos::Paxos;
 use crate::protocol::{Cluster, Protocol};
@@ -128,6 +129,10 @@ pub async fn run(path: &Path, name: &str, replaces: Option<&str>) -> Result<(), 
         ProtocolChoice::Epaxos(mut options) => {
             options.replaces = place.replaces;
             host::<Epaxos>(options, place, file, endpoint, controls).await
+        }
+        ProtocolChoice::Caspaxos(mut options) => {
+            options.replaces = place.replaces;
+            host::<Caspaxos>(options, place, file, endpoint, controls).await
         }
     }
 }

@@ -33,7 +33,8 @@ pub(super) fn find(
     if replaces.is_some() && !file.protocol.can_change_members() {
         let mode = file.protocol.name();
         return wrong(format!(
-            "mode {mode} cannot change its members; remove --replaces, or write mode epaxos"
+            "mode {mode} cannot change its members; remove --replaces, or write mode epaxos or \
+             caspaxos"
         ));
     }
     match replaces {
@@ -73,7 +74,7 @@ fn check_options(path: &Path, file: &ClusterFile) -> Result<(), ReplicaError> {
         let mode = file.protocol.name();
         let why = format!(
             "mode {mode} cannot change its members, and the file has `spares`; remove them, or \
-             write mode epaxos"
+             write mode epaxos or caspaxos"
         );
         return Err(ReplicaError::BadOptions(path, why));
     }
@@ -89,6 +90,9 @@ fn check_options(path: &Path, file: &ClusterFile) -> Result<(), ReplicaError> {
         }
         ProtocolChoice::Paxos(_) => Ok(()),
         ProtocolChoice::Epaxos(options) => {
+            options.check(size).map_err(|why| ReplicaError::BadOptions(path, why))
+        }
+        ProtocolChoice::Caspaxos(options) => {
             options.check(size).map_err(|why| ReplicaError::BadOptions(path, why))
         }
     }

@@ -14,7 +14,7 @@ use crate::protocol::quorum::majority;
 impl Subject for Caspaxos {
     const MODE: &'static str = "caspaxos";
 
-    const SIZES: [u8; 8] = [3, 3, 3, 5, 5, 4, 7, 1];
+    const SIZES: [u8; 8] = [3, 3, 3, 5, 4, 4, 7, 1];
 
     const SPARES: &'static [u8] = &[0, 0, 0, 0, 0, 0, 1, 1, 2, 2];
 
@@ -31,7 +31,7 @@ impl Subject for Caspaxos {
             |rng: &mut ClientRng, choices: &[usize]| choices[rng.random_range(0..choices.len())];
         // Any sizes that intersect, and still are there when a minority is gone.
         let usual = majority(usize::from(size)) as u8;
-        let (prepare, accept) = match rng.random_range(0..4) {
+        let (prepare, accept) = match rng.random_range(0..3) {
             0 => (usual, size + 1 - usual),
             1 => (size + 1 - usual, usual),
             _ => (0, 0),

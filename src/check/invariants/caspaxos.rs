@@ -91,8 +91,15 @@ impl Invariants<Caspaxos> for CaspaxosInvariants {
     fn on_crash<'a>(
         &mut self,
         node: NodeId,
-        _left: impl Iterator<Item = &'a CaspaxosRecord>,
+        left: impl Iterator<Item = &'a CaspaxosRecord>,
     ) -> Held {
+        let configured = |record: &CaspaxosRecord| match record {
+            CaspaxosRecord::Configured(configuration) => Some(*configuration),
+            _ => None,
+        };
+        let first = || self.configurations.get(&0).copied();
+        let knows = left.filter_map(configured).last().or_else(first);
+        self.known.extend(knows.map(|knows| (node, knows)));
         // What it said is durable; what it did not say may be gone.
         self.acceptors.retain(|(whose, _), _| *whose != node);
         Ok(())

@@ -18,7 +18,8 @@ pub use tree::Override;
 use super::bounds;
 use super::network::{Matrix, not_yaml};
 use crate::cluster::{ProtocolChoice, ShapingPlan, TransportOptions};
-use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
+use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
+use crate::load::workload::Kind;
 use read::Report;
 use tree::Document;
 
@@ -128,7 +129,8 @@ pub struct Workload {
     pub value_bytes: usize,
     /// An operation unanswered for this long is an error.
     pub timeout: Duration,
-    /// An operation unanswered for this long is tried at the next replica.
+    /// An operation unanswered for this long is tried at the next replica, or again where it was sent to
+    /// ([`ProtocolChoice::retries`]).
     pub retry_after: Duration,
 }
 
@@ -252,8 +254,8 @@ impl Experiment {
         protocol
     }
 
-    /// What a load generator is told to do in one run.
-    pub fn load_plan(&self, seed: u64) -> LoadPlan {
+    /// What a load generator is told to do in one run of a mode.
+    pub fn load_plan(&self, mode: &Mode, seed: u64) -> LoadPlan {
         let workload = &self.workload;
         LoadPlan {
             clients_per_site: workload.clients_per_site,
@@ -264,7 +266,7 @@ impl Experiment {
             warmup: self.phases.warmup,
             measure: self.phases.measure,
             retry_after: workload.retry_after,
-            retries: Retries::default(),
+            retries: mode.protocol.retries(),
             timeout: workload.timeout,
             seed,
             record_history: self.check.history,
@@ -295,11 +297,17 @@ impl Experiment {
         }
     }
 
-    /// The least latency that the network and the mode's quorums allow a command at a site, in ms;
+    /// The least latency that the network and the mode's quorums allow an operation at a site, in ms;
     /// none if the file does not say what network there is.
-    pub fn bound_ms(&self, mode: &Mode, site: usize) -> Option<f64> {
+    pub fn bound_ms(&self, mode: &Mode, site: usize, kind: Kind) -> Option<f64> {
         let matrix = self.network.rtt.as_ref()?;
-        Some(bounds::bound_ms(&mode.protocol, matrix, site))
+        Some(bounds::bound_ms(&mode.protocol, matrix, site, kind))
+    }
+
+    /// The least of them over the operations of the workload.
+    pub fn least_bound_ms(&self, mode: &Mode, site: usize) -> Option<f64> {
+        let kinds = self.workload.operations.kinds();
+        kinds.filter_map(|kind| self.bound_ms(mode, site, kind)).min_by(f64::total_cmp)
     }
 }
 

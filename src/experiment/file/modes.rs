@@ -5,15 +5,17 @@ use std::time::Duration;
 use serde_yaml::Value as Written;
 
 use super::Mode;
-use super::read::{At, Fields, unknown};
+use super::read::{At, Fields, one_of, unknown};
 use super::tree::Value;
 use super::write::{map, ms};
 use crate::cluster::ProtocolChoice;
 use crate::experiment::units::format_duration;
+use crate::protocol::caspaxos::options::{CaspaxosOptions, Reads};
 use crate::protocol::epaxos::options::{
     Dependencies, EpaxosOptions, FastPath, QuorumChoice, ReplyAt,
 };
 use crate::protocol::paxos::{PaxosOptions, Variant};
+use crate::protocol::quorum::majority;
 
 /// The words of the file for an option, and what they mean.
 type Words<T, const N: usize> = [(&'static str, T); N];
@@ -31,6 +33,8 @@ pub(in crate::experiment) const DEPENDENCIES: Words<Dependencies, 2> =
     [("explicit", Dependencies::Explicit), ("prefix", Dependencies::Prefix)];
 pub(in crate::experiment) const REPLIES: Words<ReplyAt, 2> =
     [("executed", ReplyAt::Executed), ("committed", ReplyAt::Committed)];
+pub(in crate::experiment) const READS: Words<Reads, 2> =
+    [("change", Reads::Change), ("clean", Reads::Clean)];
 const QUORUMS: Words<QuorumChoice, 2> =
     [("nearest", QuorumChoice::Nearest), ("measured", QuorumChoice::Measured)];
 
@@ -43,13 +47,15 @@ pub(in crate::experiment) fn word_for<T: PartialEq>(
 }
 
 /// The protocols of this version, as the file names them.
-const PROTOCOLS: Words<Protocol, 2> = [("paxos", Protocol::Paxos), ("epaxos", Protocol::Epaxos)];
-const PROTOCOLS_NOT_BUILT: [&str; 2] = ["multicoordinated", "caspaxos"];
+const PROTOCOLS: Words<Protocol, 3> =
+    [("paxos", Protocol::Paxos), ("epaxos", Protocol::Epaxos), ("caspaxos", Protocol::Caspaxos)];
+const PROTOCOLS_NOT_BUILT: [&str; 1] = ["multicoordinated"];
 
 #[derive(Clone, Copy)]
 enum Protocol {
     Paxos,
     Epaxos,
+    Caspaxos,
 }
 
 /// Reads the list of modes; `sites` are those of the network, as far as they can be read.
@@ -91,6 +97,7 @@ fn read_mode(at: &At<'_>, sites: Option<&[String]>) -> Option<Mode> {
     let protocol = match protocol {
         Protocol::Paxos => read_paxos(&fields, sites).map(ProtocolChoice::Paxos),
         Protocol::Epaxos => read_epaxos(&fields, sites).map(ProtocolChoice::Epaxos),
+        Protocol::Caspaxos => read_caspaxos(&fields, sites).map(ProtocolChoice::Caspaxos),
     };
     Some(Mode { label: label?.to_owned(), protocol: protocol? })
 }
@@ -100,9 +107,8 @@ fn read_protocol(at: &At<'_>) -> Option<(&'static str, Protocol)> {
     let known = PROTOCOLS.map(|(name, _)| name);
     if PROTOCOLS_NOT_BUILT.contains(&text) {
         return at.wrong(format!(
-            "this version has `{}`, not yet `{text}`; write {} instead",
-            known.join("` and `"),
-            known.join(" or "),
+            "this version does not have `{text}` yet; write {} instead",
+            one_of(&known),
         ));
     }
     let found = PROTOCOLS.into_iter().find(|(name, _)| *name == text);
@@ -261,10 +267,73 @@ fn check_epaxos(fields: &Fields<'_>, options: &EpaxosOptions, sites: usize) -> O
     at.wrong(why)
 }
 
+fn read_caspaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<CaspaxosOptions> {
+    const KEYS: [&str; 11] = [
+        "mode",
+        "label",
+        "prepare",
+        "accept",
+        "one_round_trip",
+        "reads",
+        "batch",
+        "resend",
+        "backoff_max",
+        "repair",
+        "collect",
+    ];
+    fields.refuse_others(&KEYS);
+    let usual = CaspaxosOptions::default();
+    let time_ms = |key, usual| fields.or(key, usual, At::whole_ms);
+    let size = |key, usual| fields.or(key, usual, |at| read_quorum(at, sites?.len()));
+    let (prepare, accept) = (size("prepare", usual.prepare), size("accept", usual.accept));
+    let one_round_trip = fields.or("one_round_trip", usual.one_round_trip, At::flag);
+    let reads = fields.or("reads", usual.reads, |at| at.word("way to read", &READS));
+    let batch = fields.or("batch", usual.batch, |at| Some(at.count(1..=1 << 20, 4096)? as usize));
+    let resend_ms = time_ms("resend", usual.resend_ms);
+    let backoff_max_ms = time_ms("backoff_max", usual.backoff_max_ms);
+    let repair_ms = time_ms("repair", usual.repair_ms);
+    let collect_ms = fields.or("collect", usual.collect_ms, |at| match at.duration()? {
+        Duration::ZERO => Some(0),
+        _ => at.whole_ms(),
+    });
+    let options = CaspaxosOptions {
+        prepare: prepare?,
+        accept: accept?,
+        one_round_trip: one_round_trip?,
+        reads: reads?,
+        batch: batch?,
+        resend_ms: resend_ms?,
+        backoff_max_ms: backoff_max_ms?,
+        repair_ms: repair_ms?,
+        collect_ms: collect_ms?,
+        replaces: None,
+    };
+    match options.check(sites?.len()) {
+        Ok(()) => Some(options),
+        Err(why) => {
+            let written = fields.get("accept").or(fields.get("prepare"));
+            written.unwrap_or(fields.at()).wrong(why)
+        }
+    }
+}
+
+/// How a quorum that is a majority is written.
+const MAJORITY: &str = "majority";
+
+/// A quorum's size among so many replicas; 0 stands for a majority.
+fn read_quorum(at: &At<'_>, replicas: usize) -> Option<u8> {
+    if matches!(at.value(), Value::Text(text) if text == MAJORITY) {
+        return Some(0);
+    }
+    let size = at.count(1..=replicas as u64, majority(replicas) as u64)?;
+    u8::try_from(size).ok()
+}
+
 pub(super) fn write_mode(mode: &Mode, sites: &[String]) -> Written {
     match &mode.protocol {
         ProtocolChoice::Paxos(options) => write_paxos(&mode.label, options, sites),
         ProtocolChoice::Epaxos(options) => write_epaxos(&mode.label, options),
+        ProtocolChoice::Caspaxos(options) => write_caspaxos(&mode.label, options),
     }
 }
 
@@ -304,6 +373,23 @@ fn write_epaxos(label: &str, options: &EpaxosOptions) -> Written {
     ])
 }
 
+fn write_caspaxos(label: &str, options: &CaspaxosOptions) -> Written {
+    let quorum = |size: u8| if size == 0 { MAJORITY.into() } else { size.into() };
+    map([
+        ("mode", "caspaxos".into()),
+        ("label", label.into()),
+        ("prepare", quorum(options.prepare)),
+        ("accept", quorum(options.accept)),
+        ("one_round_trip", options.one_round_trip.into()),
+        ("reads", word_for(&READS, options.reads).into()),
+        ("batch", options.batch.into()),
+        ("resend", ms(options.resend_ms)),
+        ("backoff_max", ms(options.backoff_max_ms)),
+        ("repair", ms(options.repair_ms)),
+        ("collect", ms(options.collect_ms)),
+    ])
+}
+
 #[cfg(test)]
 mod tests {
     use serde::Serialize;
@@ -323,5 +409,6 @@ mod tests {
         are_those_of_other_files(&QUORUMS);
         are_those_of_other_files(&DEPENDENCIES);
         are_those_of_other_files(&REPLIES);
+        are_those_of_other_files(&READS);
     }
 }

@@ -63,7 +63,9 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
         read_network(at, folder, fixed)
     });
     let sites = sites_at.as_ref().map_or(1, Vec::len);
-    let workload = fields.or("workload", Workload::default(), |at| read_workload(at, sites));
+    let no_transfers = modes.iter().flatten().find(|mode| !mode.protocol.has_transfers());
+    let workload =
+        fields.or("workload", Workload::default(), |at| read_workload(at, sites, no_transfers));
     let phases = fields.or("phases", Phases::default(), read_phases);
     let storage = fields.or("storage", Storage { log: LogKind::Memory }, read_storage);
     let faults = fields.or("faults", Vec::new(), |at| {
@@ -192,7 +194,7 @@ fn read_spares(at: &At<'_>, sites: &[String], fixed: Option<&Mode>) -> Option<Ve
         let (label, protocol) = (&mode.label, mode.protocol.name());
         at.wrong_key(format!(
             "the mode `{label}` is {protocol}, which cannot change its members; remove `spares`, or \
-             write modes of epaxos only"
+             write modes of epaxos or caspaxos only"
         ));
         return None;
     }
@@ -275,7 +277,8 @@ impl Default for Workload {
     }
 }
 
-fn read_workload(at: &At<'_>, sites: usize) -> Option<Workload> {
+/// Reads the workload; `no_transfers` is a mode that has no transfers, if there is one.
+fn read_workload(at: &At<'_>, sites: usize, no_transfers: Option<&Mode>) -> Option<Workload> {
     const KEYS: [&str; 7] =
         ["clients_per_site", "arrival", "operations", "keys", "value", "timeout", "retry_after"];
     let fields = at.fields(&KEYS, "{ clients_per_site: 10, arrival: { open: 200/s } }")?;
@@ -285,7 +288,8 @@ fn read_workload(at: &At<'_>, sites: usize) -> Option<Workload> {
         Some(at.count(1..=clients_max, 10)? as usize)
     });
     let arrival = fields.or("arrival", usual.arrival, read_arrival);
-    let operations = fields.or("operations", usual.operations, read_operations);
+    let operations =
+        fields.or("operations", usual.operations, |at| read_operations(at, no_transfers));
     let keys = fields.or("keys", usual.keys, read_keys);
     let value_bytes = fields.or("value", usual.value_bytes, |at| {
         let lists = operations.is_some_and(|mix| mix.values() == Some(Values::Lists));
@@ -322,7 +326,7 @@ fn read_arrival(at: &At<'_>) -> Option<Arrival> {
     Some(if poisson? { Arrival::Poisson { rate_per_s } } else { Arrival::Constant { rate_per_s } })
 }
 
-fn read_operations(at: &At<'_>) -> Option<OperationMix> {
+fn read_operations(at: &At<'_>, no_transfers: Option<&Mode>) -> Option<OperationMix> {
     let fields = at.fields(&Kind::ALL.map(Kind::name), "{ put: 50%, get: 50% }")?;
     let read = Kind::ALL.map(|kind| fields.or(kind.name(), 0.0, At::share));
     let mut shares = [0.0; KINDS];
@@ -337,6 +341,16 @@ fn read_operations(at: &At<'_>) -> Option<OperationMix> {
             .wrong(format!("the shares add up to {percent}%; write shares that add up to 100%"));
     }
     let mix = OperationMix::of(shares);
+    if let (Some(mode), Some(at)) = (no_transfers, fields.get(Kind::Transfer.name()))
+        && mix.transfer > 0.0
+    {
+        let (label, protocol) = (&mode.label, mode.protocol.name());
+        at.wrong_key(format!(
+            "the mode `{label}` is {protocol}, whose commands touch one key each; remove `transfer`, or that \
+             mode"
+        ));
+        return None;
+    }
     if mix.values().is_none() {
         return at.wrong(OPERATIONS_THAT_DO_NOT_MIX);
     }

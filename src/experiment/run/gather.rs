@@ -6,6 +6,7 @@ use super::{Collected, RunError};
 use crate::cluster::ProtocolChoice;
 use crate::experiment::file::Experiment;
 use crate::load::report::{OperationReport, SiteReport};
+use crate::load::workload::Kind;
 use crate::results::{
     Cost, HistogramName, Linearizable, LinkRtt, Manifest, ReplicaFileName, RttMs, RunSummary,
     ShaperLateness, SiteSummary, TimelineRow, Unavailability, Unit, Verdict, new_histogram,
@@ -50,15 +51,14 @@ fn options(setting: &Setting<'_>) -> serde_json::Value {
     let options = match setting.protocol() {
         ProtocolChoice::Paxos(options) => serde_json::to_value(options),
         ProtocolChoice::Epaxos(options) => serde_json::to_value(options),
+        ProtocolChoice::Caspaxos(options) => serde_json::to_value(options),
     };
     options.unwrap_or_default()
 }
 
-/// One entry for each operation of a site, and one for all together, whose bound is that of the
-/// shortest.
+/// One entry for each operation of a site, and one for all together, whose bound is the least of them.
 fn summaries(setting: &Setting<'_>, index: usize, report: &SiteReport) -> Vec<SiteSummary> {
-    let bound_ms = setting.experiment.bound_ms(setting.mode(), index);
-    let bound_ms = |commands: u32| bound_ms.map(|ms| f64::from(commands) * ms);
+    let (experiment, mode) = (setting.experiment, setting.mode());
     let mut all = new_histogram();
     let (mut errors, mut rows) = (0, Vec::new());
     for operation in &report.operations {
@@ -67,11 +67,11 @@ fn summaries(setting: &Setting<'_>, index: usize, report: &SiteReport) -> Vec<Si
         errors += operation.errors.total();
         let (op, failed) = (operation.op.as_str(), operation.errors.total());
         let unit = Unit::Nanoseconds;
-        let bound_ms = bound_ms(verdict::commands_of(op));
+        let bound_ms = Kind::named(op).and_then(|kind| experiment.bound_ms(mode, index, kind));
         rows.push(SiteSummary::of(&report.site, op, &histogram, unit, failed, bound_ms));
     }
     let whole = SiteSummary::ALL;
-    let bound_ms = bound_ms(setting.experiment.workload.operations.commands_min());
+    let bound_ms = experiment.least_bound_ms(mode, index);
     rows.push(SiteSummary::of(&report.site, whole, &all, Unit::Nanoseconds, errors, bound_ms));
     rows
 }

@@ -80,7 +80,7 @@ pub(super) fn cluster_file(
         transport: experiment.transport.clone(),
         shaping: experiment.shaping_plan(setting.run.seed),
         protocol: setting.protocol(),
-        load: Some(experiment.load_plan(setting.run.seed)),
+        load: Some(experiment.load_plan(setting.mode(), setting.run.seed)),
     })
 }
 

@@ -11,6 +11,7 @@ use crate::cluster::ProtocolChoice;
 use crate::command::NodeId;
 use crate::experiment::network::Matrix;
 use crate::load::history::HistorySink;
+use crate::protocol::caspaxos::Caspaxos;
 use crate::protocol::epaxos::Epaxos;
 use crate::protocol::paxos::Paxos;
 use crate::sim::predict::{Plan, PredictedSite, predict};
@@ -21,6 +22,7 @@ pub(super) fn conduct(setting: &Setting<'_>) -> Result<Outcome, RunError> {
     match setting.protocol() {
         ProtocolChoice::Paxos(options) => play::<Paxos>(setting, options),
         ProtocolChoice::Epaxos(options) => play::<Epaxos>(setting, options),
+        ProtocolChoice::Caspaxos(options) => play::<Caspaxos>(setting, options),
     }
 }
 
@@ -40,7 +42,7 @@ fn play<P: Subject>(setting: &Setting<'_>, options: P::Options) -> Result<Outcom
         seed: setting.run.seed,
         options,
         network: network(setting, matrix),
-        load: setting.experiment.load_plan(setting.run.seed),
+        load: setting.experiment.load_plan(setting.mode(), setting.run.seed),
         sites: sites.collect::<Result<_, RunError>>()?,
     };
     let predicted = predict(plan).map_err(|error| refused(error.to_string()))?;

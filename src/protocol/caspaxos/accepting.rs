@@ -73,7 +73,8 @@ impl Caspaxos {
         if !self.is_of_this_epoch(from, first.ballot, out) {
             return;
         }
-        let next = if mutant!(NextNotPromised) { Ballot::ZERO } else { next };
+        let forgets = from != self.me && mutant!(NextNotPromised);
+        let next = if forgets { Ballot::ZERO } else { next };
         let mut conflicts = Vec::new();
         for (change, place) in changes.iter().zip(0..) {
             if let Err(seen) = self.registers.accept(change, next) {

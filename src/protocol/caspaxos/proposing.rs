@@ -69,9 +69,12 @@ impl Caspaxos {
             && self.options.one_round_trip;
         if clean {
             reads.push(index);
+        } else if mutant!(PromiseUsedTwice) && !work.earlier.is_empty() {
+            let (ballot, base, state) = (work.ballot, register.accepted, register.state.clone());
+            self.propose(index, ballot, (base, &state), Ballot::ZERO, out);
         } else if prepared {
             // One ballot, one value: whatever becomes of this attempt, the promise is used up.
-            register.is_prepared = mutant!(PromiseUsedTwice);
+            register.is_prepared = false;
             let (ballot, base, state) =
                 (register.promise, register.accepted, register.state.clone());
             self.counters.one_round_trip += 1;

@@ -346,11 +346,14 @@ impl Registers {
     pub fn remove(&mut self, key: Key, tombstone: Ballot) -> bool {
         let Some(place) = self.place(key) else { return false };
         let register = self.at_mut(place);
-        let intact = register.accepted == tombstone || mutant!(RemovedThoughRewritten);
-        if !intact || register.promise > tombstone || register.work != NO_WORK || register.is_live()
-        {
+        let intact = register.accepted == tombstone && register.promise <= tombstone;
+        if register.work != NO_WORK || !intact && !mutant!(RemovedThoughRewritten) {
             return false;
         }
+        let (bucket, mark) = (bucket_of(key), register.mark());
+        self.live -= u64::from(register.is_live());
+        self.digests[bucket] ^= mark;
+        let register = self.at_mut(place);
         register.key = HOLE;
         register.state = State::default();
         self.places.remove(&key);
