@@ -121,6 +121,12 @@ impl Caspaxos {
         promises: Vec<Promise>,
         out: &mut Effects<Self>,
     ) {
+        // Whatever it answers: to know of a higher ballot is never wrong.
+        for promise in &promises {
+            if let Promise::Conflict(seen) = promise {
+                self.fast_forward(*seen);
+            }
+        }
         let Some(flight) = self.flights.all.get_mut(&batch) else { return };
         if flight.kind != Kind::Prepare
             || promises.len() != flight.works.len()
@@ -131,8 +137,7 @@ impl Caspaxos {
         let (works, sent) = (flight.works.clone(), flight.sent);
         let finished = flight.answered == flight.to;
         for (index, (promise, place)) in works.into_iter().zip(promises.into_iter().zip(0..)) {
-            if let Promise::Conflict(seen) = promise {
-                self.fast_forward(seen);
+            if let Promise::Conflict(_) = promise {
                 self.counters.conflicts += 1;
                 let flight = self.flights.all.get_mut(&batch).expect("it is under way");
                 flight.refused.entry(place).or_default().insert(from);
@@ -266,6 +271,7 @@ impl Caspaxos {
         conflicts: &[(u32, Ballot)],
         out: &mut Effects<Self>,
     ) {
+        conflicts.iter().for_each(|(_, seen)| self.fast_forward(*seen));
         let Some(flight) = self.flights.all.get_mut(&batch) else { return };
         let is_accept = matches!(flight.kind, Kind::Accept | Kind::Collect);
         let within = conflicts.iter().all(|(place, _)| (*place as usize) < flight.works.len());
@@ -279,10 +285,7 @@ impl Caspaxos {
                 work.rival = work.rival.max(*seen);
             }
         }
-        for (_, seen) in conflicts {
-            self.fast_forward(*seen);
-            self.counters.conflicts += 1;
-        }
+        self.counters.conflicts += conflicts.len() as u64;
         self.look_at_accepts(now, batch, out);
         let Some(flight) = self.flights.all.get(&batch) else { return };
         let early = flight.is_chosen && mutant!(RemovedWithoutFullQuorum);

@@ -106,10 +106,10 @@ pub struct Work {
 }
 
 impl Hash for Work {
-    /// All but its places in tables.
+    /// All but its places in tables, and how long it would wait.
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.key, &self.phase, self.ballot, self.batch, &self.commands, &self.errand).hash(state);
-        (&self.outcomes, &self.earlier, &self.waiting, self.losses, self.reads).hash(state);
+        (&self.outcomes, &self.earlier, &self.waiting, self.base, self.reads).hash(state);
     }
 }
 
