@@ -73,8 +73,11 @@ impl Invariants<Caspaxos> for CaspaxosInvariants {
     fn on_durable(&mut self, node: NodeId, record: &CaspaxosRecord) -> Held {
         for change in accepted_in(record) {
             let name = (change.key, change.ballot);
-            self.attempts.entry(name).or_default().accepted_by.insert(node);
-            self.touched.insert(name);
+            let attempt = self.attempts.entry(name).or_default();
+            if !attempt.is_chosen {
+                attempt.accepted_by.insert(node);
+                self.touched.insert(name);
+            }
         }
         if let CaspaxosRecord::Removed(tombstones) = record {
             for (key, ballot) in tombstones {

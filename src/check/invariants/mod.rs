@@ -8,6 +8,7 @@
 //! | file | whose |
 //! | --- | --- |
 //! | `executions.rs` | every protocol: what replicas execute, and what clients are told |
+//! | `answers.rs` | protocols whose processes execute nothing: what clients are told |
 //! | `caspaxos.rs` | `caspaxos`: ballots, acceptors, ancestors |
 //! | `epaxos.rs` | `epaxos`: instances, votes, dependencies |
 //! | `paxos.rs` | `paxos`: registers, consensus, total order broadcast |
@@ -18,6 +19,7 @@ use crate::command::NodeId;
 use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Batch, Cluster, Protocol};
 
+pub mod answers;
 pub mod caspaxos;
 pub mod epaxos;
 pub mod executions;

@@ -277,6 +277,14 @@ impl Caspaxos {
         }
     }
 
+    /// Whether a rescan here is not done with what another holds.
+    pub(super) fn awaits_copies(&self, from: NodeId) -> bool {
+        let Some(old) = self.configuration.old else { return false };
+        let done = self.changing.merged.contains(self.me) || self.changing.copied.contains(from);
+        let is_new = self.configuration.new.members.contains(self.me);
+        !done && is_new && old.members.contains(from)
+    }
+
     /// A part of what another holds has arrived.
     pub(super) fn on_rescanned(
         &mut self,
@@ -285,10 +293,7 @@ impl Caspaxos {
         is_old: bool,
         out: &mut Effects<Self>,
     ) {
-        let Some(old) = self.configuration.old else { return };
-        let done = self.changing.merged.contains(self.me) || self.changing.copied.contains(from);
-        let is_new = self.configuration.new.members.contains(self.me);
-        if done || !is_new || !old.members.contains(from) {
+        if !self.awaits_copies(from) {
             return;
         }
         match rest {

@@ -150,6 +150,11 @@ impl Caspaxos {
         self.answer(from, CaspaxosMessage::Removed { tombstones }, out);
     }
 
+    /// Whether somebody has not said that it removed these. Each removal is begun once.
+    pub(super) fn awaits_removal(&self, tombstones: &[(Key, Ballot)]) -> bool {
+        self.collecting.removals.iter().any(|removal| *removal.tombstones == *tombstones)
+    }
+
     pub(super) fn on_removed(&mut self, from: NodeId, tombstones: &Arc<[(Key, Ballot)]>) {
         self.collecting.removals.retain_mut(|removal| {
             if removal.tombstones == *tombstones {

@@ -164,6 +164,8 @@ pub struct Caspaxos {
     to_self: VecDeque<(WriteId, CaspaxosMessage)>,
     /// How long a phase takes of late.
     round_trip: Duration,
+    /// How long a phase takes each other proposer, as it said last.
+    phases: Vec<Duration>,
     collecting: Collecting,
     changing: Changing,
     /// How often another replica was asked for something that any may do: each in turn.
@@ -205,6 +207,7 @@ impl Protocol for Caspaxos {
             durable: WriteId(0),
             to_self: VecDeque::new(),
             round_trip: Duration::from_millis(1),
+            phases: vec![Duration::ZERO; usize::from(cluster.size)],
             collecting: Collecting::default(),
             changing: Changing::default(),
             asked: 0,
@@ -385,7 +388,8 @@ impl Caspaxos {
         out: &mut Effects<Self>,
     ) {
         match message {
-            CaspaxosMessage::Prepare { batch, ballot, keys } => {
+            CaspaxosMessage::Prepare { batch, ballot, phase_us, keys } => {
+                self.note_rival(from, phase_us);
                 self.on_prepare(from, batch, ballot, &keys, out);
             }
             CaspaxosMessage::Promise { batch, floor, promises } => {

@@ -111,6 +111,10 @@ impl Hash for Registers {
             (register.work == NO_WORK, register.is_prepared, register.is_idle).hash(state);
         }
         (self.floor, self.removals).hash(state);
+        if self.tick > 0 {
+            let age = |touched: &u32| self.tick.wrapping_sub(*touched).min(2);
+            self.touched.iter().map(age).for_each(|age| age.hash(state));
+        }
     }
 }
 

@@ -97,6 +97,8 @@ pub struct Work {
     pub waiting: VecDeque<Command>,
     /// How often others were faster.
     pub losses: u8,
+    /// The highest ballot that this attempt was refused for.
+    pub rival: Ballot,
     /// How often acceptors were asked in vain what they hold.
     pub reads: u8,
     /// The ballot whose state the attempt changes: for who watches.
@@ -104,10 +106,10 @@ pub struct Work {
 }
 
 impl Hash for Work {
-    /// All but its places in tables.
+    /// All but its places in tables, and how long it would wait.
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.key, &self.phase, self.ballot, self.batch, &self.commands, &self.errand).hash(state);
-        (&self.outcomes, &self.earlier, &self.waiting, self.losses, self.reads).hash(state);
+        (&self.outcomes, &self.earlier, &self.waiting, self.base, self.reads).hash(state);
     }
 }
 
@@ -125,6 +127,7 @@ impl Work {
             earlier: Vec::new(),
             waiting: VecDeque::new(),
             losses: 0,
+            rival: Ballot::ZERO,
             reads: 0,
             base: Ballot::ZERO,
         }

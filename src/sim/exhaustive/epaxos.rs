@@ -101,6 +101,7 @@ fn base(kind: &str, (fast_path, word): Path, about: &'static str) -> Configurati
         about,
         setup: Setup { cluster, options, slow_disks: Vec::new(), cut: Vec::new() },
         settled: true,
+        before: Vec::new(),
         asks: vec![(P0, command(0))],
         nudges: Vec::new(),
         crashes: Vec::new(),

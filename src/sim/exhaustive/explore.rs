@@ -39,6 +39,8 @@ enum Cause {
     Flight(u32),
     Sync(u16),
     Spend(u8),
+    /// By its place among what happens before.
+    Before(u8),
 }
 
 /// A turn that was taken.
@@ -197,9 +199,21 @@ impl<'a, P: Modelled> Explorer<'a, P> {
             state.send(&sent);
         }
         state.judged = Judged::new(judge);
-        while self.configuration.settled
-            && let Some(action) = self.to_settle(&state)
-        {
+        if self.configuration.settled {
+            state = self.settle(state)?;
+        }
+        for (place, (node, _)) in self.configuration.before.iter().enumerate() {
+            let number = self.turn(state.nodes[usize::from(node.0)], Cause::Before(place as u8))?;
+            state = self.after(&state, *node, number)?;
+            state = self.settle(state)?;
+        }
+        self.settled = true;
+        Ok(state)
+    }
+
+    /// Lets all messages arrive.
+    fn settle(&mut self, mut state: State<P>) -> Tried<State<P>> {
+        while let Some(action) = self.to_settle(&state) {
             if let Some(next) = self.step(&state, action)? {
                 state = next;
             } else if let Action::Deliver(flight) = action {
@@ -207,7 +221,6 @@ impl<'a, P: Modelled> Explorer<'a, P> {
             }
             self.judged.clear();
         }
-        self.settled = true;
         Ok(state)
     }
 
@@ -264,7 +277,9 @@ impl<'a, P: Modelled> Explorer<'a, P> {
         }
         if self.transitions == before && self.configuration.completes {
             let asked = self.configuration.asks.iter().map(|(_, command)| command);
-            let ended = state.judged.0.at_the_end(asked);
+            let numbers = (0..).map(NodeId).zip(&state.nodes);
+            let cores = numbers.map(|(node, at)| (node, &self.nodes[*at as usize].core));
+            let ended = state.judged.0.at_the_end(asked, cores);
             let violated =
                 |violation| Verdict::Violated { violation, path: self.path(state.index) };
             ended.map_err(violated)?;
@@ -303,16 +318,11 @@ impl<'a, P: Modelled> Explorer<'a, P> {
     /// Takes a step; none if nothing comes of it.
     fn step(&mut self, state: &State<P>, action: Action) -> Tried<Option<State<P>>> {
         let (node, cause) = self.cause(action);
-        let place = usize::from(node.0);
-        let number = self.turn(state.nodes[place], cause)?;
+        let number = self.turn(state.nodes[usize::from(node.0)], cause)?;
         if self.turns[number as usize].idle {
             return Ok(None);
         }
-        let judged = self.judge(node, &state.judged, number)?;
-        let turn = &self.turns[number as usize];
-        let (nodes, network) = (state.nodes.clone(), state.network.clone());
-        let mut after = State { nodes, network, left: state.left.clone(), judged, index: 0 };
-        after.nodes[place] = turn.next;
+        let mut after = self.after(state, node, number)?;
         match action {
             Action::Deliver(flight) => {
                 let position = after.network.iter().position(|other| *other == flight);
@@ -322,11 +332,21 @@ impl<'a, P: Modelled> Explorer<'a, P> {
             Action::Sync(..) => {}
             Action::Spend(place) => after.left[usize::from(place)] -= 1,
         }
-        after.send(&turn.sent);
         if self.settled {
             self.drop_spent(&mut after);
         }
         Ok(Some(after))
+    }
+
+    /// What a turn of a process makes of a state.
+    fn after(&mut self, state: &State<P>, node: NodeId, number: u32) -> Tried<State<P>> {
+        let judged = self.judge(node, &state.judged, number)?;
+        let turn = &self.turns[number as usize];
+        let (nodes, network) = (state.nodes.clone(), state.network.clone());
+        let mut after = State { nodes, network, left: state.left.clone(), judged, index: 0 };
+        after.nodes[usize::from(node.0)] = turn.next;
+        after.send(&turn.sent);
+        Ok(after)
     }
 
     /// Takes messages off the network that are lost on their link, or that their receivers ignore for
@@ -399,6 +419,9 @@ impl<'a, P: Modelled> Explorer<'a, P> {
         match cause {
             Cause::Flight(flight) => node.receive(setup, &self.flights[flight as usize]),
             Cause::Sync(upto) => node.sync(setup, WriteId(u64::from(upto))),
+            Cause::Before(place) => {
+                node.give(setup, &self.configuration.before[usize::from(place)].1)
+            }
             Cause::Spend(place) => match self.granted[usize::from(place)].0 {
                 Granted::Ask((_, command)) => node.ask(setup, command),
                 Granted::Nudge(nudge) => node.nudge(setup, nudge),

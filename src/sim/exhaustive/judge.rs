@@ -1,5 +1,6 @@
 //! Everything that must hold, with what it remembers of the run.
 
+use crate::check::invariants::answers::Answers;
 use crate::check::invariants::executions::{Applied, Executions};
 use crate::check::invariants::{Held, Invariants, Violation};
 use crate::command::{Command, NodeId};
@@ -15,6 +16,8 @@ pub(super) struct Judge<I> {
     protocol: I,
     executions: Executions,
     applied: Vec<Applied>,
+    /// Of cores that hold the replicated state themselves; else it stays empty.
+    answers: Answers,
 }
 
 impl<I> Judge<I> {
@@ -24,7 +27,8 @@ impl<I> Judge<I> {
         I: Invariants<P>,
     {
         let applied = vec![Applied::default(); usize::from(cluster.size)];
-        Judge { protocol: I::new(cluster), executions: Executions::default(), applied }
+        let (executions, answers) = (Executions::default(), Answers::default());
+        Judge { protocol: I::new(cluster), executions, applied, answers }
     }
 
     /// What a process did; `core` is what it became by that.
@@ -33,6 +37,9 @@ impl<I> Judge<I> {
         I: Invariants<P>,
     {
         seen.iter().try_for_each(|seen| self.see_one(node, seen))?;
+        if core.replicated().is_some() {
+            seen.iter().try_for_each(|seen| self.see_answer(seen))?;
+        }
         self.protocol.on_step(node, core)
     }
 
@@ -71,8 +78,40 @@ impl<I> Judge<I> {
         }
     }
 
-    /// Nothing more can happen: all that was asked has taken effect at every process.
-    pub fn at_the_end<'a>(&self, asked: impl Iterator<Item = &'a Command> + Clone) -> Held {
+    /// What the client of a core that holds the replicated state itself is told.
+    fn see_answer<P: Protocol>(&mut self, seen: &Seen<P>) -> Held {
+        match seen {
+            Seen::Asked(command) => self.answers.on_asked(command),
+            Seen::Answered(id, outcome) => return self.answers.on_answered(*id, outcome),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Nothing more can happen: all that was asked has taken effect at every process; or, of cores that hold the
+    /// replicated state themselves, was answered, and every process has what it must.
+    pub fn at_the_end<'a, P: Protocol + 'a>(
+        &self,
+        asked: impl Iterator<Item = &'a Command> + Clone,
+        mut cores: impl Iterator<Item = (NodeId, &'a P)> + Clone,
+    ) -> Held
+    where
+        I: Invariants<P>,
+    {
+        if !cores.clone().all(|(_, core)| core.replicated().is_some()) {
+            return self.all_have_executed(asked);
+        }
+        self.answers.at_the_end()?;
+        cores.try_for_each(|(node, core)| {
+            let what = |owed| format!("{node} is not done: {owed}");
+            self.protocol.owes(node, core).map_or(Ok(()), |owed| {
+                Err(Violation { invariant: "termination", what: what(owed) })
+            })?;
+            self.protocol.at_the_end(node, core)
+        })
+    }
+
+    fn all_have_executed<'a>(&self, asked: impl Iterator<Item = &'a Command> + Clone) -> Held {
         for (node, applied) in (0..).map(NodeId).zip(&self.applied) {
             self.executions.at_the_end(node, applied)?;
             if let Some(missing) = asked.clone().find(|command| !applied.contains(command.id)) {

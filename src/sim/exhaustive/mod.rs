@@ -67,6 +67,7 @@ use std::time::Duration;
 
 use crate::check::invariants::{Invariants, Violation};
 use crate::command::{ClientId, Command, CommandId, Key, NodeId, Operation, Value};
+use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Cluster, Protocol};
 use crate::wire::Wire;
 
@@ -92,6 +93,10 @@ pub trait Modelled:
     + Clone
     + Hash
 {
+    /// Whether the numbers of writes tell states apart. They do not where a core and its invariants look at
+    /// nothing but the order of writes.
+    const NUMBERS_WRITES: bool = true;
+
     /// What must hold after every step.
     type Invariants: Invariants<Self> + Hash;
 
@@ -136,6 +141,9 @@ pub struct Configuration<P: Protocol> {
     pub setup: Setup<P>,
     /// Whether all messages of the start are delivered, in order, before anything else happens.
     pub settled: bool,
+    /// What happens before anything is explored, in this order; all messages of the one are delivered before the
+    /// next. Needs `settled`.
+    pub before: Vec<(NodeId, Given<P>)>,
     /// What clients ask for, each once, and where.
     pub asks: Vec<(NodeId, Command)>,
     /// Times that pass.
@@ -178,6 +186,8 @@ pub enum Given<P: Protocol> {
     Timer(P::Timer),
     /// A client of the process asks.
     Asked(Command),
+    /// An operator wants these members.
+    Members(NodeSet),
 }
 
 /// What an exploration may cost.
@@ -217,12 +227,17 @@ pub enum Verdict {
     },
 }
 
-/// A client's only command. Any two interfere.
+/// The register that all commands are about.
+const KEY: Key = Key(0);
+
+/// A client's only command: a change. Any two interfere.
 fn command(client: u64) -> Command {
     let value = Value::from_slice(&client.to_le_bytes());
-    Command {
-        id: CommandId { client: ClientId(client), sequence: 0 },
-        answered_below: 0,
-        operation: Operation::Rmw { key: Key::register(0), value },
-    }
+    command_to(client, Operation::Rmw { key: KEY, value })
+}
+
+/// A client's only command.
+fn command_to(client: u64, operation: Operation) -> Command {
+    let id = CommandId { client: ClientId(client), sequence: 0 };
+    Command { id, answered_below: 0, operation }
 }

@@ -128,8 +128,15 @@ impl<P: Modelled> Hash for Node<P> {
         self.state.hash(state);
         let unread = if self.crashes { 0 } else { self.durable.0 as usize };
         self.log[unread..].hash(state);
-        (self.log_before, self.durable, self.clock).hash(state);
-        self.held.hash(state);
+        let base = if P::NUMBERS_WRITES { 0 } else { self.durable.0 };
+        if P::NUMBERS_WRITES {
+            (self.log_before, self.durable).hash(state);
+        }
+        self.pending().count().hash(state);
+        for (after, to, message) in &self.held {
+            (after.0 - base, to, message).hash(state);
+        }
+        self.clock.hash(state);
         self.armed.hash(state);
         self.clients.hash(state);
     }
@@ -190,27 +197,37 @@ impl<P: Modelled> Node<P> {
     pub fn nudge(&mut self, setup: &Setup<P>, nudge: &Nudge<P>) -> Turn<P> {
         let mut turn = Turn::default();
         self.clock = self.clock.after(nudge.after);
-        for given in &nudge.inputs {
-            match given {
-                Given::Message { from, message } => {
-                    let input = Input::Message { from: *from, message: received(message) };
-                    self.step(setup, input, None, &mut turn);
-                }
-                Given::Timer(timer) => {
-                    self.armed.remove(timer);
-                    self.step(setup, Input::Timer(*timer), None, &mut turn);
-                }
-                Given::Asked(command) => self.asked(setup, command, &mut turn),
-            }
-        }
+        nudge.inputs.iter().for_each(|given| self.take(setup, given, &mut turn));
         turn
+    }
+
+    /// One input.
+    pub fn give(&mut self, setup: &Setup<P>, given: &Given<P>) -> Turn<P> {
+        let mut turn = Turn::default();
+        self.take(setup, given, &mut turn);
+        turn
+    }
+
+    fn take(&mut self, setup: &Setup<P>, given: &Given<P>, turn: &mut Turn<P>) {
+        let input = match given {
+            Given::Message { from, message } => {
+                Input::Message { from: *from, message: received(message) }
+            }
+            Given::Timer(timer) => {
+                self.armed.remove(timer);
+                Input::Timer(*timer)
+            }
+            Given::Asked(command) => return self.asked(setup, command, turn),
+            Given::Members(members) => Input::Members(*members),
+        };
+        self.step(setup, input, None, turn);
     }
 
     /// Whether all timers that a nudge lets run out are armed.
     pub fn can_be_nudged(&self, nudge: &Nudge<P>) -> bool {
         nudge.inputs.iter().all(|given| match given {
             Given::Timer(timer) => self.armed.contains(timer),
-            Given::Message { .. } | Given::Asked(_) => true,
+            Given::Message { .. } | Given::Asked(_) | Given::Members(_) => true,
         })
     }
 

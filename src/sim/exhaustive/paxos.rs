@@ -66,6 +66,7 @@ fn base(kind: &str, variant: Variant, about: &'static str) -> Configuration<Paxo
         about,
         setup: Setup { cluster, options, slow_disks: Vec::new(), cut: Vec::new() },
         settled: true,
+        before: Vec::new(),
         asks: Vec::new(),
         nudges: Vec::new(),
         crashes: Vec::new(),

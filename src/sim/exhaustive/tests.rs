@@ -249,3 +249,44 @@ fn the_simplified_fast_path_of_three_is_given_up_without_a_timer() {
     let outcome = exhaust(&configuration::<Epaxos>("conflict-simplified"), LIMITS);
     assert_eq!(outcome.verdict, Verdict::Exhausted, "all that was asked takes effect");
 }
+
+#[test]
+fn scratch() {
+    use crate::protocol::caspaxos::Caspaxos;
+    let max: usize = std::env::var("MAX").map_or(300_000, |m| m.parse().unwrap());
+    let want = std::env::var("MODEL").unwrap_or_default();
+    let mutant = std::env::var("MUTANT").ok();
+    let mutants: Vec<Option<Mutant>> = match mutant.as_deref() {
+        None => vec![None],
+        Some("all") => Mutant::all()
+            .iter()
+            .filter(|m| m.room() == crate::mutants::Room::Caspaxos)
+            .map(|m| Some(*m))
+            .collect(),
+        Some(name) => vec![Some(*Mutant::all().iter().find(|m| m.name() == name).unwrap())],
+    };
+    print!("{}", report::head());
+    let wanted: Vec<&str> = want.split(',').collect();
+    for m in mutants {
+        if let Some(m) = m {
+            println!("-- {}", m.name());
+        }
+        let all = Caspaxos::configurations();
+        for c in all.iter().filter(|c| want.is_empty() || wanted.contains(&c.name.as_str())) {
+            let t = std::time::Instant::now();
+            let limits = Limits { states_max: max };
+            let outcome = match m {
+                None => exhaust(c, limits),
+                Some(m) => with(m, || exhaust(c, limits)),
+            };
+            if std::env::var("BRIEF").is_ok() && outcome.verdict == Verdict::Exhausted {
+                continue;
+            }
+            let mut row = report::row(&c.name, &outcome, t.elapsed());
+            if std::env::var("BRIEF").is_ok() {
+                row = row.lines().take(2).collect::<Vec<_>>().join("\n") + "\n";
+            }
+            print!("{row}");
+        }
+    }
+}

@@ -191,6 +191,7 @@ fn with_fault<const HOW: How>(right: Configuration<Paxos>) -> Configuration<Brok
             Given::Message { from, message } => Given::Message { from, message },
             Given::Timer(timer) => Given::Timer(timer),
             Given::Asked(command) => Given::Asked(command),
+            Given::Members(members) => Given::Members(members),
         });
         Nudge { name, node, after, inputs: inputs.collect(), times }
     });
@@ -199,6 +200,7 @@ fn with_fault<const HOW: How>(right: Configuration<Paxos>) -> Configuration<Brok
         about: right.about,
         setup: Setup { cluster, options, cut, slow_disks },
         settled: right.settled,
+        before: Vec::new(),
         asks: right.asks,
         nudges: nudges.collect(),
         crashes: right.crashes,
