@@ -128,6 +128,7 @@ pub(super) enum Arrival<P: Subject> {
 
 /// One replica.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct Node<P: Subject> {
     pub(super) me: NodeId,
     /// None while it is down.

@@ -312,13 +312,17 @@ impl CaspaxosMessage {
             CaspaxosMessage::Digests { buckets } => {
                 out.put_u8(tag::DIGESTS);
                 out.put_u16_le(buckets.len() as u16);
-                buckets.iter().for_each(|digest| out.put_u64_le(*digest));
+                for digest in buckets {
+                    out.put_u64_le(*digest);
+                }
             }
             CaspaxosMessage::Pull { removals, epoch, part: Part::Buckets(buckets) } => {
                 put(tag::PULL_BUCKETS, *removals, out);
                 out.put_u16_le(*epoch);
                 out.put_u16_le(buckets.len() as u16);
-                buckets.iter().for_each(|bucket| out.put_u16_le(*bucket));
+                for bucket in buckets {
+                    out.put_u16_le(*bucket);
+                }
             }
             CaspaxosMessage::Pull { removals, epoch, part: Part::From(place) } => {
                 put(tag::PULL_FROM, *removals, out);
@@ -349,7 +353,7 @@ impl CaspaxosMessage {
                 out.put_u16_le(*epoch);
             }
             CaspaxosMessage::ChangeMembers(members) => {
-                put(tag::CHANGE_MEMBERS, members.bits(), out)
+                put(tag::CHANGE_MEMBERS, members.bits(), out);
             }
             CaspaxosMessage::Replace(leaver) => {
                 out.put_u8(tag::REPLACE);

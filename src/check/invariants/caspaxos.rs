@@ -161,8 +161,8 @@ impl Invariants<Caspaxos> for CaspaxosInvariants {
     }
 
     fn owes(&self, node: NodeId, core: &Caspaxos) -> Option<String> {
-        if core.unanswered() > 0 || core.works().len() > 0 {
-            return Some(format!("{} works are not done", core.works().len()));
+        if core.unanswered() > 0 || core.works().count() > 0 {
+            return Some(format!("{} works are not done", core.works().count()));
         }
         let configuration = core.configuration();
         let newest = self.configurations.values().next_back().unwrap_or(configuration);

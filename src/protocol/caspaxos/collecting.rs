@@ -60,7 +60,7 @@ impl Caspaxos {
             return;
         }
         let first = self.collecting.next_place;
-        let end = self.registers.places().min(first + PLACES_A_LOOK);
+        let end = self.registers.end().min(first + PLACES_A_LOOK);
         let mut found = Vec::new();
         for place in first..end {
             let Some(register) = self.registers.at(place) else { continue };
@@ -73,7 +73,7 @@ impl Caspaxos {
             }
             self.registers.at_mut(place).is_idle = true;
         }
-        self.collecting.next_place = if end == self.registers.places() { 0 } else { end };
+        self.collecting.next_place = if end == self.registers.end() { 0 } else { end };
         self.collecting.rounds += u32::from(self.collecting.next_place == 0);
         self.counters.collected += found.len() as u64;
         for key in found {

@@ -127,7 +127,7 @@ impl Caspaxos {
     /// As many registers as there is room for, from a place on.
     fn copies_from(&self, first: u32) -> (Vec<Change>, Rest) {
         let mut batch = Batch::default();
-        for place in first..self.registers.places() {
+        for place in first..self.registers.end() {
             if batch.is_full() {
                 return (batch.copies, Rest::From(place));
             }

@@ -106,11 +106,11 @@ impl fmt::Display for CaspaxosMessage {
             }
             CaspaxosMessage::Promise { batch, promises, .. } => {
                 write!(f, " to {batch} ")?;
-                few(f, ("(", ")"), promises.iter(), |promise, f| promise.fmt(f))
+                few(f, ("(", ")"), promises.iter(), fmt::Display::fmt)
             }
             CaspaxosMessage::Accept { batch, next, changes } => {
                 write!(f, " {batch} ")?;
-                few(f, ("(", ")"), changes.iter(), |change, f| change.fmt(f))?;
+                few(f, ("(", ")"), changes.iter(), fmt::Display::fmt)?;
                 if next.is_zero() { Ok(()) } else { write!(f, ", next {next}") }
             }
             CaspaxosMessage::Accepted { batch, conflicts } => {
@@ -129,23 +129,24 @@ impl fmt::Display for CaspaxosMessage {
             }
             CaspaxosMessage::ReadOk { batch, seen } => {
                 write!(f, " {batch} ")?;
-                few(f, ("(", ")"), seen.iter(), |seen, f| seen.fmt(f))
+                few(f, ("(", ")"), seen.iter(), fmt::Display::fmt)
             }
             CaspaxosMessage::Remove { tombstones } | CaspaxosMessage::Removed { tombstones } => {
                 f.write_str(" ")?;
                 keyed(f, tombstones)
             }
-            CaspaxosMessage::Compare { .. } | CaspaxosMessage::Digests { .. } => Ok(()),
             CaspaxosMessage::Pull { part: Part::Buckets(buckets), .. } => {
                 write!(f, " {} buckets", buckets.len())
             }
             CaspaxosMessage::Pull { part: Part::From(place), .. } => write!(f, " from {place}"),
             CaspaxosMessage::Copies { copies, rest, .. } => {
-                few(f, (" (", ")"), copies.iter(), |copy, f| copy.fmt(f))?;
+                few(f, (" (", ")"), copies.iter(), fmt::Display::fmt)?;
                 f.write_str(if let Rest::From(_) = rest { ", more follows" } else { "" })
             }
             CaspaxosMessage::Configure(configuration) => write!(f, " {configuration}"),
-            CaspaxosMessage::WhichConfiguration => Ok(()),
+            CaspaxosMessage::Compare { .. }
+            | CaspaxosMessage::Digests { .. }
+            | CaspaxosMessage::WhichConfiguration => Ok(()),
             CaspaxosMessage::Merged { epoch } => write!(f, " in epoch {epoch}"),
             CaspaxosMessage::ChangeMembers(members) => write!(f, " to [{}]", Nodes(*members)),
             CaspaxosMessage::Replace(leaver) => write!(f, " {leaver}"),
@@ -164,11 +165,11 @@ impl fmt::Display for CaspaxosRecord {
             CaspaxosRecord::Accepted { next, changes, refused } => {
                 let taken = changes.iter().zip(0..).filter(|(_, at)| !refused.contains(at));
                 let taken: Vec<&Change> = taken.map(|(change, _)| change).collect();
-                few(f, ("Accepted (", ")"), taken.iter(), |change, f| change.fmt(f))?;
+                few(f, ("Accepted (", ")"), taken.iter(), fmt::Display::fmt)?;
                 if next.is_zero() { Ok(()) } else { write!(f, ", next {next}") }
             }
             CaspaxosRecord::Copied { copies, .. } => {
-                few(f, ("Copied (", ")"), copies.iter(), |copy, f| copy.fmt(f))
+                few(f, ("Copied (", ")"), copies.iter(), fmt::Display::fmt)
             }
             CaspaxosRecord::Removed(tombstones) => {
                 f.write_str("Removed ")?;

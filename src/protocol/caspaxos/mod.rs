@@ -257,7 +257,7 @@ impl Protocol for Caspaxos {
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let c = &self.counters;
         vec![
-            ("registers", self.registers.len() as u64),
+            ("registers", self.registers.count() as u64),
             ("registers_with_value", self.registers.live()),
             ("epochs", u64::from(self.configuration.epoch)),
             ("commands_under_way", self.sessions.begun()),
@@ -296,7 +296,7 @@ impl Replicated for Caspaxos {
     }
 
     fn session_count(&self) -> usize {
-        self.sessions.len()
+        self.sessions.count()
     }
 
     fn next_expected(&self, client: ClientId) -> Option<u64> {

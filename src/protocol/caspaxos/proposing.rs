@@ -181,7 +181,8 @@ impl Caspaxos {
                 promised.insert(from);
                 *floor = its_floor.max(*floor);
                 let higher = ballot > *base;
-                if higher != mutant!(LowestBallotWins) || promised.len() == 1 {
+                let taken = if mutant!(LowestBallotWins) { !higher } else { higher };
+                if taken || promised.len() == 1 {
                     (*base, *state) = (ballot, accepted);
                 }
             }
@@ -271,7 +272,9 @@ impl Caspaxos {
         conflicts: &[(u32, Ballot)],
         out: &mut Effects<Self>,
     ) {
-        conflicts.iter().for_each(|(_, seen)| self.fast_forward(*seen));
+        for (_, seen) in conflicts {
+            self.fast_forward(*seen);
+        }
         let Some(flight) = self.flights.all.get_mut(&batch) else { return };
         let is_accept = matches!(flight.kind, Kind::Accept | Kind::Collect);
         let within = conflicts.iter().all(|(place, _)| (*place as usize) < flight.works.len());
@@ -343,18 +346,16 @@ impl Caspaxos {
     /// A prepare quorum has accepted a change and promised the next ballot on its register.
     fn note_prepared(&mut self, index: u32, (batch, at): (u64, u32), next: Ballot) {
         let work = self.works.get(index).filter(|work| work.batch == batch);
-        let (place, ballot) = match work {
-            Some(work) => (Some(work.place), work.ballot),
+        let (place, ballot) = if let Some(work) = work {
+            (Some(work.place), work.ballot)
+        } else {
             // The work is done; the quorum of the Prepare is the larger one.
-            None => {
-                let flight = self.flights.all.get(&batch);
-                let Some(CaspaxosMessage::Accept { changes, .. }) = flight.map(|f| &f.message)
-                else {
-                    return;
-                };
-                let change = &changes[at as usize];
-                (self.registers.place(change.key), change.ballot)
-            }
+            let flight = self.flights.all.get(&batch);
+            let Some(CaspaxosMessage::Accept { changes, .. }) = flight.map(|f| &f.message) else {
+                return;
+            };
+            let change = &changes[at as usize];
+            (self.registers.place(change.key), change.ballot)
         };
         let Some(place) = place else { return };
         let register = self.registers.at_mut(place);

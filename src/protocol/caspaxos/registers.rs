@@ -162,7 +162,7 @@ impl Registers {
     }
 
     /// How many there are, with or without a value.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.places.len()
     }
 
@@ -192,7 +192,7 @@ impl Registers {
     }
 
     /// One past the last place.
-    pub fn places(&self) -> u32 {
+    pub fn end(&self) -> u32 {
         self.table.last().map_or(0, |last| ((self.table.len() - 1) * PIECE + last.len()) as u32)
     }
 
@@ -219,7 +219,7 @@ impl Registers {
 
     /// All registers, by place.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Register)> {
-        (0..self.places()).filter_map(|place| Some((place, self.at(place)?)))
+        (0..self.end()).filter_map(|place| Some((place, self.at(place)?)))
     }
 
     /// The place of a register, which is made if need be.

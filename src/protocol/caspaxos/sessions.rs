@@ -70,7 +70,7 @@ pub struct Sessions {
 
 impl Sessions {
     /// How many clients are known.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.clients.len()
     }
 
@@ -99,14 +99,13 @@ impl Sessions {
             }
         }
         match session.slot(sequence) {
-            None => Arrived::Known,
             Some(slot @ Slot::Missing) => {
                 *slot = Slot::Begun;
                 self.begun += 1;
                 Arrived::New
             }
             Some(Slot::Begun) if mutant!(RetriedCommandBegunAgain) => Arrived::New,
-            Some(Slot::Begun) => Arrived::Known,
+            None | Some(Slot::Begun) => Arrived::Known,
             Some(Slot::Answered(outcome)) => Arrived::Answered(outcome.clone()),
         }
     }

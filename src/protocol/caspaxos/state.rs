@@ -52,6 +52,7 @@ impl Marks {
     }
 
     /// The marks of what `proposer` makes of a state with these marks, which was written in `base`.
+    #[must_use]
     pub fn after(&self, base: Ballot, proposer: NodeId) -> Marks {
         let own = base.proposer() == proposer;
         if self.0.is_none() && own {

@@ -221,7 +221,7 @@ impl Works {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.all.len() - self.free.len()
     }
 }
