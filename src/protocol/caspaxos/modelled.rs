@@ -82,15 +82,11 @@ impl Caspaxos {
                 *epoch < self.configuration.epoch
                     || *epoch == self.configuration.epoch
                         && !self.awaits_copies(from)
-                        && (self.is_old(*removals) || self.holds(*floor, copies))
+                        && !mutant!(OldCopiesTaken)
+                        && (*removals < self.registers.removals() || self.holds(*floor, copies))
             }
             _ => false,
         }
-    }
-
-    /// Whether registers were removed here since copies were asked for.
-    fn is_old(&self, removals: u64) -> bool {
-        removals < self.registers.removals() && !mutant!(OldCopiesTaken)
     }
 
     /// Whether nothing is to be copied from these. Ballots and the floor only rise; where a register is removed,

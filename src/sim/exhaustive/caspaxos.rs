@@ -35,7 +35,7 @@ impl Modelled for Caspaxos {
         all.extend([proposer_crashes(), proposer_crashes_all(), reborn(), acceptor_crashes()]);
         all.extend([removal(), removal_raced(), removal_late(), revival(), oblivion()]);
         all.extend([read(), reads(), read_all(), copies()]);
-        all.extend([join(), replace(), back(), rejoin(), replace_one_of_two()]);
+        all.extend([join(), replace(), replace_both(), back(), rejoin(), replace_one_of_two()]);
         all
     }
 
@@ -299,10 +299,17 @@ fn join() -> Configuration<Caspaxos> {
 }
 
 fn replace() -> Configuration<Caspaxos> {
-    let about = "the only member is replaced, and both write";
+    let about = "the only member is replaced, and the new one writes";
     let mut replace = members("replace", &[1], about);
-    replace.asks.push((P1, command(1)));
+    replace.before = vec![asked(P0, command(2))];
+    replace.asks = vec![(P1, command(1))];
     replace
+}
+
+fn replace_both() -> Configuration<Caspaxos> {
+    let mut both = members("replace-both", &[1], "the only member is replaced, and both write");
+    both.asks.push((P1, command(1)));
+    both
 }
 
 fn back() -> Configuration<Caspaxos> {
