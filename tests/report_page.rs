@@ -156,6 +156,27 @@ fn the_page_shows_what_the_cores_counted_of_each_mode() {
     assert!(!section.contains("leader"), "the leader's place is no count");
 }
 
+/// The replicas hold the state themselves: an operation is what they have answered, all of them together.
+#[test]
+fn the_page_shows_how_often_caspaxos_needed_one_round_trip() {
+    let sample = Sample { labels: vec!["caspaxos"], repeats: 1, ..Sample::default() };
+    let html = read(&report("counted-caspaxos", &sample).html);
+    let section = html.split("cores counted</h2>").nth(1).unwrap();
+    let section = section.split("</section>").next().unwrap();
+    // 5 replicas; 12,000 operations.
+    let row = "chosen</th><td>10,000</td><td>0.8333</td><td>2,000</td><td>2,000</td>";
+    assert!(section.contains(row), "{section}");
+    for words in [
+        "attempts that needed one round trip: 98.22 %;",
+        "attempts a change: 1.125;",
+        "rounds of clean reads that found the replicas agreed: 95.00 %.",
+        "Never: unknown.",
+    ] {
+        assert!(section.contains(words), "{section}");
+    }
+    assert!(!section.contains("registers") && !section.contains("round_trip_us"), "{section}");
+}
+
 #[test]
 fn hostile_names_are_escaped_in_page_and_figures() {
     let sample = Sample {

@@ -1,5 +1,7 @@
 //! The page: one file that needs nothing else.
 
+use std::collections::BTreeMap;
+
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
@@ -242,29 +244,82 @@ fn run(run: &RunSummary) -> Run {
     }
 }
 
-/// What stands beside the counts of the cores and is none: a place in the list of replicas, and what
-/// the process that hosts the core counts.
-const NO_COUNTS: [&str; 3] = ["leader", "log_records", "frames_dropped"];
+/// What stands beside the counts of the cores and is none: a place in the list of replicas, how things
+/// stood at the end, and what the process that hosts the core counts.
+const NO_COUNTS: [&str; 7] = [
+    "leader",
+    "registers",
+    "registers_with_value",
+    "commands_under_way",
+    "round_trip_us",
+    "log_records",
+    "frames_dropped",
+];
+
+/// What the quotient of some counts is called, whether it is a share, and of which counts: sums of them.
+type Quotient = (&'static str, bool, &'static [&'static str], &'static [&'static str]);
+
+/// Quotients of counts that say more than the counts. (Those of CASPaxos.)
+const QUOTIENTS: [Quotient; 3] = [
+    (
+        "attempts that needed one round trip",
+        true,
+        &["one_round_trip"],
+        &["one_round_trip", "two_round_trips"],
+    ),
+    ("attempts a change", false, &["one_round_trip", "two_round_trips"], &["chosen"]),
+    (
+        "rounds of clean reads that found the replicas agreed",
+        true,
+        &["clean_reads"],
+        &["clean_reads", "clean_reads_in_vain"],
+    ),
+];
 
 /// What the cores of a mode's replicas counted.
 #[derive(Serialize)]
 struct Counted {
     title: String,
     rows: Vec<Vec<String>>,
+    quotients: String,
     /// The names of what never happened.
     never: String,
 }
 
-/// All repeats together; none if no core counted anything. Cores count from their start, so an
-/// operation is what the replica that was furthest has executed since then.
+/// Operations since the start of the replicas, from which on their cores count: what the one that was
+/// furthest has executed; where each core answers its own clients' only, what all of them have answered.
+fn executed(run: &[ReplicaCounters]) -> u64 {
+    let answered = || run.iter().filter_map(|replica| replica.core.get("answered"));
+    match answered().next() {
+        Some(_) => answered().sum(),
+        None => run.iter().map(|replica| replica.executed).max().unwrap_or(0),
+    }
+}
+
+/// The quotients of what was counted, as far as it was.
+fn quotients<'a>(cores: impl Iterator<Item = &'a BTreeMap<String, u64>> + Clone) -> String {
+    let sum = |names: &[&str]| -> u64 {
+        cores.clone().flat_map(|core| names.iter().filter_map(|name| core.get(*name))).sum()
+    };
+    let words = |(name, is_share, part, whole): Quotient| {
+        let quotient = sum(part) as f64 / sum(whole) as f64;
+        let value = match is_share {
+            true => format!("{:.2} %", 100.0 * quotient),
+            false => format!("{quotient:.3}"),
+        };
+        quotient.is_finite().then(|| format!("{name}: {value}"))
+    };
+    QUOTIENTS.into_iter().filter_map(words).collect::<Vec<_>>().join("; ")
+}
+
+/// All repeats together; none if no core counted anything.
 fn counted(cell: &Cell<'_>) -> Option<Counted> {
     let cores = || cell.replicas.iter().flatten().map(|replica| &replica.core);
     let mut names: Vec<&str> = cores().flat_map(|core| core.keys()).map(String::as_str).collect();
     names.sort_unstable();
     names.dedup();
     names.retain(|name| !NO_COUNTS.contains(name));
-    let furthest = |run: &Vec<ReplicaCounters>| run.iter().map(|replica| replica.executed).max();
-    let executed: u64 = cell.replicas.iter().filter_map(furthest).sum();
+    let executed: u64 = cell.replicas.iter().map(|run| executed(run)).sum();
     let counts = |name: &str| cores().map(|core| core.get(name).copied().unwrap_or(0)).collect();
     let row = |name: &&str| {
         let counts: Vec<u64> = counts(name);
@@ -277,7 +332,12 @@ fn counted(cell: &Cell<'_>) -> Option<Counted> {
     let happened = |name: &&str| counts(name).iter().any(|count| *count > 0);
     let (some, never): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| happened(name));
     let rows: Vec<_> = some.iter().map(row).collect();
-    (!names.is_empty()).then(|| Counted { title: title(cell), rows, never: never.join(", ") })
+    (!names.is_empty()).then(|| Counted {
+        title: title(cell),
+        rows,
+        quotients: quotients(cores()),
+        never: never.join(", "),
+    })
 }
 
 /// The SVG goes into the page as it is: it is ours, and what names stand in it were escaped when it

@@ -28,7 +28,7 @@ pub struct ReplicaCounters {
     pub syncs: u64,
     /// Commands it learned to be decided.
     pub decisions: u64,
-    /// Commands it executed.
+    /// Commands it executed; of a core that holds the replicated state itself, what that has in it.
     pub executed: u64,
     /// CPU time in user mode, in seconds; like the four below none where there is no process to
     /// measure (the simulator) or nothing to measure it with.

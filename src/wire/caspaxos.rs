@@ -223,9 +223,10 @@ impl Wire for Configuration {
 impl Wire for CaspaxosMessage {
     fn encode(&self, out: &mut BytesMut) {
         match self {
-            CaspaxosMessage::Prepare { batch, ballot, keys } => {
+            CaspaxosMessage::Prepare { batch, ballot, phase_us, keys } => {
                 put(tag::PREPARE, *batch, out);
                 ballot.encode(out);
+                out.put_u32_le(*phase_us);
                 encode_list(keys, out);
             }
             CaspaxosMessage::Promise { batch, floor, promises } => {
@@ -261,6 +262,7 @@ impl Wire for CaspaxosMessage {
             tag::PREPARE => CaspaxosMessage::Prepare {
                 batch: from.u64()?,
                 ballot: Ballot::decode(from)?,
+                phase_us: from.u32()?,
                 keys: decode_list(from, KEY_BYTES)?.into(),
             },
             tag::PROMISE => CaspaxosMessage::Promise {

@@ -246,6 +246,17 @@ pub fn counters(mode: &str, node: &str, leads: bool) -> ReplicaCounters {
     };
     let core: &[(&str, u64)] = match mode {
         "epaxos" => &[("fast", 2300), ("slow", 100), ("recovered", 0)],
+        "caspaxos" => &[
+            ("answered", 2400),
+            ("chosen", 2000),
+            ("one_round_trip", 2210),
+            ("two_round_trips", 40),
+            ("clean_reads", 380),
+            ("clean_reads_in_vain", 20),
+            ("registers", 100),
+            ("round_trip_us", 70_000),
+            ("unknown", 0),
+        ],
         _ => &[("elections", 0), ("instances", 10_900), ("leader", 3)],
     };
     let accepts = |messages| {

@@ -78,6 +78,8 @@ pub enum CaspaxosMessage {
         batch: u64,
         /// The ballot, on each register the attempt's own.
         ballot: Ballot,
+        /// How long a phase takes the proposer of late, in µs: who loses against it had better wait for so long.
+        phase_us: u32,
         /// The registers.
         keys: Arc<[Key]>,
     },

@@ -117,7 +117,9 @@ pub enum CaspaxosTimer {
 /// What happened how often.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Hash)]
 struct Counters {
+    answered: u64,
     changes: u64,
+    chosen: u64,
     one_round_trip: u64,
     two_round_trips: u64,
     conflicts: u64,
@@ -162,6 +164,8 @@ pub struct Caspaxos {
     to_self: VecDeque<(WriteId, CaspaxosMessage)>,
     /// How long a phase takes of late.
     round_trip: Duration,
+    /// How long a phase takes each other proposer, as it said last.
+    phases: Vec<Duration>,
     collecting: Collecting,
     changing: Changing,
     /// How often another replica was asked for something that any may do: each in turn.
@@ -203,6 +207,7 @@ impl Protocol for Caspaxos {
             durable: WriteId(0),
             to_self: VecDeque::new(),
             round_trip: Duration::from_millis(1),
+            phases: vec![Duration::ZERO; usize::from(cluster.size)],
             collecting: Collecting::default(),
             changing: Changing::default(),
             asked: 0,
@@ -257,7 +262,9 @@ impl Protocol for Caspaxos {
             ("epochs", u64::from(self.configuration.epoch)),
             ("commands_under_way", self.sessions.begun()),
             ("round_trip_us", self.round_trip.as_micros() as u64),
+            ("answered", c.answered),
             ("changes", c.changes),
+            ("chosen", c.chosen),
             ("one_round_trip", c.one_round_trip),
             ("two_round_trips", c.two_round_trips),
             ("conflicts", c.conflicts),
@@ -381,7 +388,8 @@ impl Caspaxos {
         out: &mut Effects<Self>,
     ) {
         match message {
-            CaspaxosMessage::Prepare { batch, ballot, keys } => {
+            CaspaxosMessage::Prepare { batch, ballot, phase_us, keys } => {
+                self.note_rival(from, phase_us);
                 self.on_prepare(from, batch, ballot, &keys, out);
             }
             CaspaxosMessage::Promise { batch, floor, promises } => {

@@ -103,7 +103,8 @@ impl Caspaxos {
         }
         self.counters.two_round_trips += works.len() as u64;
         let (keys, to): (Arc<[Key]>, _) = (keys.into(), self.configuration.preparers());
-        let message = CaspaxosMessage::Prepare { batch, ballot, keys: keys.clone() };
+        let phase_us = self.round_trip.as_micros().min(u128::from(u32::MAX)) as u32;
+        let message = CaspaxosMessage::Prepare { batch, ballot, phase_us, keys: keys.clone() };
         self.launch(now, (Kind::Prepare, batch), works, (to, message), out);
         if to.contains(self.me) {
             self.on_prepare(self.me, batch, ballot, &keys, out);
@@ -168,8 +169,9 @@ impl Caspaxos {
             return;
         };
         match promise {
-            Promise::Conflict(_) => {
+            Promise::Conflict(seen) => {
                 refused.insert(from);
+                work.rival = work.rival.max(seen);
                 if !configuration.can_prepare_without(*refused) {
                     self.lose(index, out);
                 }
@@ -276,8 +278,12 @@ impl Caspaxos {
         if !is_accept || !within || !flight.note(from) {
             return;
         }
-        for (place, _) in conflicts {
+        for (place, seen) in conflicts {
             flight.refused.entry(*place).or_default().insert(from);
+            let work = self.works.get_mut(flight.works[*place as usize]);
+            if let Some(work) = work.filter(|work| work.batch == batch) {
+                work.rival = work.rival.max(*seen);
+            }
         }
         self.counters.conflicts += conflicts.len() as u64;
         self.look_at_accepts(now, batch, out);
@@ -326,6 +332,7 @@ impl Caspaxos {
                 continue;
             }
             if is_chosen {
+                self.counters.chosen += 1;
                 self.finish(index, out);
             } else if !configuration.can_accept_without(refused) {
                 self.lose(index, out);
@@ -365,6 +372,7 @@ impl Caspaxos {
         let errand = work.errand.take();
         work.earlier.clear();
         (work.losses, work.reads) = (0, 0);
+        self.counters.answered += commands.len() as u64;
         for (command, outcome) in commands.into_iter().zip(outcomes) {
             self.tell(command.id, outcome, out);
         }
@@ -427,14 +435,29 @@ impl Caspaxos {
         }
         work.losses = work.losses.saturating_add(1);
         work.phase = Phase::BackingOff;
-        let doublings = work.losses.min(DOUBLINGS_MAX);
+        let (doublings, rival) = (work.losses.min(DOUBLINGS_MAX), std::mem::take(&mut work.rival));
         self.counters.losses += 1;
+        // By the time of the next attempt the rival may have gone on by some changes: leap over them.
+        self.counter += 1 << doublings;
         if self.backing_off.is_empty() {
             let longest = Duration::from_millis(self.options.backoff_max_ms);
             let wait = self.round_trip.saturating_mul(1 << doublings).min(longest);
-            out.push(Effect::Arm(CaspaxosTimer::Backoff, Duration::ZERO..wait));
+            let others = self.phase_of(rival).min(longest);
+            out.push(Effect::Arm(CaspaxosTimer::Backoff, others..others + wait));
         }
         self.backing_off.push(index);
+    }
+
+    /// How long the proposer of a ballot needs for a phase. Who is near the others and has lost against one that
+    /// is far lets it come to its end first: else the far one would never get through.
+    fn phase_of(&self, ballot: Ballot) -> Duration {
+        let known = self.phases.get(usize::from(ballot.proposer().0)).copied();
+        known.filter(|_| !ballot.is_zero()).unwrap_or_default()
+    }
+
+    /// A proposer says how long a phase takes it.
+    pub(super) fn note_rival(&mut self, from: NodeId, phase_us: u32) {
+        self.phases[usize::from(from.0)] = Duration::from_micros(u64::from(phase_us));
     }
 
     /// Ends an attempt without an answer; says whether the work is to go on.

@@ -97,6 +97,8 @@ pub struct Work {
     pub waiting: VecDeque<Command>,
     /// How often others were faster.
     pub losses: u8,
+    /// The highest ballot that this attempt was refused for.
+    pub rival: Ballot,
     /// How often acceptors were asked in vain what they hold.
     pub reads: u8,
     /// The ballot whose state the attempt changes: for who watches.
@@ -125,6 +127,7 @@ impl Work {
             earlier: Vec::new(),
             waiting: VecDeque::new(),
             losses: 0,
+            rival: Ballot::ZERO,
             reads: 0,
             base: Ballot::ZERO,
         }
