@@ -227,6 +227,32 @@ fn registers_that_are_added_or_appended_to_are_checked_as_any() {
     }
 }
 
+/// Where clients write their own keys; without the single round trip, or with quorums of the file's choice, as well.
+#[test]
+fn caspaxos_takes_at_the_median_what_the_network_alone_allows() {
+    let keys = "workload.keys={ conflict: 0%, own_keys: 2 }";
+    let [rate, long] = CALM;
+    for (options, operations) in [
+        ("{ mode: caspaxos }", "{ put: 40%, get: 40%, cas: 20% }"),
+        ("{ mode: caspaxos, accept: 3, prepare: 1 }", "{ put: 100% }"),
+        ("{ mode: caspaxos, one_round_trip: false }", "{ put: 50%, get: 50% }"),
+        ("{ mode: caspaxos, prepare: 3, reads: clean }", "{ put: 10%, get: 90% }"),
+        ("{ mode: caspaxos }", "{ increment: 100% }"),
+    ] {
+        let mode = format!("modes=[{options}]");
+        let operations = format!("workload.operations={operations}");
+        let run = simulated(&[&mode, &operations, keys, rate, long]);
+        for operation in ["put", "get", "increment"] {
+            let of_site = |site: &&SiteSummary| site.op == operation;
+            for site in run.sites.iter().filter(of_site) {
+                let (bound_ms, p50_ms) = (site.bound_ms.unwrap(), site.latency_ms.unwrap().p50);
+                let off = (p50_ms - bound_ms).abs() / bound_ms;
+                assert!(off < RESOLUTION, "{options}: {site:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_same_command_leaves_the_same_bytes_and_another_seed_does_not() {
     let rough = ["network.jitter=3ms", "network.loss=1%", "phases.repeat=2"];

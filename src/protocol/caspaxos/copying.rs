@@ -48,7 +48,7 @@ impl Batch {
         let Some(register) = register.filter(|register| !register.accepted.is_zero()) else {
             return;
         };
-        self.bytes += register.state.value.as_ref().map_or(0, |value| value.len());
+        self.bytes += register.state.value.as_ref().map_or(0, smallvec::SmallVec::len);
         let (key, ballot, state) = (register.key, register.accepted, register.state.clone());
         self.copies.push(Change { key, ballot, state });
     }
