@@ -129,7 +129,9 @@ mod tests {
 
     fn asked(commands: &[Command]) -> Answers {
         let mut answers = Answers::default();
-        commands.iter().for_each(|command| answers.on_asked(command));
+        for command in commands {
+            answers.on_asked(command);
+        }
         answers
     }
 
@@ -180,7 +182,9 @@ mod tests {
                 answers.on_answered(rmw(0).id, unknown).unwrap();
             }
             assert!(answers.at_the_end().is_err());
-            [1, 2, 3].into_iter().for_each(|client| answers.on_asked(&rmw(client)));
+            for client in 1..=3 {
+                answers.on_asked(&rmw(client));
+            }
             told(&mut answers, 1, None).unwrap();
             told(&mut answers.clone(), 2, Some(1)).unwrap();
             told(&mut answers, 2, Some(0)).unwrap();

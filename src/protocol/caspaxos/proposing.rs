@@ -271,7 +271,9 @@ impl Caspaxos {
         conflicts: &[(u32, Ballot)],
         out: &mut Effects<Self>,
     ) {
-        conflicts.iter().for_each(|(_, seen)| self.fast_forward(*seen));
+        for (_, seen) in conflicts {
+            self.fast_forward(*seen);
+        }
         let Some(flight) = self.flights.all.get_mut(&batch) else { return };
         let is_accept = matches!(flight.kind, Kind::Accept | Kind::Collect);
         let within = conflicts.iter().all(|(place, _)| (*place as usize) < flight.works.len());

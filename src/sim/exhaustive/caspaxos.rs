@@ -145,14 +145,16 @@ fn promised() -> Configuration<Caspaxos> {
     promised
 }
 
-/// The schedule of one ballot with two values would be one of these.
+/// The schedule of one ballot with two values would be one of these. All of it would be too large: p0 sends p1
+/// nothing.
 fn unknown() -> Configuration<Caspaxos> {
     let about =
         "one with promises in hand gives an attempt up, and tries again with another command";
     let mut unknown = like(duel(), "unknown", about);
     unknown.before = vec![asked(P0, command(2))];
     unknown.asks.push((P0, command(3)));
-    unknown.nudges.push(gives_up(P0));
+    unknown.nudges = vec![Nudge { times: 2, ..gives_up(P0) }, tries(P0, 2), tries(P1, 1)];
+    unknown.setup.cut = vec![(P0, P1)];
     unknown
 }
 
