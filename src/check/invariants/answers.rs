@@ -182,7 +182,7 @@ mod tests {
                 answers.on_answered(rmw(0).id, unknown).unwrap();
             }
             assert!(answers.at_the_end().is_err());
-            for client in [1, 2, 3] {
+            for client in 1..=3 {
                 answers.on_asked(&rmw(client));
             }
             told(&mut answers, 1, None).unwrap();

@@ -10,8 +10,8 @@ use crate::command::{Key, NodeId};
 use crate::mutants::mutant;
 use crate::protocol::WriteId;
 
-/// Counters and what was measured change nothing that it does (time stands still in a model); nor do messages
-/// that are over, nor the numbers of writes, but for how far those are that are under way.
+/// Counters change nothing that it does, and what was measured only how long it waits (time stands still in a
+/// model); nor do messages that are over, nor the numbers of writes, but for how far those are that are under way.
 impl Hash for Caspaxos {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.me, self.configuration, &self.registers).hash(state);
@@ -82,15 +82,11 @@ impl Caspaxos {
                 *epoch < self.configuration.epoch
                     || *epoch == self.configuration.epoch
                         && !self.awaits_copies(from)
-                        && (self.is_old(*removals) || self.holds(*floor, copies))
+                        && !mutant!(OldCopiesTaken)
+                        && (*removals < self.registers.removals() || self.holds(*floor, copies))
             }
             _ => false,
         }
-    }
-
-    /// Whether registers were removed here since copies were asked for.
-    fn is_old(&self, removals: u64) -> bool {
-        removals < self.registers.removals() && !mutant!(OldCopiesTaken)
     }
 
     /// Whether nothing is to be copied from these. Ballots and the floor only rise; where a register is removed,

@@ -333,7 +333,7 @@ impl Registers {
             (bucket_of(register.key), register.is_live(), register.mark());
         register.accepted = ballot;
         register.state = state;
-        register.is_prepared = false;
+        register.is_prepared &= mutant!(PromiseUsedTwice);
         register.is_idle = false;
         let (is_live, after) = (register.is_live(), register.mark());
         self.digests[bucket] ^= before ^ after;

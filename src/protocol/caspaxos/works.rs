@@ -106,10 +106,11 @@ pub struct Work {
 }
 
 impl Hash for Work {
-    /// All but its places in tables, and how long it would wait.
+    /// All but its places in tables, and how long it would wait for whom.
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.key, &self.phase, self.ballot, self.batch, &self.commands, &self.errand).hash(state);
-        (&self.outcomes, &self.earlier, &self.waiting, self.base, self.reads).hash(state);
+        (&self.outcomes, &self.earlier, &self.waiting, self.base).hash(state);
+        (self.losses, self.reads).hash(state);
     }
 }
 

@@ -35,7 +35,7 @@ impl Modelled for Caspaxos {
         all.extend([proposer_crashes(), proposer_crashes_all(), reborn(), acceptor_crashes()]);
         all.extend([removal(), removal_raced(), removal_late(), revival(), oblivion()]);
         all.extend([read(), reads(), read_all(), copies()]);
-        all.extend([join(), replace(), back(), rejoin(), replace_one_of_two()]);
+        all.extend([join(), replace(), replace_both(), back(), rejoin(), replace_one_of_two()]);
         all
     }
 
@@ -145,14 +145,16 @@ fn promised() -> Configuration<Caspaxos> {
     promised
 }
 
-/// The schedule of one ballot with two values would be one of these.
+/// The schedule of one ballot with two values would be one of these. All of it would be too large: p0 sends p1
+/// nothing.
 fn unknown() -> Configuration<Caspaxos> {
     let about =
         "one with promises in hand gives an attempt up, and tries again with another command";
     let mut unknown = like(duel(), "unknown", about);
     unknown.before = vec![asked(P0, command(2))];
     unknown.asks.push((P0, command(3)));
-    unknown.nudges.push(gives_up(P0));
+    unknown.nudges = vec![Nudge { times: 2, ..gives_up(P0) }, tries(P0, 2), tries(P1, 1)];
+    unknown.setup.cut = vec![(P0, P1)];
     unknown
 }
 
@@ -299,10 +301,17 @@ fn join() -> Configuration<Caspaxos> {
 }
 
 fn replace() -> Configuration<Caspaxos> {
-    let about = "the only member is replaced, and both write";
+    let about = "the only member is replaced, and the new one writes";
     let mut replace = members("replace", &[1], about);
-    replace.asks.push((P1, command(1)));
+    replace.before = vec![asked(P0, command(2))];
+    replace.asks = vec![(P1, command(1))];
     replace
+}
+
+fn replace_both() -> Configuration<Caspaxos> {
+    let mut both = members("replace-both", &[1], "the only member is replaced, and both write");
+    both.asks.push((P1, command(1)));
+    both
 }
 
 fn back() -> Configuration<Caspaxos> {

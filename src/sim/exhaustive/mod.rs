@@ -33,13 +33,14 @@
 //! - *Heartbeats* and such ([`Modelled::is_left_out`]): what only says that time passes.
 //! - *Several inputs in one turn:* each input is followed by [`Input::TurnEnded`].
 //! - *Liveness*, but for one thing: where nothing was lost and nothing more can happen, all that was
-//!   asked has taken effect everywhere ([`Configuration::completes`]).
+//!   asked has taken effect everywhere, or was answered by a core that holds the state itself
+//!   ([`Configuration::completes`]).
 //!
 //! # Why it is fast enough
 //!
 //! A process' step depends on its own state and its input alone. So each step of each process is taken
 //! once and remembered (`explore.rs`); a state of the cluster is a few numbers, and to go from one to
-//! the next is to look things up. Four reductions, which lose nothing:
+//! the next is to look things up. Five reductions, which lose nothing:
 //!
 //! - A step that changes nothing at its process and says nothing is not taken. It could only lead to
 //!   the state without the message, and whatever can happen there can happen here.
@@ -48,6 +49,8 @@
 //! - What a process counts ([`Protocol::counters`]) does not tell states apart, as no step looks at it.
 //! - Nor does what is durable in the log of a process that the configuration never lets crash: nothing
 //!   else reads it.
+//! - Nor do the numbers of writes, where a core and its invariants look at nothing but their order
+//!   ([`Modelled::NUMBERS_WRITES`]).
 //!
 //! *Bounded:* by the number of states ([`Limits`]). To reach that bound is [`Verdict::Unfinished`],
 //! which is not a success.
