@@ -7,3 +7,4 @@ mod changing;
 mod preparing;
 mod reading;
 mod removing;
+mod reviewed;
