@@ -13,6 +13,37 @@ fn clean() -> CaspaxosOptions {
     CaspaxosOptions { reads: Reads::Clean, ..CaspaxosOptions::default() }
 }
 
+/// p3 is no acceptor any more when the register is removed; what it says of an earlier time arrives late.
+#[test]
+fn what_who_left_still_holds_is_not_copied() {
+    let mut bench = Bench::new(4, CaspaxosOptions::default());
+    bench.done(0, put(1, 7), &[0, 1, 2, 3]);
+    bench.done(0, put(2, 7), &[0, 1, 2]);
+    bench.lose_all();
+    let mut late = None;
+    for _ in 0..3 {
+        bench.fire(0, CaspaxosTimer::Repair);
+        if bench.table().contains("p0 -> p3 Compare") {
+            bench.carry("Compare", 0, 3);
+            late = Some(bench.take("Digests", 3, 0));
+        }
+        bench.lose_all();
+    }
+    bench.want_members(0, set([0, 1, 2]));
+    bench.settle(&[0, 1, 2, 3]);
+    (0..4).for_each(|_| bench.live_on(&[0, 1, 2, 3]));
+    let epochs = (0..4).map(|node| bench.core(node).configuration().epoch);
+    assert_eq!(epochs.collect::<Vec<_>>(), [2; 4]);
+    bench.done(0, delete(1), &[0, 1, 2]);
+    bench.lose_all();
+    bench.collect(&[0, 1, 2]);
+    assert!(bench.register(0, 1).is_none());
+    bench.repair(&[0, 1, 2]);
+    bench.arrive(late.expect("p0 compares with each in turn"));
+    bench.settle(&[0, 1, 2, 3]);
+    assert_eq!(bench.held(0, 1), None, "it was deleted");
+}
+
 /// One turn of p0: the promise that makes a prepare quorum, then the timers. The attempt is given up and begun
 /// again, and its first Accept leaves nevertheless, behind the second Prepare.
 #[test]
