@@ -66,3 +66,35 @@ fn an_attempt_is_not_given_up_before_its_accept_is_sent() {
     assert_eq!(bench.answer(asked), Some(Outcome::Done));
     assert_eq!(bench.counter(0, "losses"), 0);
 }
+
+#[test]
+fn a_conflict_in_an_absurd_ballot_is_not_believed() {
+    let mut bench = Bench::three();
+    let asked = bench.ask(0, put(1, 1));
+    let absurd = Ballot::new(0, COUNTER_MAX, NodeId(1));
+    for from in [1, 2] {
+        let promises = vec![Promise::Conflict(absurd)];
+        bench.hear(0, from, CaspaxosMessage::Promise { batch: 1, floor: absurd, promises });
+    }
+    bench.fire(0, CaspaxosTimer::Backoff);
+    bench.settle(&[0, 1, 2]);
+    assert_eq!(bench.answer(asked), Some(Outcome::Done));
+    assert_eq!(bench.counter(0, "implausible"), 2);
+    assert!(bench.register(0, 1).unwrap().promise < ballot(100, 0));
+}
+
+#[test]
+fn there_is_no_epoch_after_the_last() {
+    let group = Group::of(NodeSet::all(3));
+    let mut bench = Bench::three();
+    let joint = Configuration { epoch: u16::MAX, old: Some(group), new: group };
+    bench.hear(0, 1, CaspaxosMessage::Configure(joint));
+    assert_eq!(bench.core(0).configuration().epoch, 0, "none could follow");
+    let last = Configuration { epoch: u16::MAX, old: None, new: group };
+    bench.hear(0, 1, CaspaxosMessage::Configure(last));
+    assert_eq!(bench.core(0).configuration().epoch, u16::MAX);
+    bench.want_members(0, set([0, 1]));
+    bench.hear(0, 2, CaspaxosMessage::Configure(last));
+    bench.hear(0, 1, CaspaxosMessage::Configure(last));
+    assert_eq!(bench.core(0).configuration(), &last);
+}
