@@ -72,6 +72,11 @@ impl Register {
         self.promise.max(self.accepted)
     }
 
+    /// Whether nothing was promised or accepted: somebody has only made a place for it.
+    fn is_blank(&self) -> bool {
+        self.seen().is_zero()
+    }
+
     fn is_live(&self) -> bool {
         self.state.value.is_some()
     }
@@ -187,6 +192,12 @@ impl Registers {
         self.tick.wrapping_sub(self.touched[bucket]) > 1
     }
 
+    /// The place of a register on which something was promised or accepted. Any other counts as absent, although
+    /// the proposer here may have made a place for it.
+    fn known_place(&self, key: Key) -> Option<u32> {
+        self.place(key).filter(|place| !self.at(*place).is_none_or(Register::is_blank))
+    }
+
     /// One past the last place.
     pub fn places(&self) -> u32 {
         self.table.last().map_or(0, |last| ((self.table.len() - 1) * PIECE + last.len()) as u32)
@@ -239,7 +250,7 @@ impl Registers {
     /// Takes an absent register away again, of which nothing was said to anybody.
     pub fn drop_unused(&mut self, place: u32) {
         let register = self.at_mut(place);
-        if register.seen().is_zero() && register.work == NO_WORK {
+        if register.is_blank() && register.work == NO_WORK {
             let key = std::mem::replace(&mut register.key, HOLE);
             self.places.remove(&key);
             self.free.push(place);
@@ -249,7 +260,7 @@ impl Registers {
     /// *Prepare*: promises a ballot above all that were seen, or says which was. A repeated Prepare is
     /// answered again: nothing below it was accepted in between.
     pub fn prepare(&mut self, key: Key, ballot: Ballot) -> Result<&Register, Ballot> {
-        let place = match self.place(key) {
+        let place = match self.known_place(key) {
             Some(place) => place,
             None if ballot <= self.floor && !mutant!(FloorNotAsked) => return Err(self.floor),
             None => self.place_or_make(key),
@@ -276,7 +287,7 @@ impl Registers {
     /// confirmed, and the next promised all the same.
     pub fn accept(&mut self, change: &Change, next: Ballot) -> Result<(), Ballot> {
         let Change { key, ballot, state } = change;
-        let place = match self.place(*key) {
+        let place = match self.known_place(*key) {
             Some(place) => place,
             None if *ballot <= self.floor && !mutant!(FloorNotAsked) => return Err(self.floor),
             None => self.place_or_make(*key),
@@ -309,7 +320,7 @@ impl Registers {
     /// what was accepted changes nothing for who reads: it takes the highest ballot, and whatever was
     /// accepted above a chosen one descends from that.
     pub fn copy(&mut self, change: &Change) -> bool {
-        let place = match self.place(change.key) {
+        let place = match self.known_place(change.key) {
             // A tombstone that was removed here, or would be.
             None if change.state.value.is_none() && change.ballot <= self.floor => return false,
             None => self.place_or_make(change.key),

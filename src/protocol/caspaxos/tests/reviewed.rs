@@ -13,6 +13,23 @@ fn clean() -> CaspaxosOptions {
     CaspaxosOptions { reads: Reads::Clean, ..CaspaxosOptions::default() }
 }
 
+/// A client's command makes a place for the register, and nothing is promised there yet.
+#[test]
+fn a_delayed_accept_is_refused_where_a_removed_register_is_only_looked_for() {
+    let mut bench = Bench::new(3, clean());
+    bench.ask(0, put(1, 42));
+    bench.prepare(0, 1);
+    let delayed = bench.take("Accept", 0, 2);
+    bench.settle(&[0, 1]);
+    bench.lose_all();
+    bench.done(1, delete(1), &[0, 1, 2]);
+    bench.collect(&[0, 1, 2]);
+    assert!((0..3).all(|node| bench.register(node, 1).is_none()));
+    bench.ask(2, get(1));
+    bench.arrive(delayed);
+    assert_eq!(bench.held(2, 1), None, "it was deleted");
+}
+
 /// p3 is no acceptor any more when the register is removed; what it says of an earlier time arrives late.
 #[test]
 fn what_who_left_still_holds_is_not_copied() {
