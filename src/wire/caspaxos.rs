@@ -166,6 +166,7 @@ impl Wire for Seen {
     fn encode(&self, out: &mut BytesMut) {
         match self {
             Seen::Same => out.put_u8(0),
+            Seen::Borrowed => out.put_u8(2),
             Seen::Other { ballot, state } => {
                 out.put_u8(1);
                 ballot.encode(out);
@@ -178,6 +179,7 @@ impl Wire for Seen {
         match from.u8()? {
             0 => Ok(Seen::Same),
             1 => Ok(Seen::Other { ballot: Ballot::decode(from)?, state: State::decode(from)? }),
+            2 => Ok(Seen::Borrowed),
             _ => Err(Malformed("what was seen")),
         }
     }
@@ -449,7 +451,7 @@ mod tests {
             CaspaxosMessage::Read { batch, epoch: 3, keys: named.into() },
             CaspaxosMessage::ReadOk {
                 batch,
-                seen: other.chain([Seen::Same]).collect(),
+                seen: other.chain([Seen::Same, Seen::Borrowed]).collect(),
             },
         ]
     }

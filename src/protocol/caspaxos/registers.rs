@@ -52,6 +52,10 @@ pub struct Register {
     pub is_prepared: bool,
     /// Whether it was seen without a value, and not touched since.
     pub is_idle: bool,
+    /// Whether what it holds was copied below its promise. Whoever was given that promise has read the register
+    /// without it, and may write what does not descend from it: this copy does not count for its having been
+    /// chosen.
+    pub is_borrowed: bool,
 }
 
 impl Register {
@@ -64,6 +68,7 @@ impl Register {
             work: NO_WORK,
             is_prepared: false,
             is_idle: false,
+            is_borrowed: false,
         }
     }
 
@@ -113,7 +118,8 @@ impl Hash for Registers {
         all.sort_unstable_by_key(|register| register.key);
         for register in all {
             (register.key, register.promise, register.accepted, &register.state).hash(state);
-            (register.work == NO_WORK, register.is_prepared, register.is_idle).hash(state);
+            let Register { work, is_prepared, is_idle, is_borrowed, .. } = register;
+            (*work == NO_WORK, is_prepared, is_idle, is_borrowed).hash(state);
         }
         (self.floor, self.removals).hash(state);
     }
@@ -317,8 +323,9 @@ impl Registers {
     }
 
     /// Copies what another acceptor has accepted, if it is newer than what is here. To hold one more copy of
-    /// what was accepted changes nothing for who reads: it takes the highest ballot, and whatever was
-    /// accepted above a chosen one descends from that.
+    /// what was accepted changes nothing for who prepares: it takes the highest ballot, and whatever was
+    /// accepted above a chosen one descends from that. Above the promise it is as if the Accept had come
+    /// here too; below it, it is borrowed.
     pub fn copy(&mut self, change: &Change) -> bool {
         let place = match self.known_place(change.key) {
             // A tombstone that was removed here, or would be.
@@ -326,9 +333,11 @@ impl Registers {
             None => self.place_or_make(change.key),
             Some(place) => place,
         };
-        let newer = change.ballot > self.at_mut(place).accepted;
+        let register = self.at_mut(place);
+        let (newer, below) = (change.ballot > register.accepted, change.ballot < register.promise);
         if newer {
             self.put(place, change.ballot, change.state.clone());
+            self.at_mut(place).is_borrowed = below;
         }
         newer
     }
@@ -342,6 +351,7 @@ impl Registers {
         register.state = state;
         register.is_prepared = false;
         register.is_idle = false;
+        register.is_borrowed = false;
         let (is_live, after) = (register.is_live(), register.mark());
         self.digests[bucket] ^= before ^ after;
         self.touched[bucket] = tick;

@@ -13,6 +13,32 @@ fn clean() -> CaspaxosOptions {
     CaspaxosOptions { reads: Reads::Clean, ..CaspaxosOptions::default() }
 }
 
+/// p1 copies what p0 alone has accepted, after it has promised a higher ballot to p2: with p0 that is an accept
+/// quorum that holds the same. But p2 has read p1 before, and what it writes next does not descend from it.
+#[test]
+fn what_was_copied_below_a_promise_is_not_taken_for_chosen_by_a_read() {
+    let mut bench = Bench::new(3, clean());
+    bench.ask(0, put(1, 7));
+    bench.prepare(0, 1);
+    bench.lose_all();
+    let write = bench.ask(2, Operation::Rmw { key: Key::register(1), value: value(9) });
+    bench.prepare(2, 1);
+    let accept = bench.take("Accept", 2, 1);
+    bench.lose_all();
+    bench.repair(&[0, 1]);
+    assert_eq!(bench.held(1, 1), Some(value(7)));
+    bench.lose_all();
+    let read = bench.ask(1, get(1));
+    bench.exchange(["Read", "ReadOk"], 1, 0);
+    bench.crash(0);
+    bench.lose_all();
+    bench.arrive(accept);
+    bench.carry("Accepted", 1, 2);
+    assert_eq!(bench.answer(write), Some(Outcome::Found(None)), "it is before p0's");
+    (0..4).for_each(|_| bench.live_on(&[1, 2]));
+    assert_eq!(bench.answer(read), Some(Outcome::Found(Some(value(9)))));
+}
+
 /// A client's command makes a place for the register, and nothing is promised there yet.
 #[test]
 fn a_delayed_accept_is_refused_where_a_removed_register_is_only_looked_for() {
