@@ -17,6 +17,7 @@ use super::trace::{Digest, Trace};
 use crate::check::invariants::{Held, Violation};
 use crate::load::plan::OperationMix;
 use crate::mutants::{Mutant, Room, with};
+use crate::protocol::caspaxos::Caspaxos;
 use crate::protocol::epaxos::Epaxos;
 use crate::protocol::paxos::Paxos;
 
@@ -95,6 +96,25 @@ fn every_seed_of_ci_is_clean_and_does_the_same_twice_under_epaxos() {
     ]);
 }
 
+#[test]
+fn every_seed_of_ci_is_clean_and_does_the_same_twice_under_caspaxos() {
+    is_clean_and_reaches::<Caspaxos>(&[
+        "one_round_trip",
+        "two_round_trips",
+        "conflicts",
+        "losses",
+        "applied_before",
+        "clean_reads",
+        "clean_reads_in_vain",
+        "resends",
+        "copied",
+        "collected",
+        "removed",
+        "rescans",
+        "old_epochs",
+    ]);
+}
+
 /// Half of the time goes to the few that take thousands of seeds: they show how much a clean thousand
 /// leaves out.
 #[test]
@@ -116,6 +136,7 @@ fn every_mutant_dies() {
 fn the_canary_dies() {
     assert!(canary::<Paxos>(200).is_some());
     assert!(canary::<Epaxos>(200).is_some());
+    assert!(canary::<Caspaxos>(200).is_some());
 }
 
 fn size(scenario: &Scenario<Paxos>) -> usize {

@@ -166,6 +166,7 @@ impl Wire for Seen {
     fn encode(&self, out: &mut BytesMut) {
         match self {
             Seen::Same => out.put_u8(0),
+            Seen::Borrowed => out.put_u8(2),
             Seen::Other { ballot, state } => {
                 out.put_u8(1);
                 ballot.encode(out);
@@ -178,6 +179,7 @@ impl Wire for Seen {
         match from.u8()? {
             0 => Ok(Seen::Same),
             1 => Ok(Seen::Other { ballot: Ballot::decode(from)?, state: State::decode(from)? }),
+            2 => Ok(Seen::Borrowed),
             _ => Err(Malformed("what was seen")),
         }
     }
@@ -410,4 +412,173 @@ fn decode_rare(kind: u8, from: &mut Reader<'_>) -> Result<CaspaxosMessage, Malfo
         tag::REPLACE => CaspaxosMessage::Replace(NodeId(from.u8()?)),
         _ => return Err(Malformed("message: unknown kind")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::command::Value;
+
+    fn ballot(epoch: u16, counter: u64, proposer: u8) -> Ballot {
+        Ballot::new(epoch, counter, NodeId(proposer))
+    }
+
+    /// With and without a value, with and without marks.
+    fn states() -> Vec<State> {
+        let marks = Marks::of([ballot(0, 9, 2), ballot(1, 3, 0)]);
+        let values = [None, Some(Value::new()), Some(Value::from_slice(&[7; 40]))];
+        let both = |value: Option<Value>| {
+            [Marks::default(), marks.clone()].map(|marks| State { value: value.clone(), marks })
+        };
+        values.into_iter().flat_map(both).collect()
+    }
+
+    fn changes() -> Vec<Change> {
+        let states = states().into_iter().zip(1..);
+        let change = |(state, n)| Change { key: Key(n), ballot: ballot(2, n, 1), state };
+        states.map(change).collect()
+    }
+
+    fn attempts() -> Vec<CaspaxosMessage> {
+        let (batch, ballot, keys) = (1 << 39, ballot(0, 4, 2), [Key(1), Key(u64::MAX)]);
+        let named = [(Key(1), ballot), (Key(2), Ballot::ZERO)];
+        let accepted = states().into_iter().map(|state| Promise::Accepted { ballot, state });
+        let promises = accepted.chain([Promise::Conflict(ballot)]).collect();
+        let other = states().into_iter().map(|state| Seen::Other { ballot: Ballot::ZERO, state });
+        vec![
+            CaspaxosMessage::Prepare { batch, ballot, keys: keys.into() },
+            CaspaxosMessage::Promise { batch, floor: Ballot::ZERO, promises },
+            CaspaxosMessage::Accept { batch, next: ballot, changes: changes().into() },
+            CaspaxosMessage::Accept { batch, next: Ballot::ZERO, changes: changes().into() },
+            CaspaxosMessage::Accepted { batch, conflicts: vec![] },
+            CaspaxosMessage::Accepted { batch, conflicts: vec![(0, ballot), (70_000, ballot)] },
+            CaspaxosMessage::Read { batch, epoch: 3, keys: named.into() },
+            CaspaxosMessage::ReadOk {
+                batch,
+                seen: other.chain([Seen::Same, Seen::Borrowed]).collect(),
+            },
+        ]
+    }
+
+    fn copies() -> Vec<CaspaxosMessage> {
+        let (removals, epoch) = (1 << 33, 600);
+        let mut all: Vec<_> = [Part::Buckets(vec![0, 1023]), Part::From(1 << 30)]
+            .map(|part| CaspaxosMessage::Pull { removals, epoch, part })
+            .into();
+        all.extend([Rest::Buckets, Rest::Nothing, Rest::From(4096)].map(|rest| {
+            let (floor, copies) = (ballot(3, 8, 255), changes());
+            CaspaxosMessage::Copies { removals, epoch, rest, floor, copies }
+        }));
+        all.push(CaspaxosMessage::Compare { digest: u64::MAX });
+        all.push(CaspaxosMessage::Digests { buckets: vec![5; 1024] });
+        all
+    }
+
+    fn general() -> Vec<CaspaxosMessage> {
+        let tombstones = [(Key(4), ballot(0, 1, 0)), (Key(5), ballot(9, 2, 63))];
+        let new = Group::of(NodeSet::from_bits(0b1011));
+        let joint = Configuration { epoch: 513, old: Some(Group::of(NodeSet::all(3))), new };
+        vec![
+            CaspaxosMessage::Remove { tombstones: tombstones.into() },
+            CaspaxosMessage::Removed { tombstones: tombstones.into() },
+            CaspaxosMessage::Configure(joint),
+            CaspaxosMessage::Configure(joint.settled()),
+            CaspaxosMessage::WhichConfiguration,
+            CaspaxosMessage::Merged { epoch: 7 },
+            CaspaxosMessage::ChangeMembers(NodeSet::from_bits(1 << 63)),
+            CaspaxosMessage::Replace(NodeId(2)),
+        ]
+    }
+
+    fn some_of_each() -> Vec<CaspaxosMessage> {
+        [attempts(), copies(), general()].concat()
+    }
+
+    fn bytes_of(item: &impl Wire) -> BytesMut {
+        let mut out = BytesMut::new();
+        item.encode(&mut out);
+        out
+    }
+
+    #[test]
+    fn the_samples_are_of_every_kind() {
+        let mut kinds: Vec<u8> = some_of_each().iter().map(|m| bytes_of(m)[0]).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!(kinds, (0..=tag::REPLACE).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_message_reads_back_as_written_and_no_prefix_of_it_nor_with_a_byte_more() {
+        for message in some_of_each() {
+            let mut out = bytes_of(&message);
+            assert_eq!(CaspaxosMessage::decode_whole(&out).unwrap(), message);
+            for cut in 0..out.len() {
+                let cut_off = CaspaxosMessage::decode_whole(&out[..cut]);
+                assert!(cut_off.is_err(), "{message:?} at {cut}");
+            }
+            out.put_u8(0);
+            assert!(CaspaxosMessage::decode_whole(&out).is_err(), "{message:?} and a byte");
+        }
+    }
+
+    #[test]
+    fn what_no_replica_writes_is_refused() {
+        let refused = |bytes: &[u8]| CaspaxosMessage::decode_whole(bytes).unwrap_err().0;
+        assert_eq!(refused(&[tag::REPLACE + 1, 0]), "message: unknown kind");
+        assert!(State::decode_whole(&[4]).is_err());
+        assert!(State::decode_whole(&[HAS_MARKS, 0]).is_err(), "none would not be written");
+        let marks = |marks: [Ballot; 2]| {
+            let mut out = BytesMut::from(&[HAS_MARKS, 2][..]);
+            marks.iter().for_each(|mark| mark.encode(&mut out));
+            State::decode_whole(&out).is_ok()
+        };
+        assert!(marks([ballot(0, 9, 1), ballot(0, 1, 2)]));
+        assert!(!marks([ballot(0, 9, 2), ballot(0, 10, 1)]), "out of order");
+        assert!(!marks([ballot(0, 9, 1), ballot(0, 10, 1)]), "two of one proposer");
+        assert!(!marks([Ballot::ZERO, ballot(0, 10, 1)]));
+        assert!(Ballot::decode_whole(&5u64.to_le_bytes()).is_err(), "no counter");
+        assert_eq!(Ballot::decode_whole(&[0; 8]), Ok(Ballot::ZERO));
+        assert!(Change::decode_whole(&[0; CHANGE_BYTES_MIN]).is_err(), "no ballot");
+        assert!(Promise::decode_whole(&[2; 9]).is_err() && Seen::decode_whole(&[9]).is_err());
+    }
+
+    #[test]
+    fn a_count_that_the_frame_cannot_hold_is_refused_before_allocation() {
+        for tag in [tag::PREPARE, tag::PROMISE, tag::ACCEPT] {
+            let bytes = [&[tag][..], &[0; 16], &[0xff; 8]].concat();
+            assert!(CaspaxosMessage::decode_whole(&bytes).is_err(), "{tag}");
+        }
+        for tag in [tag::ACCEPTED, tag::READ_OK] {
+            let bytes = [&[tag][..], &[0; 8], &[0xff; 8]].concat();
+            assert!(CaspaxosMessage::decode_whole(&bytes).is_err(), "{tag}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_one_writer_is_its_key_its_ballot_its_value_and_five_bytes() {
+        let state = State { value: Some(Value::from_slice(&[1; 16])), marks: Marks::default() };
+        let change = Change { key: Key(1), ballot: ballot(0, 1, 0), state };
+        assert!(bytes_of(&change).len() <= 8 + 8 + 16 + 5, "{}", bytes_of(&change).len());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = CaspaxosMessage::decode_whole(&bytes);
+        }
+
+        #[test]
+        fn a_flipped_byte_never_panics(at in 0usize..400, with in any::<u8>(), which in 0usize..64) {
+            let messages = some_of_each();
+            let mut out = bytes_of(&messages[which % messages.len()]);
+            let at = at % out.len();
+            out[at] ^= with;
+            if let Ok(other) = CaspaxosMessage::decode_whole(&out) {
+                prop_assert_eq!(CaspaxosMessage::decode_whole(&bytes_of(&other)), Ok(other));
+            }
+        }
+    }
 }

@@ -137,7 +137,7 @@ impl Caspaxos {
     fn pursue_goal(&mut self, out: &mut Effects<Self>) {
         let now = self.configuration;
         let Some(goal) = &mut self.changing.goal else { return };
-        if now.is_joint() || now.epoch >= u16::MAX - 1 {
+        if !now.may_change() {
             return;
         }
         if now.new.members == goal.members || goal.calls == CALLS_MAX {
@@ -154,10 +154,10 @@ impl Caspaxos {
     /// Step 1 of the paper, "turn on the acceptor": all that are new have answered, and enough of the others.
     fn begin_if_answered(&mut self) {
         let now = self.configuration;
-        let Some(goal) = &self.changing.goal else { return };
+        let Some(goal) = self.changing.goal.as_ref().filter(|_| now.may_change()) else { return };
         let to = now.towards(goal.members);
         let are_there = goal.members.minus(now.new.members).minus(goal.answered).is_empty();
-        if !now.is_joint() && are_there && to.settled().is_accept_quorum(goal.answered) {
+        if are_there && to.settled().is_accept_quorum(goal.answered) {
             self.configure(to);
         }
     }

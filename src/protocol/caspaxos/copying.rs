@@ -170,7 +170,8 @@ impl Caspaxos {
         copies: Vec<Change>,
         out: &mut Effects<Self>,
     ) {
-        if epoch != self.configuration.epoch {
+        // Who was an acceptor may hold what was removed since.
+        if epoch != self.configuration.epoch || !self.configuration.members().contains(from) {
             return;
         }
         let is_old = removals != self.registers.removals() && !mutant!(OldCopiesTaken);

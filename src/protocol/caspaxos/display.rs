@@ -59,6 +59,7 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Seen::Same => f.write_str("same"),
+            Seen::Borrowed => f.write_str("borrowed"),
             Seen::Other { ballot, state } => write!(f, "{ballot} {state}"),
         }
     }

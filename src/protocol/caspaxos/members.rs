@@ -96,6 +96,16 @@ impl Configuration {
         self.old.is_some()
     }
 
+    /// Whether there are epochs left for a change.
+    pub fn may_change(&self) -> bool {
+        !self.is_joint() && self.epoch < u16::MAX - 1
+    }
+
+    /// Whether there is an epoch left for what a joint configuration leads to.
+    fn may_settle_later(&self) -> bool {
+        !self.is_joint() || self.epoch < u16::MAX
+    }
+
     /// All acceptors, old and new.
     pub fn members(&self) -> NodeSet {
         self.old.map_or(NodeSet::default(), |old| old.members).or(self.new.members)
@@ -170,7 +180,7 @@ impl Configuration {
     /// Whether it can have come of a cluster of `size`.
     pub fn is_plausible(&self, size: u8) -> bool {
         let sound = |group: &Group| group.is_sound() && group.members.is_within(size);
-        sound(&self.new) && self.old.as_ref().is_none_or(sound)
+        sound(&self.new) && self.old.as_ref().is_none_or(sound) && self.may_settle_later()
     }
 
     /// As the value of [`MEMBERS_KEY`].

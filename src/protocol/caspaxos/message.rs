@@ -40,6 +40,8 @@ pub enum Promise {
 pub enum Seen {
     /// It has accepted in the ballot that the proposer named.
     Same,
+    /// It holds a copy that does not tell whether it was chosen.
+    Borrowed,
     /// It has accepted this.
     Other {
         /// The ballot of what it has accepted; [`Ballot::ZERO`] if nothing.

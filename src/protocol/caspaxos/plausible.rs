@@ -2,7 +2,7 @@
 //! sense; what does not is ignored.
 
 use super::ballot::{Ballot, COUNTER_MAX};
-use super::message::{CaspaxosMessage, Change, Part};
+use super::message::{CaspaxosMessage, Change, Part, Promise};
 use super::registers::BUCKETS;
 use crate::command::NodeId;
 
@@ -15,12 +15,15 @@ impl CaspaxosMessage {
     /// - Who prepares or proposes does so in ballots of its own, all of one epoch, and says what comes next in one
     ///   above them.
     /// - Counters are no higher than a cluster can have come to.
-    /// - Configurations are sound, and name replicas that there are.
+    /// - Configurations are sound, name replicas that there are, and leave an epoch for what must follow.
     pub fn is_plausible(&self, from: NodeId, size: u8) -> bool {
         let own = |ballot: Ballot| is_believable(ballot) && ballot.proposer() == from;
         from.0 < size
             && match self {
                 CaspaxosMessage::Prepare { ballot, keys, .. } => own(*ballot) && !keys.is_empty(),
+                CaspaxosMessage::Promise { floor, promises, .. } => {
+                    is_believable_or_none(*floor) && promises.iter().all(is_believable_promise)
+                }
                 CaspaxosMessage::Accept { next, changes, .. } => {
                     let epoch = changes.first().map(|change| change.ballot.epoch());
                     let fits = |change: &Change| {
@@ -35,7 +38,7 @@ impl CaspaxosMessage {
                     conflicts.iter().all(|(_, seen)| is_believable(*seen))
                 }
                 CaspaxosMessage::Copies { floor, copies, .. } => {
-                    (floor.is_zero() || is_believable(*floor))
+                    is_believable_or_none(*floor)
                         && copies.iter().all(|copy| is_believable(copy.ballot))
                 }
                 CaspaxosMessage::Remove { tombstones } => {
@@ -51,6 +54,17 @@ impl CaspaxosMessage {
                 _ => true,
             }
     }
+}
+
+fn is_believable_promise(promise: &Promise) -> bool {
+    match promise {
+        Promise::Accepted { ballot, .. } => is_believable_or_none(*ballot),
+        Promise::Conflict(seen) => is_believable(*seen),
+    }
+}
+
+fn is_believable_or_none(ballot: Ballot) -> bool {
+    ballot.is_zero() || is_believable(ballot)
 }
 
 fn is_believable(ballot: Ballot) -> bool {

@@ -227,7 +227,8 @@ impl Caspaxos {
             return self.finish(index, out);
         };
         work.phase = Phase::Accepting;
-        (work.ballot, work.base) = (ballot, base);
+        // It awaits nothing until its Accept is sent: late answers to its Prepare, or none, do not end it.
+        (work.ballot, work.base, work.batch) = (ballot, base, 0);
         let change = Change { key: work.key, ballot, state: State { value, marks } };
         match kind {
             Kind::Collect => self.last_changes.push((index, change)),

@@ -5,6 +5,9 @@
 //! R has one of every accept quorum, then no change that was acknowledged before the read began is above b; if
 //! those of R that hold b are an accept quorum, what they hold was chosen. Then it may be returned: it writes
 //! nothing and disturbs no writer. If they do not agree, somebody is writing.
+//!
+//! Who holds b as a copy that came after a promise of a higher ballot is not one of R: to whom it has promised
+//! may not know of b.
 
 use std::sync::Arc;
 
@@ -62,6 +65,9 @@ impl Caspaxos {
         }
         let seen = |(key, named): &(Key, Ballot)| {
             let register = self.registers.get(*key);
+            if register.is_some_and(|register| register.is_borrowed) {
+                return Seen::Borrowed;
+            }
             let ballot = register.map_or(Ballot::ZERO, |register| register.accepted);
             if ballot == *named && from != self.me {
                 return Seen::Same;
@@ -116,6 +122,8 @@ impl Caspaxos {
         let Some(work) = self.works.get_mut(index) else { return false };
         let Phase::Reading { answered, agree, base, state } = &mut work.phase else { return false };
         let (ballot, held) = match seen {
+            // As if it had not answered.
+            Seen::Borrowed => return false,
             // This replica's own answer says what that is.
             Seen::Same => (named, named.is_zero().then(State::default)),
             Seen::Other { ballot, state } => (ballot, Some(state)),

@@ -52,6 +52,10 @@ pub struct Register {
     pub is_prepared: bool,
     /// Whether it was seen without a value, and not touched since.
     pub is_idle: bool,
+    /// Whether what it holds was copied below its promise. Whoever was given that promise has read the register
+    /// without it, and may write what does not descend from it: this copy does not count for its having been
+    /// chosen.
+    pub is_borrowed: bool,
 }
 
 impl Register {
@@ -64,12 +68,18 @@ impl Register {
             work: NO_WORK,
             is_prepared: false,
             is_idle: false,
+            is_borrowed: false,
         }
     }
 
     /// The highest ballot that it has seen.
     fn seen(&self) -> Ballot {
         self.promise.max(self.accepted)
+    }
+
+    /// Whether nothing was promised or accepted: somebody has only made a place for it.
+    fn is_blank(&self) -> bool {
+        self.seen().is_zero()
     }
 
     fn is_live(&self) -> bool {
@@ -108,7 +118,8 @@ impl Hash for Registers {
         all.sort_unstable_by_key(|register| register.key);
         for register in all {
             (register.key, register.promise, register.accepted, &register.state).hash(state);
-            (register.work == NO_WORK, register.is_prepared, register.is_idle).hash(state);
+            let Register { work, is_prepared, is_idle, is_borrowed, .. } = register;
+            (*work == NO_WORK, is_prepared, is_idle, is_borrowed).hash(state);
         }
         (self.floor, self.removals).hash(state);
         if self.tick > 0 {
@@ -191,6 +202,12 @@ impl Registers {
         self.tick.wrapping_sub(self.touched[bucket]) > 1
     }
 
+    /// The place of a register on which something was promised or accepted. Any other counts as absent, although
+    /// the proposer here may have made a place for it.
+    fn known_place(&self, key: Key) -> Option<u32> {
+        self.place(key).filter(|place| !self.at(*place).is_none_or(Register::is_blank))
+    }
+
     /// One past the last place.
     pub fn end(&self) -> u32 {
         self.table.last().map_or(0, |last| ((self.table.len() - 1) * PIECE + last.len()) as u32)
@@ -243,7 +260,7 @@ impl Registers {
     /// Takes an absent register away again, of which nothing was said to anybody.
     pub fn drop_unused(&mut self, place: u32) {
         let register = self.at_mut(place);
-        if register.seen().is_zero() && register.work == NO_WORK {
+        if register.is_blank() && register.work == NO_WORK {
             let key = std::mem::replace(&mut register.key, HOLE);
             self.places.remove(&key);
             self.free.push(place);
@@ -253,7 +270,7 @@ impl Registers {
     /// *Prepare*: promises a ballot above all that were seen, or says which was. A repeated Prepare is
     /// answered again: nothing below it was accepted in between.
     pub fn prepare(&mut self, key: Key, ballot: Ballot) -> Result<&Register, Ballot> {
-        let place = match self.place(key) {
+        let place = match self.known_place(key) {
             Some(place) => place,
             None if ballot <= self.floor && !mutant!(FloorNotAsked) => return Err(self.floor),
             None => self.place_or_make(key),
@@ -280,7 +297,7 @@ impl Registers {
     /// confirmed, and the next promised all the same.
     pub fn accept(&mut self, change: &Change, next: Ballot) -> Result<(), Ballot> {
         let Change { key, ballot, state } = change;
-        let place = match self.place(*key) {
+        let place = match self.known_place(*key) {
             Some(place) => place,
             None if *ballot <= self.floor && !mutant!(FloorNotAsked) => return Err(self.floor),
             None => self.place_or_make(*key),
@@ -310,18 +327,21 @@ impl Registers {
     }
 
     /// Copies what another acceptor has accepted, if it is newer than what is here. To hold one more copy of
-    /// what was accepted changes nothing for who reads: it takes the highest ballot, and whatever was
-    /// accepted above a chosen one descends from that.
+    /// what was accepted changes nothing for who prepares: it takes the highest ballot, and whatever was
+    /// accepted above a chosen one descends from that. Above the promise it is as if the Accept had come
+    /// here too; below it, it is borrowed.
     pub fn copy(&mut self, change: &Change) -> bool {
-        let place = match self.place(change.key) {
+        let place = match self.known_place(change.key) {
             // A tombstone that was removed here, or would be.
             None if change.state.value.is_none() && change.ballot <= self.floor => return false,
             None => self.place_or_make(change.key),
             Some(place) => place,
         };
-        let newer = change.ballot > self.at_mut(place).accepted;
+        let register = self.at_mut(place);
+        let (newer, below) = (change.ballot > register.accepted, change.ballot < register.promise);
         if newer {
             self.put(place, change.ballot, change.state.clone());
+            self.at_mut(place).is_borrowed = below;
         }
         newer
     }
@@ -335,6 +355,7 @@ impl Registers {
         register.state = state;
         register.is_prepared &= mutant!(PromiseUsedTwice);
         register.is_idle = false;
+        register.is_borrowed = false;
         let (is_live, after) = (register.is_live(), register.mark());
         self.digests[bucket] ^= before ^ after;
         self.touched[bucket] = tick;

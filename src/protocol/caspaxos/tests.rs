@@ -1,1 +1,10 @@
+//! Tests of the core that need none of its drivers.
 
+mod accepting;
+mod applying;
+mod bench;
+mod changing;
+mod preparing;
+mod reading;
+mod removing;
+mod reviewed;

@@ -83,7 +83,7 @@ pub struct Work {
     pub phase: Phase,
     /// The attempt's ballot.
     pub ballot: Ballot,
-    /// The message that it is part of.
+    /// The message that it is part of; 0 if that is not sent yet.
     pub batch: u64,
     /// The commands that are composed into the change, in their order.
     pub commands: SmallVec<[Command; 1]>,
