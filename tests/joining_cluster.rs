@@ -114,7 +114,11 @@ async fn clients_go_elsewhere(cluster: &ByHand) {
         other => panic!("{other:?}"),
     }
     let load_oslo = SITES.len();
-    assert!(cluster.said(load_oslo).contains("`oslo` is no member any more"), "{}", cluster.said(load_oslo));
+    assert!(
+        cluster.said(load_oslo).contains("`oslo` is no member any more"),
+        "{}",
+        cluster.said(load_oslo)
+    );
 }
 
 #[test]

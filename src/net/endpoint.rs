@@ -85,8 +85,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    const ALL: [Purpose; 4] =
-        [Purpose::Peer, Purpose::Client, Purpose::Control, Purpose::Operator];
+    const ALL: [Purpose; 4] = [Purpose::Peer, Purpose::Client, Purpose::Control, Purpose::Operator];
 
     /// What the handshake calls it; the number is the version of what follows.
     fn alpn(self) -> &'static [u8] {
