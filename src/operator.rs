@@ -296,8 +296,9 @@ impl Operator {
         let waited: Vec<String> = of_wanted
             .filter(|it| it.settled(self, wanted).is_none())
             .map(|it| match &it.seen.borrow().said {
+                Some(Ok(_)) => it.name.clone(),
                 Some(Err(_)) => format!("{} (no answer)", it.name),
-                _ => it.name.clone(),
+                None => format!("{} (no answer yet)", it.name),
             })
             .collect();
         format!("{furthest}; waiting for {}", waited.join(", "))

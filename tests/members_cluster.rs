@@ -21,11 +21,15 @@ const CASPAXOS: &str = r#"{"mode": "caspaxos"}"#;
 /// failed. That is less than this for each: 100 operations a second, some 20 ms long.
 const LOST_AT_ONCE_MAX: u64 = 20;
 
+/// One that is killed says nothing: clients send to it until they retry, after 300 ms.
+const LOST_BY_A_KILL_MAX: u64 = 80;
+
 fn plan_of_registers(measure: Duration) -> LoadPlan {
     let operations =
         OperationMix { put: 0.3, get: 0.3, cas: 0.2, rmw: 0.2, ..OperationMix::default() };
     let keys = KeyChoice::Uniform { keys: 50 };
-    LoadPlan { operations, keys, retries: Retries::SameReplica, ..plan(measure) }
+    let retry_after = Duration::from_millis(300);
+    LoadPlan { operations, keys, retry_after, retries: Retries::SameReplica, ..plan(measure) }
 }
 
 fn cluster(measure: Duration, spares: &[&str]) -> ByHand {
@@ -145,7 +149,7 @@ fn a_spare_takes_the_place_of_a_killed_replica() {
             place
         };
         let (reports, place) = tokio::join!(drive.run(), replacing);
-        valid(&drive, &reports, 2 * LOST_AT_ONCE_MAX, &[1, place]).await;
+        valid(&drive, &reports, 2 * LOST_BY_A_KILL_MAX, &[1, place]).await;
     });
 }
 
@@ -175,7 +179,7 @@ fn an_operator_who_is_interrupted_asks_again_and_another_replica() {
                 line.starts_with("error: not settled after 1s: epoch 0: oslo, rome, cairo"),
                 "{line}"
             );
-            assert!(line.contains("oslo-2 (no answer)"), "{line}");
+            assert!(line.contains("oslo-2 (no answer"), "{line}");
             assert!(line.contains("may be asked again"), "{line}");
             cluster.start_replica("oslo-2");
             let place = drive.connected(&cluster.file.spares[0]).await;
