@@ -9,12 +9,14 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Command, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::experiment::file::Override;
+use crate::experiment::units::parse_duration;
 use crate::mutants::Mutant;
 use crate::results::Backend;
 use crate::sim::faults::FaultClass;
@@ -107,6 +109,9 @@ pub enum Action {
     /// Make the identities of a cluster: its authority and one certificate for each process.
     #[command(after_help = "Example:\n  paxbench certs --cluster cluster.yaml --out certs")]
     Certs(CertsArgs),
+    /// Show the members of a running cluster, or change them. Only where mode `caspaxos` runs.
+    #[command(after_help = MEMBERS_EXAMPLES)]
+    Members(MembersArgs),
     /// Print a shell's completions.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
@@ -151,6 +156,16 @@ Exit codes:
   1  a configuration has more states than --states-max
   2  bad usage
   3  a state violates an invariant; the way to it is printed";
+
+const MEMBERS_EXAMPLES: &str = "\
+Examples:
+  paxbench members --config cluster.yaml
+  paxbench members --config cluster.yaml --set virginia,tokyo,ireland,virginia-2
+
+Exit codes:
+  0  shown; with --set, every new member says that the change is settled
+  1  nobody answers, or the change is not settled in time: it may be asked again
+  2  bad usage, a bad file, or a name that is not in it";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -322,6 +337,10 @@ fn parse_positive(text: &str) -> Result<usize, String> {
     number.map(NonZero::get).ok_or_else(|| "want a whole number, 1 or more".to_owned())
 }
 
+fn parse_time(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|bad| bad.to_string())
+}
+
 fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     let number = |part: &str| part.parse::<u64>().ok();
     let range = text.split_once("..").and_then(|(a, b)| Some(number(a)?..number(b)?));
@@ -339,6 +358,27 @@ pub struct CertsArgs {
     /// The cluster file, which names the processes.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub cluster: PathBuf,
+}
+
+/// Arguments of `paxbench members`.
+#[derive(Clone, Debug, Args)]
+pub struct MembersArgs {
+    /// The cluster file; beside it, in its `certs`, the identity `driver`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// Who is to be a member, and nobody else: names of replicas and spares.
+    ///
+    /// The new ones must run; a spare is started without --replaces. Whoever is left out stays up and takes no
+    /// more requests. To ask again does no harm: a change that is half done goes on.
+    #[arg(long = "set", value_name = "NAMES", value_delimiter = ',')]
+    pub members: Option<Vec<String>>,
+    /// Which replica is asked; the first member that answers, if not given.
+    #[arg(long, value_name = "NAME", requires = "members")]
+    pub ask: Option<String>,
+    /// How long the change may take, such as 60s.
+    #[arg(long, value_name = "TIME", default_value = "60s", requires = "members")]
+    #[arg(value_parser = parse_time)]
+    pub timeout: Duration,
 }
 
 /// Arguments of `paxbench completions`.
@@ -374,6 +414,8 @@ pub enum ManPage {
     Explore,
     /// `paxbench certs`.
     Certs,
+    /// `paxbench members`.
+    Members,
     /// `paxbench-replica`.
     PaxbenchReplica,
     /// `paxbench-load`.
@@ -403,7 +445,8 @@ pub struct ReplicaArgs {
     ///
     /// For a spare of the cluster file, which is no member at first. Its name may be used once: it never
     /// joins again, nor does the one that it has replaced. Only the modes
-    /// `epaxos` and `caspaxos` can change their members.
+    /// `epaxos` and `caspaxos` can change their members. A spare of `caspaxos` may be started without this:
+    /// it waits until `paxbench members` makes it a member.
     #[arg(long, value_name = "NAME")]
     pub replaces: Option<String>,
 }
@@ -483,8 +526,11 @@ mod tests {
 
     #[test]
     fn bad_usage_ends_with_its_own_exit_code() {
-        let lines: [&[&str]; 8] = [
+        let lines: [&[&str]; 11] = [
             &["paxbench"],
+            &["paxbench", "members", "--set", "a,b"],
+            &["paxbench", "members", "--config", "c", "--ask", "a"],
+            &["paxbench", "members", "--config", "c", "--set", "a", "--timeout", "soon"],
             &["paxbench", "run"],
             &["paxbench", "run", "q.yaml", "--set", "phases.repeat"],
             &["paxbench", "run", "q.yaml", "--backend", "tcp"],

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::NodeId;
 use crate::load::plan::{LoadPlan, Retries};
 use crate::protocol::caspaxos::options::CaspaxosOptions;
 use crate::protocol::epaxos::options::EpaxosOptions;
 use crate::protocol::paxos::PaxosOptions;
+use crate::protocol::quorum::NodeSet;
 
 /// Replicas and spares of a cluster, at most: a set of them has room for so many.
 pub const IDENTITIES_MAX: usize = 64;
@@ -152,6 +154,20 @@ impl ProtocolChoice {
         matches!(self, ProtocolChoice::Epaxos(_) | ProtocolChoice::Caspaxos(_))
     }
 
+    /// Whether an operator may say who the members are while they run: any number, spares or not.
+    pub fn can_choose_members(&self) -> bool {
+        matches!(self, ProtocolChoice::Caspaxos(_))
+    }
+
+    /// What is said to who would choose members all the same.
+    pub fn refuses_members(&self) -> String {
+        let joins = match self.can_change_members() {
+            true => ", and a spare joins in place of another, with --replaces",
+            false => "",
+        };
+        format!("the members of mode {} cannot be chosen{joins}; write mode caspaxos", self.name())
+    }
+
     /// Whether a command may touch two keys.
     pub fn has_transfers(&self) -> bool {
         !matches!(self, ProtocolChoice::Caspaxos(_))
@@ -206,6 +222,39 @@ impl ClusterFile {
     /// The number of the one with this name.
     pub fn identity_index(&self, name: &str) -> Option<usize> {
         self.identities().position(|member| member.name == name)
+    }
+
+    /// The set of those with these names.
+    ///
+    /// # Errors
+    /// If it would be empty, or a name stands there twice or is nobody's; says what to write.
+    pub fn named(&self, names: &[String]) -> Result<NodeSet, String> {
+        let mut set = NodeSet::default();
+        for name in names {
+            let index = self.identity_index(name).ok_or_else(|| self.nobody_is(name))?;
+            if !set.insert(NodeId(index as u8)) {
+                return Err(format!("`{name}` is named twice; write it once"));
+            }
+        }
+        if set.is_empty() {
+            return Err(format!("no member is named; write one or more of: {}", self.all_names()));
+        }
+        Ok(set)
+    }
+
+    /// The names of a set, which must be of this cluster.
+    pub fn names_of(&self, set: NodeSet) -> Vec<String> {
+        let known = set.iter().filter(|node| usize::from(node.0) < self.identity_count());
+        known.map(|node| self.identity(usize::from(node.0)).name.clone()).collect()
+    }
+
+    /// What is said of a name that no replica or spare bears.
+    pub fn nobody_is(&self, name: &str) -> String {
+        format!("no replica is called `{name}`; the replicas are: {}", self.all_names())
+    }
+
+    fn all_names(&self) -> String {
+        self.identities().map(|member| member.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// Everybody who listens somewhere: identities, then load generators.

@@ -6,8 +6,8 @@
 //! ```text
 //!   bin/paxbench                      bin/paxbench-replica       bin/paxbench-load
 //!        │                                  │                          │
-//!   experiment ── report                    │                          │
-//!        │           │                      │                          │
+//!   experiment ── report ── operator        │                          │
+//!        │           │         └────────────┤                          │
 //!        ├───────────┼──── sim ─────────────┤                          │
 //!        │           │      │               │                          │
 //!        └─ cli      │      ├──── check   replica                      load
@@ -36,6 +36,7 @@
 //! | [`mutants`] | deliberate bugs that the checks must find |
 //! | [`results`] | the files of a run's directory |
 //! | [`experiment`] | the experiment file, the plan, running it on this machine |
+//! | [`operator`] | sees and changes the members of a running cluster |
 //! | [`report`] | tables, figures, the HTML page |
 //! | [`mutants`] | deliberate bugs, planted in the rooms above; none in a normal build |
 //! | [`cli`], [`worker`], [`usage`] | command lines; what the workers share; what a process used |
@@ -49,6 +50,7 @@ pub mod kv;
 pub mod load;
 pub mod mutants;
 pub mod net;
+pub mod operator;
 pub mod protocol;
 pub mod replica;
 pub mod report;

@@ -85,6 +85,19 @@ impl Cluster {
     }
 }
 
+/// Who the members of a cluster are whose members an operator chooses while it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Membership {
+    /// How many changes there have been; one under way counts.
+    pub epoch: u64,
+    /// The members; while a change is under way, those to be.
+    pub members: NodeSet,
+    /// The members before, while a change is under way.
+    pub before: Option<NodeSet>,
+    /// The members that an operator has asked this replica for, as long as it pursues that.
+    pub wanted: Option<NodeSet>,
+}
+
 /// What a driver must know of a message beside its bytes.
 pub trait Message: Clone + Debug {
     /// The message's name in the paper, for counters and transcripts.
@@ -128,6 +141,11 @@ pub trait Protocol: Sized {
     /// yet, or has been replaced.
     fn takes_requests(&self) -> bool {
         true
+    }
+
+    /// Who the members are, as far as is known here. None if no operator can choose them.
+    fn membership(&self) -> Option<Membership> {
+        None
     }
 
     /// The replicated state, if the core holds it itself; else its driver does.

@@ -636,6 +636,12 @@ fn with_faults(experiment: Experiment) -> impl Strategy<Value = Experiment> {
             let kind = FaultKind::Join { spare, replica: network.sites[0].clone() };
             Fault { at: experiment.phases.measure / 2, kind }
         }));
+        if experiment.modes.iter().all(|mode| mode.protocol.can_choose_members()) {
+            // Of those that may have crashed none is named; the spares run already.
+            let members = network.spare_names();
+            let kind = FaultKind::Members { members };
+            faults.push(Fault { at: experiment.phases.measure / 2, kind });
+        }
         Experiment { faults, ..experiment.clone() }
     })
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use paxbench::cli::{
-    self, Action, ExitCode, ExperimentArgs, ExploreArgs, ModeName, ModelArgs, Mutants, Paxbench,
-    RunArgs,
+    self, Action, ExitCode, ExperimentArgs, ExploreArgs, MembersArgs, ModeName, ModelArgs, Mutants,
+    Paxbench, RunArgs,
 };
 use paxbench::cluster::ClusterFile;
 use paxbench::experiment::file::{BadExperiment, Experiment};
@@ -17,6 +17,7 @@ use paxbench::experiment::run::{self, verdict};
 use paxbench::experiment::thresholds;
 use paxbench::mutants;
 use paxbench::net::{Existing, generate};
+use paxbench::operator::{Operator, OperatorError, Wish};
 use paxbench::protocol::caspaxos::Caspaxos;
 use paxbench::protocol::epaxos::Epaxos;
 use paxbench::protocol::paxos::Paxos;
@@ -75,6 +76,7 @@ fn main() -> std::process::ExitCode {
             ModeName::Caspaxos => explore::<Caspaxos>(&args),
         },
         Action::Certs(args) => certs(&args.out, &args.cluster),
+        Action::Members(args) => members(&args),
         Action::Completions(args) => write(|out| {
             cli::write_completions(args.shell, out);
             Ok(())
@@ -291,6 +293,34 @@ fn interrupted() -> Result<&'static AtomicBool, Failure> {
         });
     });
     Ok(&INTERRUPTED)
+}
+
+fn members(args: &MembersArgs) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::could_not_run)?;
+    let outcome = tokio::task::LocalSet::new().block_on(&runtime, async {
+        let operator = Operator::begin(&args.config)?;
+        let outcome = match args.members.clone() {
+            None => operator.show().await,
+            Some(members) => {
+                let wish = Wish { members, ask: args.ask.clone(), timeout: args.timeout };
+                operator.change(&wish, note).await.map(|()| String::new())
+            }
+        };
+        operator.leave().await;
+        outcome
+    });
+    let failed = |error: OperatorError| match error.is_bad_usage() {
+        true => Failure(vec![error.to_string()], ExitCode::BadUsage),
+        false => Failure::could_not_run(error),
+    };
+    say(outcome.map_err(failed)?)?;
+    Ok(ExitCode::Done)
+}
+
+/// Says on standard error how far something is. Nobody may be listening, and it goes on all the same.
+fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn certs(out: &Path, cluster: &Path) -> Result<ExitCode, Failure> {

@@ -80,10 +80,12 @@ pub enum Purpose {
     Client,
     /// Requests of the driver.
     Control,
+    /// Requests of an operator, who may be there beside the driver.
+    Operator,
 }
 
 impl Purpose {
-    const ALL: [Purpose; 3] = [Purpose::Peer, Purpose::Client, Purpose::Control];
+    const ALL: [Purpose; 4] = [Purpose::Peer, Purpose::Client, Purpose::Control, Purpose::Operator];
 
     /// What the handshake calls it; the number is the version of what follows.
     fn alpn(self) -> &'static [u8] {
@@ -91,6 +93,7 @@ impl Purpose {
             Purpose::Peer => b"paxbench-peer/1",
             Purpose::Client => b"paxbench-client/1",
             Purpose::Control => b"paxbench-control/1",
+            Purpose::Operator => b"paxbench-operator/1",
         }
     }
 
@@ -105,6 +108,7 @@ impl fmt::Display for Purpose {
             Purpose::Peer => "peer",
             Purpose::Client => "client",
             Purpose::Control => "control",
+            Purpose::Operator => "operator",
         })
     }
 }
@@ -158,7 +162,7 @@ pub struct Endpoint {
 
 struct Inner {
     quinn: quinn::Endpoint,
-    clients: [ClientConfig; 3],
+    clients: [ClientConfig; 4],
     handshakes: Mutex<JoinSet<Handshake>>,
     refusals: Cell<Refusals>,
 }

@@ -1,4 +1,4 @@
-//! What the driver may ask of a replica, over the same mutual TLS.
+//! What the driver, or an operator, may ask of a replica, over the same mutual TLS.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -49,6 +49,12 @@ pub enum Ask {
         /// Whether it is from now on.
         isolated: bool,
     },
+    /// An operator wants these replicas, and no others, to be the members: [`Answer::Done`], and it has begun.
+    /// Whoever asks looks at the status to see how far it is. To ask again does no harm.
+    ChangeMembers {
+        /// Their names in the cluster file.
+        members: Vec<String>,
+    },
     /// Ends the process: [`Answer::Done`].
     Stop,
 }
@@ -86,6 +92,33 @@ pub struct Status {
     pub digest: String,
     /// The core's counters.
     pub core: Vec<(String, u64)>,
+    /// Who the members are, as far as it knows; none if no operator can choose them.
+    pub membership: Option<Members>,
+}
+
+/// Who the members are, as far as a replica knows, by their names.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Members {
+    /// How many changes there have been; one under way counts.
+    pub epoch: u64,
+    /// The members; while a change is under way, those to be.
+    pub members: Vec<String>,
+    /// The members before, while a change is under way; else none.
+    pub before: Vec<String>,
+    /// The members that an operator has asked this replica for, as long as it pursues that.
+    pub wanted: Vec<String>,
+}
+
+impl Members {
+    /// Whether a change is under way.
+    pub fn is_changing(&self) -> bool {
+        !self.before.is_empty()
+    }
+
+    /// Whether a replica is a member, or about to be one or to have been one.
+    pub fn includes(&self, name: &str) -> bool {
+        self.members.iter().chain(&self.before).any(|member| member == name)
+    }
 }
 
 /// What control requests act on, beside the replica.
@@ -131,6 +164,30 @@ pub(super) fn serve<P: Protocol + 'static>(
     });
 }
 
+/// Answers an operator until the connection is lost. The run is the driver's: no operator disturbs it.
+pub(super) fn serve_operator<P: Protocol + 'static>(
+    connection: Connection,
+    replica: Rc<RefCell<Replica<P>>>,
+) where
+    P::Message: Wire,
+{
+    tokio::task::spawn_local(async move {
+        let handle = move |ask: Ask| {
+            let answer = match ask {
+                Ask::Status => Ok(Answer::Status(status(&replica.borrow()))),
+                Ask::ChangeMembers { members } => {
+                    replica.borrow().change_members(&members).map(|()| Answer::Done)
+                }
+                _ => Err("only the driver may ask for that".to_owned()),
+            };
+            async move { answer }
+        };
+        if let Err(reason) = serve_requests(&connection, handle).await {
+            tracing::debug!(%reason, "an operator is gone");
+        }
+    });
+}
+
 async fn answer<P: Protocol + 'static>(
     ask: Ask,
     controls: &Controls,
@@ -161,6 +218,9 @@ where
             controls.shaper()?.set_isolated(isolated);
             Ok(Answer::Done)
         }
+        Ask::ChangeMembers { members } => {
+            replica.borrow().change_members(&members).map(|()| Answer::Done)
+        }
         Ask::Stop => {
             controls.stop.notify_one();
             Ok(Answer::Done)
@@ -179,6 +239,7 @@ where
         applied: replica.state().applied(),
         digest: format!("{:016x}", replica.state().digest()),
         core: counters.map(|(name, count)| (name.to_owned(), count)).collect(),
+        membership: replica.membership(),
     }
 }
 

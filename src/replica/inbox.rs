@@ -9,6 +9,7 @@ use crate::command::{Command, NodeId};
 use crate::kv::Store;
 use crate::net::LaneSender;
 use crate::protocol::Protocol;
+use crate::protocol::quorum::NodeSet;
 
 /// Names a client connection while it lasts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -21,6 +22,8 @@ pub(super) enum Arrival<P: Protocol> {
     Message { from: NodeId, message: P::Message, bytes: usize },
     /// A peer's replicated state, and the message that goes with it.
     State { from: NodeId, message: P::Message, store: Box<Store> },
+    /// An operator wants these members.
+    Members(NodeSet),
     /// A load generator connected; replies go to these lanes.
     ClientConnected { connection: Connection, id: ConnectionId, lanes: Vec<LaneSender> },
     /// It is gone.

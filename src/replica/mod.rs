@@ -46,8 +46,11 @@ use self::peers::Peers;
 use self::place::Place;
 use self::turn::Replica;
 
-/// The name under which the driver identifies itself.
+/// The name under which the driver identifies itself, and an operator.
 pub const DRIVER_NAME: &str = "driver";
+
+/// Operators that may be connected at a time.
+const OPERATORS_MAX: usize = 4;
 
 /// Why a replica cannot run, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -158,13 +161,18 @@ where
     let controls = Rc::new(controls);
     peers.dial(&endpoint);
     let stop = controls.stopped();
-    let driver = RefCell::new(None::<Connection>);
+    let (driver, operators) = (RefCell::new(None::<Connection>), RefCell::new(Vec::new()));
     let allow = |purpose, name: &str| {
         allow(&file, me, purpose, name)?;
         match purpose {
             Purpose::Client => replica.borrow().refusal().map_or(Ok(()), Err),
             Purpose::Control if is_open(driver.borrow().as_ref()) => {
                 Err("another driver is here".to_owned())
+            }
+            Purpose::Operator => {
+                operators.borrow_mut().retain(|operator| is_open(Some(operator)));
+                let is_full = operators.borrow().len() >= OPERATORS_MAX;
+                if is_full { Err("too many operators are here".to_owned()) } else { Ok(()) }
             }
             Purpose::Control | Purpose::Peer => Ok(()),
         }
@@ -182,6 +190,10 @@ where
                 Purpose::Control => {
                     driver.replace(Some(connection.clone()));
                     control::serve(connection, controls.clone(), replica.clone(), peers.clone());
+                }
+                Purpose::Operator => {
+                    operators.borrow_mut().push(connection.clone());
+                    control::serve_operator(connection, replica.clone());
                 }
             }
         }
@@ -210,7 +222,7 @@ fn allow(file: &ClusterFile, me: NodeId, purpose: Purpose, name: &str) -> Result
             index.is_some_and(|index| index > usize::from(me.0))
         }
         Purpose::Client => file.loads.iter().any(|member| member.name == name),
-        Purpose::Control => name == DRIVER_NAME,
+        Purpose::Control | Purpose::Operator => name == DRIVER_NAME,
     };
     if known { Ok(()) } else { Err(format!("`{name}` is no {purpose} of this replica")) }
 }

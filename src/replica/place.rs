@@ -39,6 +39,8 @@ pub(super) fn find(
     }
     match replaces {
         None if index < file.replicas.len() => Ok(Place { me, replaces: None }),
+        // It waits for an operator who wants it.
+        None if file.protocol.can_choose_members() => Ok(Place { me, replaces: None }),
         None => wrong(format!(
             "`{name}` is a spare and joins in place of another; add --replaces with one of: {}",
             others()

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 
+use super::control::Members;
 use super::inbox::{Arrival, ConnectionId, Inbox};
 use super::peers::Peers;
 use super::sessions::Sessions;
@@ -18,6 +19,7 @@ use crate::cluster::ClusterFile;
 use crate::command::{Command, CommandId, Outcome};
 use crate::kv::{Replicated, Store};
 use crate::net::{LaneSender, turn_away};
+use crate::protocol::quorum::NodeSet;
 use crate::protocol::{Destination, Effect, Effects, Input, Message, Protocol, Time, WriteId};
 use crate::results::ReplicaCounters;
 use crate::usage::Usage;
@@ -171,25 +173,42 @@ where
         &self.core
     }
 
+    /// Who the members are, by their names; none if no operator can choose them.
+    pub(super) fn membership(&self) -> Option<Members> {
+        let known = self.core.membership()?;
+        let names = |set: Option<NodeSet>| self.file.names_of(set.unwrap_or_default());
+        Some(Members {
+            epoch: known.epoch,
+            members: names(Some(known.members)),
+            before: names(known.before),
+            wanted: names(known.wanted),
+        })
+    }
+
+    /// Has the next turn tell the core that an operator wants these members.
+    pub(super) fn change_members(&self, names: &[String]) -> Result<(), String> {
+        if !self.file.protocol.can_choose_members() {
+            return Err(self.file.protocol.refuses_members());
+        }
+        self.inbox.push(Arrival::Members(self.file.named(names)?));
+        Ok(())
+    }
+
     /// Why clients had better ask another replica, if they had.
     pub(super) fn refusal(&self) -> Option<String> {
         let name = self.peers.name();
         if self.core.takes_requests() {
             None
         } else if self.has_served {
-            Some(format!("`{name}` was replaced by another; ask the other replicas"))
+            Some(format!("`{name}` is no member any more; ask the other replicas"))
         } else {
-            Some(format!("`{name}` has not joined yet; ask the other replicas"))
+            Some(format!("`{name}` is no member yet; ask the other replicas"))
         }
     }
 
     /// Notices when the members change: clients leave a replica that was replaced.
     fn look_at_membership(&mut self) {
-        if self.file.spares.is_empty() {
-            return;
-        }
-        let counters = self.core.counters();
-        let epochs = counters.iter().find(|(name, _)| *name == "epochs").map_or(0, |(_, n)| *n);
+        let Some(epochs) = self.epochs_begun() else { return };
         if epochs > self.epochs {
             tracing::info!(epoch = epochs, "a new epoch begins");
             self.epochs = epochs;
@@ -200,9 +219,21 @@ where
             tracing::info!("joined; takes requests");
         }
         if served && !self.serves {
-            tracing::warn!("another replica has taken this one's place; it takes no more requests");
+            tracing::warn!("no member any more; takes no more requests");
             self.dismiss_clients();
         }
+    }
+
+    /// How many changes of members there have been; none if there cannot be any.
+    fn epochs_begun(&self) -> Option<u64> {
+        if let Some(known) = self.core.membership() {
+            return Some(known.epoch);
+        }
+        if self.file.spares.is_empty() {
+            return None;
+        }
+        let counters = self.core.counters();
+        counters.iter().find(|(name, _)| *name == "epochs").map(|(_, n)| *n)
     }
 
     fn dismiss_clients(&mut self) {
@@ -245,6 +276,7 @@ where
                 self.received.count(message.kind(), 1, 0);
                 self.step(Input::Message { from, message }, Some(*store));
             }
+            Arrival::Members(members) => self.step(Input::Members(members), None),
             // It was let in just before this replica was replaced.
             Arrival::ClientConnected { connection, .. } if !self.serves => {
                 turn_away(&connection, &self.refusal().unwrap_or_default());

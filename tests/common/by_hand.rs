@@ -281,6 +281,13 @@ impl Drive<'_> {
         self.connections.borrow().len() - 1
     }
 
+    /// Connects to a spare that was started; its place among the connections.
+    pub async fn connected(&self, spare: &Member) -> usize {
+        let connection = control(&self.endpoint, spare, || ()).await;
+        self.connections.borrow_mut().push(connection);
+        self.connections.borrow().len() - 1
+    }
+
     /// Waits until so many more operations have been answered.
     pub async fn goes_on(&self, operations: u64) {
         let enough = self.progress().await + operations;

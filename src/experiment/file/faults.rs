@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_yaml::Value;
 
+use super::Mode;
 use super::read::{At, Fields};
 use super::write::map;
 use crate::experiment::units::format_duration;
@@ -26,7 +27,7 @@ impl Fault {
     }
 }
 
-/// What is done to a replica. Replicas are named by their sites.
+/// What is done to a replica, or to all. Replicas are named by their sites.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FaultKind {
     /// It is killed, and does not come back.
@@ -65,24 +66,30 @@ pub enum FaultKind {
         /// In whose place.
         replica: String,
     },
+    /// Nor this: an operator says who the members are from now on. Spares among them are started if need be.
+    Members {
+        /// The names of replicas and spares.
+        members: Vec<String>,
+    },
 }
 
 impl FaultKind {
-    /// Which replica it befalls.
-    pub fn replica(&self) -> &str {
+    /// Which replica it befalls; none if the whole cluster.
+    pub fn replica(&self) -> Option<&str> {
         match self {
             FaultKind::Crash { replica }
             | FaultKind::Pause { replica, .. }
             | FaultKind::Slow { replica, .. }
             | FaultKind::Isolate { replica, .. }
-            | FaultKind::Join { replica, .. } => replica,
+            | FaultKind::Join { replica, .. } => Some(replica),
+            FaultKind::Members { .. } => None,
         }
     }
 
     /// How long it lasts; none if for good.
     pub fn lasts(&self) -> Option<Duration> {
         match self {
-            FaultKind::Crash { .. } | FaultKind::Join { .. } => None,
+            FaultKind::Crash { .. } | FaultKind::Join { .. } | FaultKind::Members { .. } => None,
             FaultKind::Pause { lasts, .. }
             | FaultKind::Slow { lasts, .. }
             | FaultKind::Isolate { lasts, .. } => Some(*lasts),
@@ -101,6 +108,7 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::Isolate { replica, .. } => write!(f, "isolate {replica}"),
             FaultKind::Join { spare, replica } => write!(f, "{spare} joins for {replica}"),
+            FaultKind::Members { members } => write!(f, "members {}", members.join(" ")),
         }
     }
 }
@@ -114,9 +122,11 @@ pub(super) struct Surroundings<'a> {
     pub(super) measure: Duration,
     /// Whether the processes delay what they send.
     pub(super) shaped: bool,
+    /// A mode whose members nobody can choose, if there is one.
+    pub(super) unchosen: Option<&'a Mode>,
 }
 
-const KINDS: [&str; 5] = ["crash", "pause", "slow", "isolate", "join"];
+const KINDS: [&str; 6] = ["crash", "pause", "slow", "isolate", "join", "members"];
 const EXAMPLE: &str = "{ at: 4s, crash: tokyo }";
 
 /// Reads the list, in the order of time.
@@ -128,6 +138,13 @@ pub(super) fn read_faults(at: &At<'_>, around: &Surroundings<'_>) -> Option<Vec<
     if let Some(spare) = joins_twice(&faults) {
         return at.wrong(format!(
             "`{spare}` joins twice, and forgets what it promised in between; remove one, or write another spare"
+        ));
+    }
+    if let Some((late, gone)) = names_the_dead(&faults) {
+        return at.wrong(format!(
+            "`{}` at {} names `{gone}`, which has crashed by then; remove it there",
+            late.kind,
+            format_duration(late.at)
         ));
     }
     if let Some((first, second)) = overlap(&faults) {
@@ -149,14 +166,34 @@ pub(super) fn read_faults(at: &At<'_>, around: &Surroundings<'_>) -> Option<Vec<
     }
 }
 
-/// A spare that is started more than once.
+/// A spare that is started more than once: it joins when it runs already.
 fn joins_twice(faults: &[Fault]) -> Option<&str> {
-    let mut spares = faults.iter().filter_map(|fault| match &fault.kind {
-        FaultKind::Join { spare, .. } => Some(spare.as_str()),
-        _ => None,
-    });
-    let mut seen = BTreeSet::new();
-    spares.find(|spare| !seen.insert(*spare))
+    let mut running = BTreeSet::new();
+    for fault in faults {
+        match &fault.kind {
+            FaultKind::Join { spare, .. } if !running.insert(spare.as_str()) => return Some(spare),
+            FaultKind::Members { members } => running.extend(members.iter().map(String::as_str)),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Members are chosen of whom one has crashed, and which: such a change would never begin.
+fn names_the_dead(faults: &[Fault]) -> Option<(&Fault, &str)> {
+    let mut dead = BTreeSet::new();
+    for fault in faults {
+        match &fault.kind {
+            FaultKind::Crash { replica } => drop(dead.insert(replica.as_str())),
+            FaultKind::Members { members } => {
+                if let Some(gone) = members.iter().find(|name| dead.contains(name.as_str())) {
+                    return Some((fault, gone));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// An isolation, and a fault of the same replica that cannot begin while the first lasts: the end of one
@@ -180,15 +217,16 @@ fn overlap(faults: &[Fault]) -> Option<(&Fault, &Fault)> {
 fn is_too_late(fault: &Fault, faults: &[Fault]) -> bool {
     let ends = fault.ends();
     let crashes = |other: &Fault| matches!(other.kind, FaultKind::Crash { .. });
-    let joins = matches!(fault.kind, FaultKind::Join { .. });
-    let mut others = faults.iter().filter(|other| !joins && *other != fault && crashes(other));
+    let operates = matches!(fault.kind, FaultKind::Join { .. } | FaultKind::Members { .. });
+    let mut others = faults.iter().filter(|other| !operates && *other != fault && crashes(other));
     others.any(|other| other.kind.replica() == fault.kind.replica() && other.at <= ends)
 }
 
 fn read_fault(item: &At<'_>, around: &Surroundings<'_>) -> Option<Fault> {
     let fields = item.any_fields(EXAMPLE)?;
     let Some((kind, target)) = fields.one_of(&KINDS) else {
-        let known = ["at", "crash", "pause", "slow", "isolate", "join", "for", "by", "replaces"];
+        let known =
+            ["at", "crash", "pause", "slow", "isolate", "join", "members", "for", "by", "replaces"];
         let named = KINDS.iter().any(|kind| fields.get(kind).is_some());
         if !fields.refuse_others(&known) && !named {
             return item.wrong(format!("does not say what is done; write {EXAMPLE}"));
@@ -199,6 +237,7 @@ fn read_fault(item: &At<'_>, around: &Surroundings<'_>) -> Option<Fault> {
         "crash" => &["at", "crash"],
         "pause" => &["at", "pause", "for"],
         "join" => &["at", "join", "replaces"],
+        "members" => &["at", "members"],
         "isolate" => &["at", "isolate", "for"],
         _ => &["at", "slow", "by", "for"],
     };
@@ -206,36 +245,34 @@ fn read_fault(item: &At<'_>, around: &Surroundings<'_>) -> Option<Fault> {
     if let Some(at) = fields.get("restart_after") {
         at.wrong_key("a replica that has lost its log in memory cannot come back; remove it");
     }
-    let target = match kind {
-        "join" => read_spare(target, around),
-        _ => read_replica(target, around),
-    };
     let begins = fields.need("at", "4s", At::duration);
     let lasts = |example| fields.need("for", example, At::positive_duration);
+    let replica = || read_replica(target, around);
     let kind = match kind {
-        "crash" => FaultKind::Crash { replica: target? },
-        "join" => {
-            let replaced = |at: &At<'_>| read_replica(at, around);
-            let example = around.sites.first().map_or("tokyo", String::as_str);
-            let replica = fields.need("replaces", example, replaced);
-            FaultKind::Join { spare: target?, replica: replica? }
-        }
+        "crash" => replica().map(|replica| FaultKind::Crash { replica }),
+        "join" => read_join(target, &fields, around),
+        "members" => read_members(target, around),
         "pause" => {
-            let lasts = lasts("2s");
-            FaultKind::Pause { replica: target?, lasts: lasts? }
+            let (replica, lasts) = (replica(), lasts("2s"));
+            replica.zip(lasts).map(|(replica, lasts)| FaultKind::Pause { replica, lasts })
         }
         "isolate" => {
             need_shaper(kind, &fields, around);
-            let lasts = lasts("2s");
-            FaultKind::Isolate { replica: target?, lasts: lasts? }
+            let (replica, lasts) = (replica(), lasts("2s"));
+            replica.zip(lasts).map(|(replica, lasts)| FaultKind::Isolate { replica, lasts })
         }
         _ => {
             need_shaper(kind, &fields, around);
-            let (by, lasts) = (fields.need("by", "100ms", At::positive_duration), lasts("2s"));
-            FaultKind::Slow { replica: target?, by: by?, lasts: lasts? }
+            let by = fields.need("by", "100ms", At::positive_duration);
+            let (replica, lasts) = (replica(), lasts("2s"));
+            replica.zip(by.zip(lasts)).map(|(replica, (by, lasts))| FaultKind::Slow {
+                replica,
+                by,
+                lasts,
+            })
         }
     };
-    let fault = Fault { at: begins?, kind };
+    let fault = Fault { at: begins?, kind: kind? };
     let ends = fault.ends();
     if ends >= around.measure {
         let measure = format_duration(around.measure);
@@ -246,6 +283,44 @@ fn read_fault(item: &At<'_>, around: &Surroundings<'_>) -> Option<Fault> {
         ));
     }
     Some(fault)
+}
+
+fn read_join(target: &At<'_>, fields: &Fields<'_>, around: &Surroundings<'_>) -> Option<FaultKind> {
+    let spare = read_spare(target, around);
+    let replaced = |at: &At<'_>| read_replica(at, around);
+    let example = around.sites.first().map_or("tokyo", String::as_str);
+    let replica = fields.need("replaces", example, replaced);
+    spare.zip(replica).map(|(spare, replica)| FaultKind::Join { spare, replica })
+}
+
+/// Who is to be a member: replicas and spares, each once.
+fn read_members(at: &At<'_>, around: &Surroundings<'_>) -> Option<FaultKind> {
+    if let Some(mode) = around.unchosen {
+        let (label, protocol) = (&mode.label, mode.protocol.name());
+        at.wrong_key(format!(
+            "the mode `{label}` is {protocol}, whose members nobody can choose; remove this fault, or \
+             write modes of caspaxos only"
+        ));
+        return None;
+    }
+    let all: Vec<(&str, &str)> = around
+        .sites
+        .iter()
+        .chain(around.spares)
+        .map(|name| (name.as_str(), name.as_str()))
+        .collect();
+    let items = at.items("[virginia, tokyo, ireland]")?;
+    if items.is_empty() {
+        return at
+            .wrong("names nobody; write one member or more, such as [virginia, tokyo, ireland]");
+    }
+    let mut seen = BTreeSet::new();
+    let read = |item: &At<'_>| match item.word("replica or spare", &all)? {
+        name if seen.insert(name) => Some(name.to_owned()),
+        _ => item.wrong("stands here twice; remove one"),
+    };
+    let members: Vec<Option<String>> = items.iter().map(read).collect();
+    Some(FaultKind::Members { members: members.into_iter().collect::<Option<_>>()? })
 }
 
 fn need_shaper(kind: &str, fields: &Fields<'_>, around: &Surroundings<'_>) {
@@ -279,6 +354,7 @@ fn write_fault(fault: &Fault) -> Value {
     let at = ("at", format_duration(fault.at).into());
     let time = |duration: &Duration| Value::from(format_duration(*duration));
     match &fault.kind {
+        FaultKind::Members { members } => map([at, ("members", members.clone().into())]),
         FaultKind::Crash { replica } => map([at, ("crash", replica.as_str().into())]),
         FaultKind::Pause { replica, lasts } => {
             map([at, ("pause", replica.as_str().into()), ("for", time(lasts))])

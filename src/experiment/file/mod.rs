@@ -275,8 +275,11 @@ impl Experiment {
 
     /// Whether the faults start this spare.
     pub fn starts(&self, spare: &str) -> bool {
-        let is_it =
-            |fault: &Fault| matches!(&fault.kind, FaultKind::Join { spare: it, .. } if it == spare);
+        let is_it = |fault: &Fault| match &fault.kind {
+            FaultKind::Join { spare: it, .. } => it == spare,
+            FaultKind::Members { members } => members.iter().any(|it| it == spare),
+            _ => false,
+        };
         self.faults.iter().any(is_it)
     }
 

@@ -73,6 +73,7 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
             sites: sites_at.as_deref().unwrap_or_default(),
             spares: &network.as_ref().map_or(Vec::new(), Network::spare_names),
             measure: phases.unwrap_or_default().measure,
+            unchosen: modes.iter().flatten().find(|mode| !mode.protocol.can_choose_members()),
             shaped: network.as_ref().is_none_or(|network| network.shaping == Shaping::Endpoint),
         };
         read_faults(at, &around)

@@ -8,6 +8,7 @@
 //! | `processes` | identities, ports, cluster file; starts the workers and ends them |
 //! | `session` | one run of them: connect, measure the network, apply load, collect |
 //! | `spares` | replicas that a person starts, to join in place of others |
+//! | `convergence` | whether the replicas have the same state |
 //! | `simulated` | one run in virtual time |
 //! | `faults` | what is done to the processes meanwhile |
 //! | `gather` | what was collected, as entries of the summary |
@@ -15,6 +16,7 @@
 //! | `verdict` | linearizability, convergence, and what voids a run |
 //! | `progress` | what a person sees meanwhile |
 
+mod convergence;
 mod faults;
 mod gather;
 mod processes;

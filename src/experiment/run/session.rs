@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::RunError;
-use super::faults::{self, Played, Victim};
+use super::convergence::Look;
+use super::faults::{self, Played, Stage, Victim};
 use super::processes::{Worker, cluster_file};
 use super::progress::Progress;
 use super::setting::{Outcome, RoundTrips, Setting};
@@ -48,13 +49,16 @@ pub(super) struct Line {
 }
 
 impl Line {
-    async fn ask<Q: Serialize, A: DeserializeOwned>(&self, ask: &Q) -> Result<A, RunError> {
+    pub(super) async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        ask: &Q,
+    ) -> Result<A, RunError> {
         let refused =
             |why: NetError| RunError::Refused { who: self.name.clone(), why: why.to_string() };
         request(&self.connection, ask).await.map_err(refused)
     }
 
-    async fn status(&self) -> Result<Status, RunError> {
+    pub(super) async fn status(&self) -> Result<Status, RunError> {
         match self.ask(&Ask::Status).await? {
             Answer::Status(status) => Ok(status),
             _ => Err(RunError::Refused {
@@ -98,7 +102,7 @@ pub(super) struct Session<'a> {
     loads: Vec<Controlled>,
     spares: Spares,
     /// Those of them that the driver has started.
-    joined: Vec<Worker>,
+    started: Vec<Worker>,
     notes: Vec<String>,
     work: TempDir,
 }
@@ -134,7 +138,7 @@ impl<'a> Session<'a> {
             setting: *setting,
             spares: Spares::look_for(&endpoint, &cluster.spares),
             replicas,
-            joined: Vec::new(),
+            started: Vec::new(),
             loads: Vec::new(),
             endpoint,
             notes: Vec::new(),
@@ -224,13 +228,16 @@ impl<'a> Session<'a> {
         let plan = experiment.shaping_plan(self.setting.run.seed);
         let measure_ns = start_ns + phases.warmup.as_nanos() as u64;
         let (setting, config) = (self.setting, self.work.path().join(CONFIG));
-        let join = |spare: &str, replaced: &str| {
-            let arguments = ["--node", spare, "--replaces", replaced];
+        let start = |spare: &str, replaced: Option<&str>| {
+            let mut arguments = vec!["--node", spare];
+            arguments.extend(replaced.into_iter().flat_map(|replaced| ["--replaces", replaced]));
             Worker::start(worker::REPLICA, &arguments, spare, &config, setting.log_path(spare)?)
         };
-        let faults = faults::play(&experiment.faults, &victims, plan.as_ref(), join, measure_ns);
+        let (victims, spares) = (&*victims, self.spares.clone());
+        let stage = Stage { victims, spares, plan: plan.as_ref(), start };
+        let faults = faults::play(&experiment.faults, stage, measure_ns);
         let watch = self.watch(start_ns, progress);
-        let (mut reports, (replicas, mut shapers), Played { marks, joined }) =
+        let (mut reports, (replicas, mut shapers), Played { marks, started }) =
             match tokio::try_join!(load, watch, faults) {
                 Ok(all) => all,
                 Err(error) => return Err(self.explain(error).await),
@@ -247,7 +254,7 @@ impl<'a> Session<'a> {
                 shapers.push((load.worker.name.clone(), report));
             }
         }
-        self.joined = joined;
+        self.started = started;
         self.note_who_did_not_join();
         self.stop().await;
         let notes = std::mem::take(&mut self.notes);
@@ -267,16 +274,13 @@ impl<'a> Session<'a> {
 
     fn note_who_did_not_join(&mut self) {
         let run = self.setting.run_name();
-        let ends = self.joined.iter_mut().filter_map(Worker::ended);
+        let ends = self.started.iter_mut().filter_map(Worker::ended);
         self.notes.extend(ends.map(|end| format!("{run}: {end}")));
     }
 
     fn victims(&self) -> Vec<Victim> {
-        let victim = |replica: &Controlled| Victim {
-            name: replica.worker.name.clone(),
-            pid: replica.worker.pid(),
-            connection: replica.line.connection.clone(),
-        };
+        let victim =
+            |replica: &Controlled| Victim { line: replica.line.clone(), pid: replica.worker.pid() };
         self.replicas.iter().map(victim).collect()
     }
 
@@ -398,44 +402,38 @@ impl<'a> Session<'a> {
         }
     }
 
+    async fn look(&mut self) -> Look {
+        Look::at(self.lines()).await
+    }
+
     /// Waits until all live members have the same state. What others know is their own affair: who was
     /// replaced learns nothing more.
     async fn await_convergence(&mut self) -> Option<bool> {
         let deadline = Instant::now() + CONVERGE_LIMIT;
         let mut looks = tokio::time::interval(LOOK_PERIOD);
-        let (mut silent, mut states) = (Vec::new(), Vec::new());
+        let mut last = Look::default();
         while Instant::now() < deadline && !self.lines().is_empty() {
             looks.tick().await;
-            states.clear();
-            silent.clear();
-            for replica in self.lines() {
-                match replica.status().await {
-                    Ok(status) if !status.takes_requests => {}
-                    Ok(status) => states.push((status.applied, status.digest)),
-                    Err(error) => silent.push(error.to_string()),
-                }
-            }
-            let agree = states.iter().all(|state| *state == states[0]);
-            if agree && silent.is_empty() && !states.is_empty() {
-                return Some(true);
+            last = self.look().await;
+            if last.agrees() && last.misses(&self.setting.experiment.faults).is_none() {
+                break;
             }
         }
-        let all_known = silent.is_empty();
-        let run = self.setting.run_name();
+        let (run, experiment) = (self.setting.run_name(), self.setting.experiment);
         let said = |why| format!("{run}: a replica did not say its state: {why}");
-        self.notes.extend(silent.into_iter().map(said));
-        // Without a majority nobody can bring the others up to date: that they differ says nothing.
-        let majority = self.setting.experiment.network.sites.len() / 2 + 1;
-        (all_known && states.len() >= majority).then_some(false)
+        self.notes.extend(last.silent_members().map(said));
+        if let Some(why) = last.misses(&experiment.faults) {
+            self.notes.push(format!("{run}: {why}"));
+        }
+        last.verdict(experiment.network.sites.len())
     }
 
     async fn note_final_states(&mut self, counters: &mut [ReplicaCounters]) {
-        for replica in self.lines() {
-            let status = replica.status().await.ok().filter(|status| status.takes_requests);
-            let Some(status) = status else { continue };
-            if let Some(counters) = counters.iter_mut().find(|c| c.node == replica.name) {
+        let look = self.look().await;
+        for (name, status) in look.judged() {
+            if let Some(counters) = counters.iter_mut().find(|c| c.node == *name) {
                 counters.final_applied = Some(status.applied);
-                counters.final_digest = Some(status.digest);
+                counters.final_digest = Some(status.digest.clone());
             }
         }
     }
@@ -468,7 +466,7 @@ impl<'a> Session<'a> {
         }
         let ended = async {
             let controlled = self.loads.iter_mut().chain(&mut self.replicas);
-            for worker in controlled.map(|it| &mut it.worker).chain(&mut self.joined) {
+            for worker in controlled.map(|it| &mut it.worker).chain(&mut self.started) {
                 worker.wait().await;
             }
         };

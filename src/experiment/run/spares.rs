@@ -1,4 +1,4 @@
-//! Spares: nobody but a person starts them. The driver connects to those that appear.
+//! Spares: a person starts them, or a fault of the file does. The driver connects to those that appear.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,8 +15,9 @@ use crate::net::{Endpoint, Purpose, is_open};
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The spares of a run, looked for as long as this lives.
-pub(super) struct Spares(Vec<Spare>);
+/// The spares of a run, looked for as long as one of the clones lives.
+#[derive(Clone)]
+pub(super) struct Spares(Rc<Vec<Spare>>);
 
 struct Spare {
     name: String,
@@ -38,7 +39,7 @@ impl Spares {
             let looking = tokio::task::spawn_local(looking);
             Spare { name: member.name.clone(), connection, looking }
         };
-        Spares(members.iter().map(look).collect())
+        Spares(Rc::new(members.iter().map(look).collect()))
     }
 
     /// Those that are there.

@@ -61,7 +61,7 @@ use crate::command::{ClientId, Command, Key, NodeId, Outcome};
 use crate::kv::Replicated;
 use crate::mutants::mutant;
 use crate::protocol::quorum::NodeSet;
-use crate::protocol::{Cluster, Effect, Effects, Input, Protocol, Time, WriteId};
+use crate::protocol::{Cluster, Effect, Effects, Input, Membership, Protocol, Time, WriteId};
 
 pub mod ballot;
 pub mod members;
@@ -248,6 +248,16 @@ impl Protocol for Caspaxos {
 
     fn takes_requests(&self) -> bool {
         self.is_serving()
+    }
+
+    fn membership(&self) -> Option<Membership> {
+        let Configuration { epoch, old, new } = self.configuration;
+        Some(Membership {
+            epoch: u64::from(epoch),
+            members: new.members,
+            before: old.map(|old| old.members),
+            wanted: self.goal(),
+        })
     }
 
     fn replicated(&self) -> Option<&dyn Replicated> {
