@@ -331,7 +331,7 @@ fn in_words(known: &Members) -> String {
         false => format!("epoch {}: {members}", known.epoch),
     };
     if !known.wanted.is_empty() && known.wanted != known.members {
-        words.push_str(&format!("; asked for {}", known.wanted.join(", ")));
+        words = format!("{words}; asked for {}", known.wanted.join(", "));
     }
     words
 }

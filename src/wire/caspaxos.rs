@@ -448,7 +448,7 @@ mod tests {
         let promises = accepted.chain([Promise::Conflict(ballot)]).collect();
         let other = states().into_iter().map(|state| Seen::Other { ballot: Ballot::ZERO, state });
         vec![
-            CaspaxosMessage::Prepare { batch, ballot, keys: keys.into() },
+            CaspaxosMessage::Prepare { batch, ballot, phase_us: 1_234_567, keys: keys.into() },
             CaspaxosMessage::Promise { batch, floor: Ballot::ZERO, promises },
             CaspaxosMessage::Accept { batch, next: ballot, changes: changes().into() },
             CaspaxosMessage::Accept { batch, next: Ballot::ZERO, changes: changes().into() },

@@ -94,7 +94,7 @@ fn a_removed_register_refuses_what_is_not_above_its_tombstone() {
     assert_eq!(registers.prepare(key(1), ballot(2, 2)), Err(ballot(3, 0)));
     let delayed = change(ballot(2, 1), Some(value(42)));
     assert_eq!(registers.accept(&delayed, NONE), Err(ballot(3, 0)));
-    assert_eq!((registers.len(), registers.live(), registers.removals()), (0, 0, 1));
+    assert_eq!((registers.count(), registers.live(), registers.removals()), (0, 0, 1));
     assert!(registers.prepare(key(1), ballot(4, 0)).is_ok());
 }
 
@@ -114,5 +114,5 @@ fn places_of_removed_registers_are_used_again() {
         registers.accept(&change(ballot(counter, 0), None), NONE).unwrap();
         assert!(registers.remove(key(1), ballot(counter, 0)));
     }
-    assert_eq!((registers.places(), registers.iter().count()), (1, 0));
+    assert_eq!((registers.end(), registers.iter().count()), (1, 0));
 }

@@ -83,6 +83,7 @@ pub(super) fn delete(n: u64) -> Operation {
 }
 
 /// What a get, an add or a delete returns.
+#[expect(clippy::unnecessary_wraps, reason = "as outcomes are compared")]
 pub(super) fn found(held: Option<Value>) -> Option<Outcome> {
     Some(Outcome::Found(held))
 }

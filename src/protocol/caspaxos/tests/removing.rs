@@ -15,7 +15,7 @@ fn a_deleted_register_is_removed_everywhere_and_leaves_a_floor() {
     bench.collect(&ALL);
     for node in ALL {
         let registers = bench.core(node).registers();
-        assert_eq!((registers.len(), registers.removals()), (0, 1));
+        assert_eq!((registers.count(), registers.removals()), (0, 1));
         assert!(!registers.floor().is_zero());
     }
     assert_eq!(bench.done(1, get(1), &ALL), Outcome::Found(None));
