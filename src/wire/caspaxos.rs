@@ -532,7 +532,9 @@ mod tests {
         assert!(State::decode_whole(&[HAS_MARKS, 0]).is_err(), "none would not be written");
         let marks = |marks: [Ballot; 2]| {
             let mut out = BytesMut::from(&[HAS_MARKS, 2][..]);
-            marks.iter().for_each(|mark| mark.encode(&mut out));
+            for mark in marks {
+                mark.encode(&mut out);
+            }
             State::decode_whole(&out).is_ok()
         };
         assert!(marks([ballot(0, 9, 1), ballot(0, 1, 2)]));

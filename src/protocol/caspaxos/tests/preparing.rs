@@ -70,7 +70,9 @@ fn a_quorum_that_accepted_without_the_promise_does_not_spare_the_prepare() {
         bench.prepare(0, 1);
         bench.prepare(0, 2);
         assert_eq!(bench.answer(asked), Some(Outcome::Done), "p0 is an accept quorum");
-        late.iter().for_each(|node| bench.accept(0, *node));
+        for node in late {
+            bench.accept(0, *node);
+        }
         prepares(&mut bench)
     };
     assert!(chosen_with(&[]) && chosen_with(&[1]) && chosen_with(&[2]));

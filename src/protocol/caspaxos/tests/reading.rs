@@ -68,7 +68,9 @@ fn with_quorums_of_three_and_two_of_four_three_are_asked_and_two_agree() {
         bench.accept(0, 1);
         bench.lose_all();
         let asked = bench.ask(2, get(1));
-        order.iter().for_each(|node| bench.exchange(READ, 2, *node));
+        for node in order {
+            bench.exchange(READ, 2, node);
+        }
         bench.answer(asked)
     };
     assert_eq!(run([0, 1]), found(Some(value(7))));

@@ -96,7 +96,9 @@ fn an_attempt_is_not_given_up_before_its_accept_is_sent() {
     bench.carry("Prepare", 6, 4);
     bench.lose_all();
     let asked = bench.ask(0, put(1, 1));
-    [1, 2, 4].iter().for_each(|node| bench.prepare(0, *node));
+    for node in [1, 2, 4] {
+        bench.prepare(0, node);
+    }
     bench.carry("Prepare", 0, 3);
     let last = bench.take("Promise", 3, 0);
     bench.lose_all();
@@ -105,7 +107,9 @@ fn an_attempt_is_not_given_up_before_its_accept_is_sent() {
     bench.fire_in_turn(0, CaspaxosTimer::Resend);
     bench.fire_in_turn(0, CaspaxosTimer::Backoff);
     bench.end_turn(0);
-    [1, 2, 3, 5].iter().for_each(|node| bench.accept(0, *node));
+    for node in [1, 2, 3, 5] {
+        bench.accept(0, node);
+    }
     assert_eq!(bench.answer(asked), Some(Outcome::Done));
     assert_eq!(bench.counter(0, "losses"), 0);
 }
