@@ -232,7 +232,7 @@ fn an_operator_may_change_members_and_nothing_else() {
         }
         match connect().await {
             Err(NetError::Refused { reason, .. }) => {
-                assert!(reason.contains("too many"), "{reason}")
+                assert!(reason.contains("too many"), "{reason}");
             }
             other => panic!("{other:?}"),
         }
