@@ -6,6 +6,7 @@
 //! replica: what was begun goes on.
 
 use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::rc::Rc;
@@ -331,7 +332,7 @@ fn in_words(known: &Members) -> String {
         false => format!("epoch {}: {members}", known.epoch),
     };
     if !known.wanted.is_empty() && known.wanted != known.members {
-        words = format!("{words}; asked for {}", known.wanted.join(", "));
+        let _ = write!(words, "; asked for {}", known.wanted.join(", "));
     }
     words
 }

@@ -74,6 +74,8 @@ async fn impostors_are_refused(cluster: &ByHand) {
     let tries = [
         ("load-oslo", Purpose::Peer),
         ("load-oslo", Purpose::Control),
+        ("load-oslo", Purpose::Operator),
+        ("rome", Purpose::Operator),
         ("rome", Purpose::Client),
         ("rome", Purpose::Control),
         ("driver", Purpose::Peer),
