@@ -6,16 +6,27 @@ use std::path::Path;
 
 use paxbench::command::NodeId;
 use paxbench::load::plan::OperationMix;
+use paxbench::protocol::caspaxos::Caspaxos;
+use paxbench::protocol::caspaxos::options::CaspaxosOptions;
 use paxbench::protocol::epaxos::Epaxos;
 use paxbench::protocol::epaxos::options::{EpaxosOptions, QuorumChoice};
 use paxbench::protocol::paxos::{Paxos, PaxosOptions, Variant};
+use paxbench::protocol::quorum::NodeSet;
 use paxbench::sim::Subject;
 use paxbench::sim::faults::Cut;
 use paxbench::sim::script::Script;
 
 /// Heartbeats and their timers go on all the time, and say nothing else here.
-const OMITTED: [&str; 5] =
-    ["heartbeat(", "timer Heartbeat", "Heartbeat(", "HeartbeatOK(", "timer Check"];
+const OMITTED: [&str; 8] = [
+    "heartbeat(",
+    "timer Heartbeat",
+    "Heartbeat(",
+    "HeartbeatOK(",
+    "timer Check",
+    "timer Repair",
+    "timer Collect",
+    "Compare",
+];
 
 fn options(variant: Variant) -> PaxosOptions {
     PaxosOptions {
@@ -269,4 +280,109 @@ fn epaxos_joins_in_the_place_of_one_that_is_lost() {
     assert_eq!(script.answered_ms(after), Some(620));
     assert!(script.has_converged() && script.core(3).is_member());
     compare("epaxos_joins_in_the_place_of_one_that_is_lost", &script);
+}
+
+fn caspaxos_options() -> CaspaxosOptions {
+    CaspaxosOptions { resend_ms: 200, repair_ms: 5000, collect_ms: 0, ..CaspaxosOptions::default() }
+}
+
+fn caspaxos(size: u8) -> Script<Caspaxos> {
+    Script::traced(size, caspaxos_options(), 10, 1)
+}
+
+/// Prepare, Promise, Accept, Accepted; then Accept, Accepted. Another proposer begins anew.
+#[test]
+fn caspaxos_needs_two_round_trips_and_then_one() {
+    let mut script = caspaxos(3);
+    script.run_for(100);
+    let cold = script.ask(0);
+    script.run_for(60);
+    let warm = script.ask(0);
+    script.run_for(40);
+    assert_eq!([cold, warm].map(|asked| script.answered_ms(asked)), [Some(140), Some(180)]);
+    assert_eq!(["two_round_trips", "one_round_trip"].map(|of| script.counter(0, of)), [1, 1]);
+    assert!(script.has_converged());
+    compare("caspaxos_needs_two_round_trips_and_then_one", &script);
+}
+
+/// p0 and p2 prepare at once: p1 hears of p0 first and then of p2, whose ballot is higher. So p0's Accept is in
+/// conflict, and it tries again behind p2.
+#[test]
+fn caspaxos_lets_one_of_two_proposers_wait() {
+    let mut script = caspaxos(3);
+    script.run_for(100);
+    let both = [script.ask(0), script.ask(2)];
+    script.run_for(500);
+    assert!(both.iter().all(|asked| script.answered_ms(*asked).is_some()));
+    assert!(script.counter(0, "losses") + script.counter(2, "losses") > 0);
+    assert!(script.has_converged());
+    compare("caspaxos_lets_one_of_two_proposers_wait", &script);
+}
+
+/// p1 accepts p0's change, and p0 does not hear of it. p2 finds the change and builds on it. When p0 tries again, it
+/// finds its own attempt among the ancestors of what it reads: it is told as it was, and not done again.
+#[test]
+fn caspaxos_does_not_apply_again_what_took_effect() {
+    let mut script = caspaxos(3);
+    script.run_for(100);
+    script.cut(Cut::OneWay(NodeId(0), NodeId(2)));
+    let first = script.ask(0);
+    script.run_for(25);
+    script.cut(Cut::OneWay(NodeId(1), NodeId(0)));
+    script.cut(Cut::OneWay(NodeId(2), NodeId(0)));
+    script.run_for(10);
+    let second = script.ask(2);
+    script.run_for(400);
+    assert!(script.answered_ms(first).is_none() && script.answered_ms(second).is_some());
+    script.mend();
+    script.run_for(1500);
+    assert!(script.answered_ms(first).is_some());
+    assert_eq!((script.counter(0, "applied_before"), script.counter(0, "unknown")), (1, 0));
+    assert!(script.has_converged());
+    compare("caspaxos_does_not_apply_again_what_took_effect", &script);
+}
+
+/// A value, a tombstone; then the tombstone at all three, and then nothing.
+#[test]
+fn caspaxos_removes_what_was_deleted() {
+    let mix = OperationMix { rmw: 0.5, delete: 0.5, ..OperationMix::default() };
+    let options = CaspaxosOptions { collect_ms: 300, ..caspaxos_options() };
+    let mut script = Script::<Caspaxos>::traced_mix(3, options, 10, WRITES_THEN_DELETES, mix);
+    script.run_for(100);
+    for _ in 0..2 {
+        script.ask(0);
+        script.run_for(60);
+    }
+    script.run_for(1500);
+    assert!(script.all_answered() && script.has_converged());
+    for node in 0..3 {
+        assert_eq!(script.core(node).registers().len(), 0, "at p{node}");
+        assert_eq!(script.core(node).registers().removals(), 1);
+    }
+    compare("caspaxos_removes_what_was_deleted", &script);
+}
+
+/// A seed with which the client of p0 writes, and then deletes.
+const WRITES_THEN_DELETES: u64 = 1;
+
+/// The joint configuration is written in its register, p3 copies what there is, and the next is written; a client's
+/// change goes on meanwhile.
+#[test]
+fn caspaxos_goes_from_three_members_to_four() {
+    let mut script = Script::<Caspaxos>::traced_with_spares((3, 1), caspaxos_options(), 10, 1);
+    script.run_for(100);
+    let before = script.ask(0);
+    script.run_for(60);
+    script.change_members(0, NodeSet::all(4));
+    script.run_for(70);
+    let meanwhile = script.ask(0);
+    script.run_for(600);
+    assert!((0..4).all(|node| script.core(node).configuration().epoch == 2));
+    let after = script.ask(3);
+    script.run_for(300);
+    for asked in [before, meanwhile, after] {
+        assert!(script.answered_ms(asked).is_some());
+    }
+    assert!(script.has_converged());
+    compare("caspaxos_goes_from_three_members_to_four", &script);
 }

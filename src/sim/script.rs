@@ -18,6 +18,7 @@ use crate::check::history::OperationRecord;
 use crate::check::invariants::Held;
 use crate::command::NodeId;
 use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix, Retries};
+use crate::protocol::quorum::NodeSet;
 
 const MS: u64 = 1_000_000;
 
@@ -186,6 +187,11 @@ impl<P: Subject> Script<P> {
     /// Starts a spare in place of another replica.
     pub fn join(&mut self, joiner: u8, leaver: u8) {
         self.befall(FaultKind::Join { joiner: NodeId(joiner), leaver: NodeId(leaver) }, 0);
+    }
+
+    /// An operator asks this replica for these members; those that are spares are started.
+    pub fn change_members(&mut self, asked: u8, members: NodeSet) {
+        self.befall(FaultKind::Members { asked: NodeId(asked), members }, 0);
     }
 
     /// Holds up all that happens at a replica, its timers included.
