@@ -356,7 +356,7 @@ fn caspaxos_removes_what_was_deleted() {
     script.run_for(1500);
     assert!(script.all_answered() && script.has_converged());
     for node in 0..3 {
-        assert_eq!(script.core(node).registers().len(), 0, "at p{node}");
+        assert_eq!(script.core(node).registers().count(), 0, "at p{node}");
         assert_eq!(script.core(node).registers().removals(), 1);
     }
     compare("caspaxos_removes_what_was_deleted", &script);
