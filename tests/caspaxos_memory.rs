@@ -23,6 +23,7 @@ fn resident_bytes() -> u64 {
 
 #[test]
 #[ignore = "it takes a hundred megabytes, and measures the process that it runs in"]
+#[expect(clippy::print_stdout, reason = "the number is what it is for")]
 fn a_million_registers_with_values_of_16_bytes_take_little_more_than_a_hundred_bytes_each() {
     let before = resident_bytes();
     let mut registers = Registers::default();
@@ -36,7 +37,6 @@ fn a_million_registers_with_values_of_16_bytes_take_little_more_than_a_hundred_b
             .expect("nothing else was promised");
     }
     let each = (resident_bytes() - before) / REGISTERS;
-    #[expect(clippy::print_stdout, reason = "the number is what it is for")]
     println!("{each} bytes for each of {} registers", registers.count());
     assert_eq!(registers.live(), REGISTERS);
     assert!(each <= BYTES_MAX, "{each} bytes each");
