@@ -38,8 +38,7 @@ mod tag {
     pub(super) const CONFIGURE: u8 = 13;
     pub(super) const WHICH_CONFIGURATION: u8 = 14;
     pub(super) const MERGED: u8 = 15;
-    pub(super) const CHANGE_MEMBERS: u8 = 16;
-    pub(super) const REPLACE: u8 = 17;
+    pub(super) const REPLACE: u8 = 16;
 }
 
 impl Wire for Key {
@@ -354,9 +353,6 @@ impl CaspaxosMessage {
                 out.put_u8(tag::MERGED);
                 out.put_u16_le(*epoch);
             }
-            CaspaxosMessage::ChangeMembers(members) => {
-                put(tag::CHANGE_MEMBERS, members.bits(), out);
-            }
             CaspaxosMessage::Replace(leaver) => {
                 out.put_u8(tag::REPLACE);
                 out.put_u8(leaver.0);
@@ -408,7 +404,6 @@ fn decode_rare(kind: u8, from: &mut Reader<'_>) -> Result<CaspaxosMessage, Malfo
         tag::CONFIGURE => CaspaxosMessage::Configure(Configuration::decode(from)?),
         tag::WHICH_CONFIGURATION => CaspaxosMessage::WhichConfiguration,
         tag::MERGED => CaspaxosMessage::Merged { epoch: from.u16()? },
-        tag::CHANGE_MEMBERS => CaspaxosMessage::ChangeMembers(NodeSet::from_bits(from.u64()?)),
         tag::REPLACE => CaspaxosMessage::Replace(NodeId(from.u8()?)),
         _ => return Err(Malformed("message: unknown kind")),
     })
@@ -487,7 +482,6 @@ mod tests {
             CaspaxosMessage::Configure(joint.settled()),
             CaspaxosMessage::WhichConfiguration,
             CaspaxosMessage::Merged { epoch: 7 },
-            CaspaxosMessage::ChangeMembers(NodeSet::from_bits(1 << 63)),
             CaspaxosMessage::Replace(NodeId(2)),
         ]
     }

@@ -10,20 +10,20 @@ use crate::mutants::mutant;
 use crate::protocol::Effects;
 
 impl Caspaxos {
-    /// Whether a ballot is of this configuration; else tells who uses it, or asks. A message in a ballot of
-    /// another configuration is lost.
+    /// Whether a message is of this configuration; else tells who sent it, or asks. A message of another
+    /// configuration is lost.
     pub(super) fn is_of_this_epoch(
         &mut self,
         from: NodeId,
-        ballot: Ballot,
+        epoch: u16,
         out: &mut Effects<Self>,
     ) -> bool {
-        if !self.configuration.takes(ballot) {
+        if !self.configuration.takes(epoch) {
             self.counters.old_epochs += 1;
             self.answer(from, CaspaxosMessage::Configure(self.configuration), out);
             return false;
         }
-        if ballot.epoch() > self.configuration.epoch {
+        if epoch > self.configuration.epoch {
             self.answer(from, CaspaxosMessage::WhichConfiguration, out);
             return false;
         }
@@ -38,9 +38,10 @@ impl Caspaxos {
         keys: &Arc<[Key]>,
         out: &mut Effects<Self>,
     ) {
-        if !self.is_of_this_epoch(from, ballot, out) {
+        if !self.is_of_this_epoch(from, ballot.epoch(), out) {
             return;
         }
+        self.registers.fetch(keys.iter().copied());
         let mut promises = Vec::with_capacity(keys.len());
         let mut promised = Vec::new();
         for key in keys.iter() {
@@ -70,11 +71,12 @@ impl Caspaxos {
         out: &mut Effects<Self>,
     ) {
         let Some(first) = changes.first() else { return };
-        if !self.is_of_this_epoch(from, first.ballot, out) {
+        if !self.is_of_this_epoch(from, first.ballot.epoch(), out) {
             return;
         }
         let forgets = from != self.me && mutant!(NextNotPromised);
         let next = if forgets { Ballot::ZERO } else { next };
+        self.registers.fetch(changes.iter().map(|change| change.key));
         let mut conflicts = Vec::new();
         for (change, place) in changes.iter().zip(0..) {
             if let Err(seen) = self.registers.accept(change, next) {

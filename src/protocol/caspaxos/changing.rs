@@ -19,7 +19,7 @@ use super::{Caspaxos, CaspaxosTimer};
 use crate::command::NodeId;
 use crate::mutants::mutant;
 use crate::protocol::quorum::NodeSet;
-use crate::protocol::{Effect, Effects, Time};
+use crate::protocol::{Effect, Effects};
 
 /// How often the new members are called before a change is given up that has not begun.
 const CALLS_MAX: u8 = 20;
@@ -82,7 +82,7 @@ impl Caspaxos {
     }
 
     /// Does what there is to do, and looks again after a while.
-    pub(super) fn go_on_changing(&mut self, _now: Time, out: &mut Effects<Self>) {
+    pub(super) fn go_on_changing(&mut self, out: &mut Effects<Self>) {
         self.changing.is_armed = false;
         self.ask_to_replace(out);
         self.pursue_goal(out);
@@ -239,7 +239,6 @@ impl Caspaxos {
     /// All attempts begin again, in ballots of the new epoch.
     fn begin_anew(&mut self, out: &mut Effects<Self>) {
         self.flights.all.clear();
-        // What was begun in this turn and not sent yet has left nothing anywhere.
         self.changes.clear();
         self.last_changes.clear();
         for index in self.works.iter().map(|(index, _)| index).collect::<Vec<_>>() {
@@ -258,22 +257,16 @@ impl Caspaxos {
     fn rescan(&mut self, out: &mut Effects<Self>) {
         let Some(old) = self.configuration.old else { return };
         let is_new = self.configuration.new.members.contains(self.me);
-        let epoch = self.configuration.epoch;
         if self.changing.merged.contains(self.me) {
-            let everybody = self.configuration.members();
-            out.send_to(
-                everybody.without(self.me),
-                CaspaxosMessage::Merged { epoch },
-                out.last_write(),
-            );
+            self.tell_merged(out);
         } else if is_new {
-            if old.members.contains(self.me) {
-                self.changing.copied.insert(self.me);
+            let is_source = old.members.contains(self.me) || mutant!(RescanAsksTooFew);
+            if is_source && !self.changing.copied.contains(self.me) {
+                self.note_copied(self.me, out);
             }
             for source in old.members.minus(self.changing.copied).iter() {
                 self.pull(source, Part::From(0), out);
             }
-            self.merge_if_copied(out);
         }
     }
 
@@ -301,29 +294,30 @@ impl Caspaxos {
             Rest::Buckets if !mutant!(RepairEndsRescan) => {}
             _ if is_old => self.pull(from, Part::From(0), out),
             Rest::From(place) => self.pull(from, Part::From(place), out),
-            Rest::Nothing | Rest::Buckets => {
-                self.changing.copied.insert(from);
-                self.merge_if_copied(out);
-            }
+            Rest::Nothing | Rest::Buckets => self.note_copied(from, out),
         }
     }
 
-    fn merge_if_copied(&mut self, out: &mut Effects<Self>) {
-        if !self.configuration.is_source_quorum(self.changing.copied) && !mutant!(RescanAsksTooFew)
-        {
+    /// All that another holds is here now. Once so many were copied that nothing chosen can be missing, that is
+    /// written down.
+    fn note_copied(&mut self, from: NodeId, out: &mut Effects<Self>) {
+        let had_enough = self.configuration.is_source_quorum(self.changing.copied);
+        self.changing.copied.insert(from);
+        let enough = self.configuration.is_source_quorum(self.changing.copied);
+        if had_enough || !enough && !mutant!(RescanAsksTooFew) {
             return;
         }
         let epoch = self.configuration.epoch;
         self.counters.rescans += 1;
         out.persist(CaspaxosRecord::Merged(epoch));
-        let everybody = self.configuration.members();
-        out.send_to(
-            everybody.without(self.me),
-            CaspaxosMessage::Merged { epoch },
-            out.last_write(),
-        );
         // Not before it is durable: what was copied must not be lost once the old acceptors are not asked.
         self.answer(self.me, CaspaxosMessage::Merged { epoch }, out);
+    }
+
+    fn tell_merged(&mut self, out: &mut Effects<Self>) {
+        let message = CaspaxosMessage::Merged { epoch: self.configuration.epoch };
+        let others = self.configuration.members().without(self.me);
+        out.send_to(others, message, out.last_write());
     }
 
     /// A new acceptor has copied what was chosen before.
@@ -334,7 +328,12 @@ impl Caspaxos {
             Ordering::Less => {
                 self.answer(from, CaspaxosMessage::Configure(self.configuration), out);
             }
-            Ordering::Equal => self.note_merged(from, epoch),
+            Ordering::Equal => {
+                self.note_merged(from, epoch);
+                if from == self.me {
+                    self.tell_merged(out);
+                }
+            }
         }
         self.settle_if_merged();
     }

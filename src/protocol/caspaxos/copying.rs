@@ -107,12 +107,7 @@ impl Caspaxos {
         part: &Part,
         out: &mut Effects<Self>,
     ) {
-        if epoch != self.configuration.epoch {
-            if epoch > self.configuration.epoch {
-                self.answer(from, CaspaxosMessage::WhichConfiguration, out);
-            } else {
-                self.answer(from, CaspaxosMessage::Configure(self.configuration), out);
-            }
+        if !self.is_of_this_epoch(from, epoch, out) {
             return;
         }
         let (copies, rest) = match part {

@@ -149,7 +149,6 @@ impl fmt::Display for CaspaxosMessage {
             | CaspaxosMessage::Digests { .. }
             | CaspaxosMessage::WhichConfiguration => Ok(()),
             CaspaxosMessage::Merged { epoch } => write!(f, " in epoch {epoch}"),
-            CaspaxosMessage::ChangeMembers(members) => write!(f, " to [{}]", Nodes(*members)),
             CaspaxosMessage::Replace(leaver) => write!(f, " {leaver}"),
         }
     }

@@ -1,6 +1,7 @@
 //! Messages of a proposer that are under way: who has answered, who refused what, who is asked again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::CaspaxosMessage;
@@ -29,7 +30,7 @@ pub(super) enum Kind {
 pub(super) struct Flight {
     pub(super) kind: Kind,
     /// The works that it is about, in the order of the message.
-    pub(super) works: Vec<u32>,
+    pub(super) works: Arc<[u32]>,
     /// Whom it was sent to.
     pub(super) to: NodeSet,
     pub(super) answered: NodeSet,
@@ -77,7 +78,7 @@ impl Caspaxos {
         self.ask(to, message.clone(), out);
         let flight = Flight {
             kind,
-            works,
+            works: works.into(),
             to,
             answered: NodeSet::default(),
             refused: BTreeMap::new(),
@@ -100,9 +101,14 @@ impl Caspaxos {
         out.push(Effect::Arm(CaspaxosTimer::Resend, resend / 2..resend));
     }
 
-    /// How long a phase took.
-    pub(super) fn measure(&mut self, now: Time, sent: Time) {
-        self.round_trip = (self.round_trip * 7 + now.since(sent)) / 8;
+    /// A quorum has answered a message: says whether it is the first time, and notes how long that took.
+    pub(super) fn note_quorum(&mut self, now: Time, batch: u64) -> bool {
+        let Some(flight) = self.flights.all.get_mut(&batch) else { return false };
+        let is_first = !std::mem::replace(&mut flight.is_chosen, true);
+        if is_first {
+            self.round_trip = (self.round_trip * 7 + now.since(flight.sent)) / 8;
+        }
+        is_first
     }
 
     /// Whether a message is what a work waits for.
@@ -126,7 +132,7 @@ impl Caspaxos {
         let Some(flight) = self.flights.all.get(&batch) else { return };
         let (kind, works) = (flight.kind, flight.works.clone());
         let in_doubt: Vec<u32> = match kind {
-            Kind::Read => works.clone(),
+            Kind::Read => works.to_vec(),
             _ => flight.refused.keys().map(|place| works[*place as usize]).collect(),
         };
         for work in in_doubt {

@@ -14,7 +14,6 @@
 //! compare-and-set; it is copied with the others. So two operators cannot lead a cluster two ways, and whoever
 //! finds a change half done can go on with it.
 
-use super::ballot::Ballot;
 use super::options::CaspaxosOptions;
 use crate::command::{Key, NodeId, Value};
 use crate::mutants::mutant;
@@ -172,9 +171,9 @@ impl Configuration {
         self.new.members.contains(node) && members.contains(node) && follows
     }
 
-    /// Whether an acceptor in this configuration takes a ballot: none of an earlier one.
-    pub fn takes(&self, ballot: Ballot) -> bool {
-        ballot.epoch() >= self.epoch || mutant!(OldEpochsAccepted)
+    /// Whether an acceptor in this configuration takes ballots of an epoch: none of an earlier one.
+    pub fn takes(&self, epoch: u16) -> bool {
+        epoch >= self.epoch || mutant!(OldEpochsAccepted)
     }
 
     /// Whether it can have come of a cluster of `size`.

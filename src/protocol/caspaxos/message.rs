@@ -8,7 +8,6 @@ use super::members::Configuration;
 use super::state::State;
 use crate::command::{Key, NodeId};
 use crate::protocol::Message;
-use crate::protocol::quorum::NodeSet;
 
 /// One register of an Accept.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -177,8 +176,6 @@ pub enum CaspaxosMessage {
         /// The epoch that replaces it.
         epoch: u16,
     },
-    /// An operator wants these members.
-    ChangeMembers(NodeSet),
     /// The sender wants to become a member in place of another.
     Replace(NodeId),
 }
@@ -237,7 +234,6 @@ impl Message for CaspaxosMessage {
             CaspaxosMessage::Configure(_) => "Configure",
             CaspaxosMessage::WhichConfiguration => "WhichConfiguration",
             CaspaxosMessage::Merged { .. } => "Merged",
-            CaspaxosMessage::ChangeMembers(_) => "ChangeMembers",
             CaspaxosMessage::Replace(_) => "Replace",
         }
     }

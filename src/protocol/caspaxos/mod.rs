@@ -219,7 +219,7 @@ impl Protocol for Caspaxos {
 
     fn step(&mut self, now: Time, input: Input<Self>, out: &mut Effects<Self>) {
         match input {
-            Input::Started => self.on_started(now, out),
+            Input::Started => self.on_started(out),
             Input::Message { from, message } => {
                 if message.is_plausible(from, self.cluster.size) {
                     self.on_message(now, from, message, out);
@@ -228,6 +228,7 @@ impl Protocol for Caspaxos {
                 }
             }
             Input::Requests(commands) => {
+                self.registers.fetch(commands.iter().map(|command| command.operation.keys().0));
                 for command in commands {
                     self.on_request(command, out);
                 }
@@ -369,7 +370,7 @@ impl Caspaxos {
         }
     }
 
-    fn on_started(&mut self, now: Time, out: &mut Effects<Self>) {
+    fn on_started(&mut self, out: &mut Effects<Self>) {
         self.reserve_counters(out);
         let repair = Duration::from_millis(self.options.repair_ms);
         out.push(Effect::Arm(CaspaxosTimer::Repair, repair / 2..repair));
@@ -377,7 +378,7 @@ impl Caspaxos {
             let collect = Duration::from_millis(self.options.collect_ms);
             out.push(Effect::Arm(CaspaxosTimer::Collect, collect / 2..collect));
         }
-        self.go_on_changing(now, out);
+        self.go_on_changing(out);
     }
 
     fn on_timer(&mut self, now: Time, timer: CaspaxosTimer, out: &mut Effects<Self>) {
@@ -386,7 +387,7 @@ impl Caspaxos {
             CaspaxosTimer::Backoff => self.ready.append(&mut self.backing_off),
             CaspaxosTimer::Repair => self.on_repair_timer(out),
             CaspaxosTimer::Collect => self.on_collect_timer(out),
-            CaspaxosTimer::Change => self.go_on_changing(now, out),
+            CaspaxosTimer::Change => self.go_on_changing(out),
         }
     }
 
@@ -434,7 +435,6 @@ impl Caspaxos {
                 self.answer(from, CaspaxosMessage::Configure(self.configuration), out);
             }
             CaspaxosMessage::Merged { epoch } => self.on_merged(from, epoch, out),
-            CaspaxosMessage::ChangeMembers(members) => self.on_change_members(members, out),
             CaspaxosMessage::Replace(leaver) => self.on_replace(from, leaver, out),
         }
     }

@@ -49,7 +49,6 @@ impl CaspaxosMessage {
                     buckets.is_sorted() && buckets.iter().all(|b| usize::from(*b) < BUCKETS)
                 }
                 CaspaxosMessage::Configure(configuration) => configuration.is_plausible(size),
-                CaspaxosMessage::ChangeMembers(members) => members.is_within(size),
                 CaspaxosMessage::Replace(leaver) => leaver.0 < size && *leaver != from,
                 _ => true,
             }

@@ -134,16 +134,19 @@ impl Caspaxos {
         {
             return;
         }
-        let (works, sent) = (flight.works.clone(), flight.sent);
-        let finished = flight.answered == flight.to;
-        for (index, (promise, place)) in works.into_iter().zip(promises.into_iter().zip(0..)) {
+        let (works, answered) = (flight.works.clone(), flight.answered);
+        let finished = answered == flight.to;
+        if self.configuration.is_prepare_quorum(answered) {
+            self.note_quorum(now, batch);
+        }
+        for (index, (promise, place)) in works.iter().zip(promises.into_iter().zip(0..)) {
             if let Promise::Conflict(_) = promise {
                 self.counters.conflicts += 1;
                 let flight = self.flights.all.get_mut(&batch).expect("it is under way");
                 flight.refused.entry(place).or_default().insert(from);
             }
-            if self.awaits(index, batch) {
-                self.take_promise(now, sent, index, from, floor, promise, out);
+            if self.awaits(*index, batch) {
+                self.take_promise(*index, from, floor, promise, out);
             }
         }
         if finished {
@@ -151,11 +154,8 @@ impl Caspaxos {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one promise and all that is known of it")]
     fn take_promise(
         &mut self,
-        now: Time,
-        sent: Time,
         index: u32,
         from: NodeId,
         its_floor: Ballot,
@@ -189,7 +189,6 @@ impl Caspaxos {
         }
         if configuration.is_prepare_quorum(*promised) || mutant!(OnePromiseIsEnough) {
             let (base, state, floor) = (*base, std::mem::take(state), *floor);
-            self.measure(now, sent);
             self.propose(index, ballot, (base, &state), floor, out);
         }
     }
@@ -221,7 +220,7 @@ impl Caspaxos {
             }
             None => work.apply(state),
         };
-        let first = Configuration::first(self.cluster, &self.options);
+        let first = || Configuration::first(self.cluster, &self.options);
         let Some((value, kind)) = run_errand(work, value, first) else {
             // A register that somebody has written meanwhile is not removed; nothing else was asked.
             return self.finish(index, out);
@@ -304,10 +303,12 @@ impl Caspaxos {
     /// Ends the works of an Accept that a quorum has confirmed, and those that none can confirm any more.
     fn look_at_accepts(&mut self, now: Time, batch: u64, out: &mut Effects<Self>) {
         let configuration = self.configuration;
-        let Some(flight) = self.flights.all.get_mut(&batch) else { return };
-        let answered = flight.answered;
+        let Some(answered) = self.flights.all.get(&batch).map(|flight| flight.answered) else {
+            return;
+        };
         let is_quorum = configuration.is_accept_quorum(answered) || mutant!(OneAcceptedIsEnough);
-        let is_first = is_quorum && !std::mem::replace(&mut flight.is_chosen, is_quorum);
+        let is_first = is_quorum && self.note_quorum(now, batch);
+        let Some(flight) = self.flights.all.get_mut(&batch) else { return };
         let brought = match &flight.message {
             CaspaxosMessage::Accept { next, .. } => *next,
             _ => Ballot::ZERO,
@@ -320,12 +321,9 @@ impl Caspaxos {
         } else {
             flight.refused.keys().copied().collect()
         };
-        let (works, sent) = (flight.works.clone(), flight.sent);
-        let refused: Vec<NodeSet> = places.iter().map(|place| flight.refused_by(*place)).collect();
-        if is_first {
-            self.measure(now, sent);
-        }
-        for (place, refused) in places.into_iter().zip(refused) {
+        let (works, all_refused) = (flight.works.clone(), flight.refused.clone());
+        for place in places {
+            let refused = all_refused.get(&place).copied().unwrap_or_default();
             let (index, confirmed) = (works[place as usize], answered.minus(refused));
             let is_chosen =
                 configuration.is_accept_quorum(confirmed) || mutant!(OneAcceptedIsEnough);
@@ -466,8 +464,8 @@ impl Caspaxos {
     pub(super) fn abandon(&mut self, index: u32, out: &mut Effects<Self>) -> bool {
         let Some(work) = self.works.get_mut(index) else { return false };
         match work.phase {
-            // An errand may be done twice.
-            Phase::Accepting if work.commands.is_empty() => {}
+            // An errand may be done twice; and what was not sent left nothing anywhere.
+            Phase::Accepting if work.commands.is_empty() || work.batch == 0 => {}
             Phase::Accepting => {
                 let outcomes = std::mem::take(&mut work.outcomes);
                 work.earlier.push(Attempt { ballot: work.ballot, outcomes });
@@ -490,7 +488,7 @@ impl Caspaxos {
 fn run_errand(
     work: &mut Work,
     value: Option<crate::command::Value>,
-    first: Configuration,
+    first: impl FnOnce() -> Configuration,
 ) -> Option<(Option<crate::command::Value>, Kind)> {
     match work.errand.as_deref_mut() {
         None => Some((value, Kind::Accept)),
@@ -500,7 +498,7 @@ fn run_errand(
             (!work.commands.is_empty()).then_some((value, Kind::Accept))
         }
         Some(Errand::Configure { from, to }) => {
-            let held = value.as_deref().and_then(Configuration::from_value).unwrap_or(first);
+            let held = value.as_deref().and_then(Configuration::from_value).unwrap_or_else(first);
             if held != *from && !mutant!(ConfigurationOverwritten) {
                 // Somebody else was first: that is what is told.
                 *to = held;

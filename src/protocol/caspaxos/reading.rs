@@ -58,9 +58,7 @@ impl Caspaxos {
         keys: &[(Key, Ballot)],
         out: &mut Effects<Self>,
     ) {
-        if epoch != self.configuration.epoch {
-            let theirs = Ballot::new(epoch, 1, from);
-            self.is_of_this_epoch(from, theirs, out);
+        if !self.is_of_this_epoch(from, epoch, out) {
             return;
         }
         let seen = |(key, named): &(Key, Ballot)| {
@@ -93,15 +91,17 @@ impl Caspaxos {
         if !fits || !flight.note(from) {
             return;
         }
-        let (works, sent) = (flight.works.clone(), flight.sent);
+        let (works, answered) = (flight.works.clone(), flight.answered);
         let named = match &flight.message {
             CaspaxosMessage::Read { keys, .. } => keys.clone(),
             _ => return,
         };
-        let finished = flight.answered == flight.to;
-        for (index, (seen, (_, named))) in works.into_iter().zip(seen.into_iter().zip(&*named)) {
+        let finished = answered == flight.to;
+        if self.configuration.is_accept_quorum(answered) {
+            self.note_quorum(now, batch);
+        }
+        for (&index, (seen, (_, named))) in works.iter().zip(seen.into_iter().zip(&*named)) {
             if self.awaits(index, batch) && self.take_seen(index, from, seen, *named) {
-                self.measure(now, sent);
                 self.counters.clean_reads += 1;
                 self.finish_read(index, out);
             } else if self.awaits(index, batch) && finished {

@@ -1,8 +1,8 @@
 //! The acceptor: what it has promised and accepted, register by register (§2.2, the right column's second and
 //! fourth row).
 //!
-//! *Many registers:* each is one entry of a table without holes, found by its key through an index. Registers
-//! share nothing but the floor.
+//! *Many registers:* each is one entry of a table, found by its key through an index; the place of one that was
+//! removed is used again. Registers share nothing but the floor.
 //!
 //! *Removal:* a register whose tombstone is at every acceptor is removed (§3.1). What is left of all removed
 //! registers together is one ballot, the *floor*: a register that is absent here counts as having promised
@@ -56,6 +56,8 @@ pub struct Register {
     /// without it, and may write what does not descend from it: this copy does not count for its having been
     /// chosen.
     pub is_borrowed: bool,
+    /// Whether there is no register at this place.
+    is_hole: bool,
 }
 
 impl Register {
@@ -69,6 +71,7 @@ impl Register {
             is_prepared: false,
             is_idle: false,
             is_borrowed: false,
+            is_hole: false,
         }
     }
 
@@ -91,9 +94,6 @@ impl Register {
         if self.is_live() { mix(mix(self.key.0) ^ self.accepted.0) } else { 0 }
     }
 }
-
-/// A place in the table that holds no register.
-const HOLE: Key = Key(u64::MAX - 1);
 
 /// All registers of one acceptor.
 #[derive(Clone, Debug)]
@@ -221,7 +221,7 @@ impl Registers {
     /// The register at a place; none if there is a hole.
     pub fn at(&self, place: u32) -> Option<&Register> {
         let piece = self.table.get(place as usize / PIECE)?;
-        piece.get(place as usize % PIECE).filter(|register| register.key != HOLE)
+        piece.get(place as usize % PIECE).filter(|register| !register.is_hole)
     }
 
     /// The register at a place that holds one.
@@ -232,6 +232,13 @@ impl Registers {
     /// The register of a key; none if it is absent.
     pub fn get(&self, key: Key) -> Option<&Register> {
         self.at(self.place(key)?)
+    }
+
+    /// Looks at some registers before they are needed one after the other. They lie far apart in memory: to
+    /// fetch one takes longer than to change it, and here the processor fetches several at once.
+    pub fn fetch(&self, keys: impl Iterator<Item = Key>) {
+        let seen = keys.filter_map(|key| self.get(key)).fold(0, |seen, r| seen ^ r.promise.0);
+        std::hint::black_box(seen);
     }
 
     /// All registers, by place.
@@ -249,7 +256,7 @@ impl Registers {
                 self.table.push(Vec::with_capacity(PIECE));
             }
             let last = self.table.last_mut().expect("just made");
-            last.push(Register::new(HOLE));
+            last.push(Register::new(key));
             ((self.table.len() - 1) * PIECE + last_len(&self.table) - 1) as u32
         });
         *self.at_mut(place) = Register::new(key);
@@ -261,7 +268,8 @@ impl Registers {
     pub fn drop_unused(&mut self, place: u32) {
         let register = self.at_mut(place);
         if register.is_blank() && register.work == NO_WORK {
-            let key = std::mem::replace(&mut register.key, HOLE);
+            register.is_hole = true;
+            let key = register.key;
             self.places.remove(&key);
             self.free.push(place);
         }
@@ -375,7 +383,7 @@ impl Registers {
         self.live -= u64::from(register.is_live());
         self.digests[bucket] ^= mark;
         let register = self.at_mut(place);
-        register.key = HOLE;
+        register.is_hole = true;
         register.state = State::default();
         self.places.remove(&key);
         self.free.push(place);

@@ -6,12 +6,19 @@ use super::ballot::Ballot;
 use crate::command::{NodeId, Value};
 
 /// What a register holds. The empty state ∅ of the paper has no value; so has a tombstone.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(PartialEq, Eq, Hash, Debug, Default)]
 pub struct State {
     /// The value.
     pub value: Option<Value>,
     /// Whose changes led to it.
     pub marks: Marks,
+}
+
+impl Clone for State {
+    /// Bytes are copied at once; a [`smallvec::SmallVec`] clones them one by one.
+    fn clone(&self) -> Self {
+        State { value: self.value.as_deref().map(Value::from_slice), marks: self.marks.clone() }
+    }
 }
 
 /// For each proposer whose changes led to a state, but the one that wrote it: the ballot of its last one.
