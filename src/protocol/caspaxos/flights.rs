@@ -181,6 +181,9 @@ impl Caspaxos {
             self.ask(silent, message, out);
         } else if silent.is_empty() || flight.looks >= LOOKS_MAX {
             self.flights.all.remove(&batch);
+            if kind == Kind::Collect && !silent.is_empty() {
+                self.note_silence();
+            }
         }
     }
 }
