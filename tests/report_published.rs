@@ -42,7 +42,7 @@ fn seen(fault: &str, sites: [SiteSilence; 2]) -> Unavailability {
     let sites = sites.into();
     Unavailability {
         fault: fault.to_owned(),
-        replica: "tokyo".to_owned(),
+        replica: fault.ends_with(" tokyo").then(|| "tokyo".to_owned()),
         from_ms: 4000,
         to_ms: 7000,
         sites,
@@ -54,6 +54,8 @@ fn sample() -> Sample {
         [silence("virginia", 31.0, Some(20.0), false), silence("tokyo", 1204.0, Some(25.0), false)];
     let crashed =
         [silence("virginia", 812.0, Some(20.0), false), silence("tokyo", 3000.0, Some(25.0), true)];
+    let changed =
+        [silence("virginia", 300.0, Some(20.0), false), silence("tokyo", 912.0, Some(25.0), false)];
     let unknown = [silence("virginia", 812.0, None, false), silence("tokyo", 10.0, None, false)];
     Sample {
         labels: vec!["epaxos", "paxos"],
@@ -64,6 +66,7 @@ fn sample() -> Sample {
             seen("isolate tokyo", isolated),
             seen("crash tokyo", crashed),
             seen("pause tokyo", unknown),
+            seen("members virginia", changed),
         ],
         ..Sample::default()
     }
@@ -89,6 +92,7 @@ fn the_table_of_faults_tells_who_waited_for_how_long_and_what_was_published() {
             vec![mode, "isolate tokyo", "1.20 s", "0", "–"],
             vec![mode, "crash tokyo", "≥ 3.00 s", "0.81 s (virginia)", "–"],
             vec![mode, "pause tokyo", "–", "–", "–"],
+            vec![mode, "members virginia", "–", "0.91 s (tokyo)", "–"],
         ];
         assert_eq!(lines(text, mode), expected);
     }

@@ -54,16 +54,19 @@ pub struct RunSummary {
     pub verdict: Verdict,
 }
 
-/// Something that was done to a replica during a run.
+/// Something that was done to a replica, or to all, during a run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FaultMark {
     /// When, in ms since the measured phase began.
     pub t_ms: i64,
     /// What, as figures call it.
     pub what: String,
-    /// Which replica a fault befell then; none where one ended.
+    /// Which replica a fault befell then; none where one ended, or where it befalls the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica: Option<String>,
+    /// Whether a fault began then, and not ended.
+    #[serde(default)]
+    pub begins: bool,
 }
 
 /// One operation at one site.

@@ -1,4 +1,4 @@
-//! For how long clients got no answer because of what was done to a replica.
+//! For how long clients got no answer because of what was done to a replica, or to the cluster.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct Unavailability {
     /// What was done, as its mark calls it.
     pub fault: String,
-    /// The replica that it befell.
-    pub replica: String,
+    /// The replica that it befell; none where it befalls the cluster, as a change of members does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<String>,
     /// When it began, in ms since the measured phase began.
     pub from_ms: i64,
     /// Until when completions were looked at, in ms.
@@ -53,11 +54,15 @@ impl SiteSilence {
 impl Unavailability {
     /// What the clients at the site of the replica saw.
     pub fn at_the_fault(&self) -> Option<&SiteSilence> {
-        self.sites.iter().find(|silence| silence.site == self.replica)
+        self.sites.iter().find(|silence| self.is_at(&silence.site))
     }
 
     /// What the clients of the other sites saw.
     pub fn elsewhere(&self) -> impl Iterator<Item = &SiteSilence> {
-        self.sites.iter().filter(|silence| silence.site != self.replica)
+        self.sites.iter().filter(|silence| !self.is_at(&silence.site))
+    }
+
+    fn is_at(&self, site: &str) -> bool {
+        self.replica.as_deref() == Some(site)
     }
 }

@@ -230,9 +230,10 @@ impl Wire for CaspaxosMessage {
                 out.put_u32_le(*phase_us);
                 encode_list(keys, out);
             }
-            CaspaxosMessage::Promise { batch, floor, promises } => {
+            CaspaxosMessage::Promise { batch, floor, first, promises } => {
                 put(tag::PROMISE, *batch, out);
                 floor.encode(out);
+                out.put_u32_le(*first);
                 encode_list(promises, out);
             }
             CaspaxosMessage::Accept { batch, next, changes } => {
@@ -249,8 +250,9 @@ impl Wire for CaspaxosMessage {
                 out.put_u16_le(*epoch);
                 encode_list(keys, out);
             }
-            CaspaxosMessage::ReadOk { batch, seen } => {
+            CaspaxosMessage::ReadOk { batch, first, seen } => {
                 put(tag::READ_OK, *batch, out);
+                out.put_u32_le(*first);
                 encode_list(seen, out);
             }
             _ => self.encode_rare(out),
@@ -269,6 +271,7 @@ impl Wire for CaspaxosMessage {
             tag::PROMISE => CaspaxosMessage::Promise {
                 batch: from.u64()?,
                 floor: Ballot::decode(from)?,
+                first: from.u32()?,
                 promises: decode_list(from, 1 + BALLOT_BYTES)?,
             },
             tag::ACCEPT => CaspaxosMessage::Accept {
@@ -285,9 +288,11 @@ impl Wire for CaspaxosMessage {
                 epoch: from.u16()?,
                 keys: decode_list(from, KEY_BYTES + BALLOT_BYTES)?.into(),
             },
-            tag::READ_OK => {
-                CaspaxosMessage::ReadOk { batch: from.u64()?, seen: decode_list(from, 1)? }
-            }
+            tag::READ_OK => CaspaxosMessage::ReadOk {
+                batch: from.u64()?,
+                first: from.u32()?,
+                seen: decode_list(from, 1)?,
+            },
             _ => decode_rare(kind, from)?,
         })
     }
@@ -444,7 +449,7 @@ mod tests {
         let other = states().into_iter().map(|state| Seen::Other { ballot: Ballot::ZERO, state });
         vec![
             CaspaxosMessage::Prepare { batch, ballot, phase_us: 1_234_567, keys: keys.into() },
-            CaspaxosMessage::Promise { batch, floor: Ballot::ZERO, promises },
+            CaspaxosMessage::Promise { batch, floor: Ballot::ZERO, first: 70_000, promises },
             CaspaxosMessage::Accept { batch, next: ballot, changes: changes().into() },
             CaspaxosMessage::Accept { batch, next: Ballot::ZERO, changes: changes().into() },
             CaspaxosMessage::Accepted { batch, conflicts: vec![] },
@@ -452,6 +457,7 @@ mod tests {
             CaspaxosMessage::Read { batch, epoch: 3, keys: named.into() },
             CaspaxosMessage::ReadOk {
                 batch,
+                first: 3,
                 seen: other.chain([Seen::Same, Seen::Borrowed]).collect(),
             },
         ]

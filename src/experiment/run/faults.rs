@@ -99,7 +99,7 @@ where
         }
         let t_ms = (monotonic_ns() as i64 - measure_ns as i64) / 1_000_000;
         let replica = step.replica().filter(|_| step.begins).map(str::to_owned);
-        played.marks.push(FaultMark { t_ms, what: step.name, replica });
+        played.marks.push(FaultMark { t_ms, what: step.name, replica, begins: step.begins });
     }
     Ok(played)
 }

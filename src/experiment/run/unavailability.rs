@@ -33,7 +33,7 @@ pub(super) async fn measure(
     outcome: &Outcome,
 ) -> Result<Vec<Unavailability>, RunError> {
     let marks = outcome.faults.clone();
-    if !marks.iter().any(|mark| mark.replica.is_some()) {
+    if !marks.iter().any(|mark| mark.begins) {
         return Ok(Vec::new());
     }
     let phases = setting.experiment.phases;
@@ -62,12 +62,12 @@ fn of_faults(
     measure_ms: i64,
     sites: &[(String, Completions)],
 ) -> Vec<Unavailability> {
-    let begun = || marks.iter().filter_map(|mark| Some((mark, mark.replica.as_ref()?)));
-    let first_ms = begun().next().map_or(measure_ms, |(mark, _)| mark.t_ms);
-    let ends = begun().skip(1).map(|(mark, _)| mark.t_ms).chain([measure_ms]);
-    let of = |((mark, replica), to_ms): ((&FaultMark, &String), i64)| Unavailability {
+    let begun = || marks.iter().filter(|mark| mark.begins);
+    let first_ms = begun().next().map_or(measure_ms, |mark| mark.t_ms);
+    let ends = begun().skip(1).map(|mark| mark.t_ms).chain([measure_ms]);
+    let of = |(mark, to_ms): (&FaultMark, i64)| Unavailability {
         fault: mark.what.clone(),
-        replica: replica.clone(),
+        replica: mark.replica.clone(),
         from_ms: mark.t_ms,
         to_ms,
         sites: sites
@@ -148,7 +148,8 @@ mod tests {
     }
 
     fn mark(t_ms: i64, what: &str, replica: Option<&str>) -> FaultMark {
-        FaultMark { t_ms, what: what.to_owned(), replica: replica.map(str::to_owned) }
+        let (what, replica) = (what.to_owned(), replica.map(str::to_owned));
+        FaultMark { t_ms, begins: replica.is_some(), what, replica }
     }
 
     /// A completion every 20 ms but from one time to another.
@@ -181,6 +182,21 @@ mod tests {
         assert_eq!(isolate.at_the_fault().map(|silence| silence.longest_ms), Some(1500.0));
         let elsewhere: Vec<_> = isolate.elsewhere().map(|silence| &silence.site).collect();
         assert_eq!(elsewhere, ["b"]);
+    }
+
+    /// It befalls no replica, and ends the time of the fault before it.
+    #[test]
+    fn a_change_of_members_is_told_of_every_site_as_a_fault_of_none() {
+        let members = FaultMark { begins: true, ..mark(3000, "members b c", None) };
+        let marks = [members, mark(6000, "crash b", Some("b"))];
+        let sites = [("a".to_owned(), but(3100, 3700)), ("b".to_owned(), but(6500, 10_000))];
+        let found = of_faults(&marks, 10_000, &sites);
+        let [change, crash] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((change.from_ms, change.to_ms), (3000, 6000));
+        assert_eq!((&change.fault[..], &change.replica), ("members b c", &None));
+        assert_eq!(told(change, "a"), (620.0, false, Some(620.0)));
+        assert_eq!((change.at_the_fault(), change.elsewhere().count()), (None, 2));
+        assert_eq!(told(crash, "b"), (3520.0, true, Some(3520.0)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Caspaxos;
 use super::ballot::Ballot;
+use super::bundles::parts;
 use super::message::{CaspaxosMessage, CaspaxosRecord, Change, Promise};
 use crate::command::{Key, NodeId};
 use crate::mutants::mutant;
@@ -59,7 +60,9 @@ impl Caspaxos {
             out.persist(CaspaxosRecord::Promised { ballot, keys });
         }
         let floor = self.registers.floor();
-        self.answer(from, CaspaxosMessage::Promise { batch, floor, promises }, out);
+        for (first, promises) in parts(promises) {
+            self.answer(from, CaspaxosMessage::Promise { batch, floor, first, promises }, out);
+        }
     }
 
     pub(super) fn on_accept(

@@ -2,7 +2,8 @@
 //!
 //! A deletion writes an empty value, the tombstone, with the usual quorum, and is acknowledged. Then, in the
 //! background, for registers that were left alone for a while: (a) the tombstone is written again, at *every*
-//! acceptor; (b) if one is down, that is tried again later; (c) every acceptor removes the tombstone if it is still
+//! acceptor; (b) if one is down, that is tried again later, and with one register at a time until every acceptor has
+//! confirmed one: else all tombstones would be written again and again for nothing; (c) every acceptor removes the tombstone if it is still
 //! the one of that ballot, and raises its floor ([`super::registers`]).
 //!
 //! Who has written a tombstone sees to it; if that proposer does not, the others do, in turn.
@@ -48,6 +49,8 @@ pub(super) struct Collecting {
     next_place: u32,
     /// How often the whole table was looked at.
     rounds: u32,
+    /// Whether somebody has not answered the last collection, as far as is known.
+    somebody_is_silent: bool,
 }
 
 impl Caspaxos {
@@ -59,13 +62,14 @@ impl Caspaxos {
         if !self.configuration.members().contains(self.me) || self.configuration.is_joint() {
             return;
         }
+        let most = if self.collecting.somebody_is_silent { 1 } else { COLLECTED_A_LOOK };
         let first = self.collecting.next_place;
         let end = self.registers.end().min(first + PLACES_A_LOOK);
         let mut found = Vec::new();
         for place in first..end {
             let Some(register) = self.registers.at(place) else { continue };
             let is_empty = register.state.value.is_none() && register.work == NO_WORK;
-            if !is_empty || found.len() == COLLECTED_A_LOOK {
+            if !is_empty || found.len() == most {
                 continue;
             }
             if register.is_idle && self.sees_to(register) {
@@ -93,8 +97,14 @@ impl Caspaxos {
         members[(first + turn) % members.len()] == self.me
     }
 
+    /// Somebody has not answered for long: what was collected is not removed.
+    pub(super) fn note_silence(&mut self) {
+        self.collecting.somebody_is_silent = true;
+    }
+
     /// Every acceptor has answered: those tombstones that none of them refused are everywhere.
     pub(super) fn begin_removal(&mut self, batch: u64, out: &mut Effects<Self>) {
+        self.collecting.somebody_is_silent = false;
         let Some(flight) = self.flights.all.get(&batch) else { return };
         let everywhere = self.configuration.members().minus(flight.answered).is_empty()
             || mutant!(RemovedWithoutFullQuorum);

@@ -65,6 +65,15 @@ impl fmt::Display for Seen {
     }
 }
 
+/// Where a part of an answer begins, if not where the question does.
+struct FromPlace(u32);
+
+impl fmt::Display for FromPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 { Ok(()) } else { write!(f, " from #{}", self.0) }
+    }
+}
+
 struct Nodes(NodeSet);
 
 impl fmt::Display for Nodes {
@@ -105,8 +114,8 @@ impl fmt::Display for CaspaxosMessage {
                 write!(f, " {ballot} ")?;
                 few(f, ("(", ")"), keys.iter(), |key, f| Name(*key).fmt(f))
             }
-            CaspaxosMessage::Promise { batch, promises, .. } => {
-                write!(f, " to {batch} ")?;
+            CaspaxosMessage::Promise { batch, first, promises, .. } => {
+                write!(f, " to {batch}{} ", FromPlace(*first))?;
                 few(f, ("(", ")"), promises.iter(), fmt::Display::fmt)
             }
             CaspaxosMessage::Accept { batch, next, changes } => {
@@ -128,8 +137,8 @@ impl fmt::Display for CaspaxosMessage {
                 write!(f, " {batch} ")?;
                 keyed(f, keys)
             }
-            CaspaxosMessage::ReadOk { batch, seen } => {
-                write!(f, " {batch} ")?;
+            CaspaxosMessage::ReadOk { batch, first, seen } => {
+                write!(f, " {batch}{} ", FromPlace(*first))?;
                 few(f, ("(", ")"), seen.iter(), fmt::Display::fmt)
             }
             CaspaxosMessage::Remove { tombstones } | CaspaxosMessage::Removed { tombstones } => {

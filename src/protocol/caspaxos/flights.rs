@@ -1,6 +1,7 @@
 //! Messages of a proposer that are under way: who has answered, who refused what, who is asked again.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,10 @@ pub(super) struct Flight {
     pub(super) works: Arc<[u32]>,
     /// Whom it was sent to.
     pub(super) to: NodeSet,
+    /// Who has answered, wholly.
     pub(super) answered: NodeSet,
+    /// Who has answered in part, and up to which place.
+    parts: BTreeMap<NodeId, usize>,
     /// Who refused one of the works, by its place; those that nobody refused are not here.
     pub(super) refused: BTreeMap<u32, NodeSet>,
     /// Whether a quorum has answered.
@@ -63,6 +67,38 @@ impl Flight {
     pub(super) fn note(&mut self, from: NodeId) -> bool {
         self.to.contains(from) && self.answered.insert(from)
     }
+
+    /// Notes a part of an answer, about so many works from the one at `first` on; says which places it is the
+    /// first to tell of. A part that comes before an earlier one is not taken: when this replica is asked
+    /// again, it answers all again.
+    pub(super) fn note_part(
+        &mut self,
+        from: NodeId,
+        first: u32,
+        count: usize,
+    ) -> Option<Range<usize>> {
+        let (first, end) = (first as usize, (first as usize).saturating_add(count));
+        if !self.to.contains(from) || self.answered.contains(from) || end > self.works.len() {
+            return None;
+        }
+        let known = self.parts.get(&from).copied().unwrap_or(0);
+        if first > known || end <= known {
+            return None;
+        }
+        if end == self.works.len() {
+            self.parts.remove(&from);
+            self.answered.insert(from);
+        } else {
+            self.parts.insert(from, end);
+        }
+        Some(known..end)
+    }
+
+    /// Whether all that were asked have said something of the work at this place.
+    pub(super) fn is_answered_by_all(&self, place: usize) -> bool {
+        let has_told = |node| self.parts.get(&node).is_some_and(|told| *told > place);
+        self.to.minus(self.answered).iter().all(has_told)
+    }
 }
 
 impl Caspaxos {
@@ -81,6 +117,7 @@ impl Caspaxos {
             works: works.into(),
             to,
             answered: NodeSet::default(),
+            parts: BTreeMap::new(),
             refused: BTreeMap::new(),
             is_chosen: false,
             is_prepared: false,
@@ -150,6 +187,9 @@ impl Caspaxos {
             self.ask(silent, message, out);
         } else if silent.is_empty() || flight.looks >= LOOKS_MAX {
             self.flights.all.remove(&batch);
+            if kind == Kind::Collect && !silent.is_empty() {
+                self.note_silence();
+            }
         }
     }
 }

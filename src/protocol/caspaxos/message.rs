@@ -1,5 +1,5 @@
 //! What proposers and acceptors send each other, and what must survive a crash. One message carries the
-//! attempts on many registers: whatever a turn of the proposer has begun.
+//! attempts on many registers: whatever a turn of the proposer has begun, or as much of it as one holds.
 
 use std::sync::Arc;
 
@@ -84,13 +84,15 @@ pub enum CaspaxosMessage {
         /// The registers.
         keys: Arc<[Key]>,
     },
-    /// The answer, one for each register, in their order.
+    /// The answer, one for each register, in their order; in parts, if it is too much for one message.
     Promise {
         /// The message's number.
         batch: u64,
         /// The ballots up to which this acceptor has forgotten registers that were removed.
         floor: Ballot,
-        /// One for each register.
+        /// The place in the Prepare of the first register that this part is about.
+        first: u32,
+        /// One for each register from there on.
         promises: Vec<Promise>,
     },
     /// Phase 2 of an attempt on each of these registers.
@@ -118,11 +120,13 @@ pub enum CaspaxosMessage {
         /// The registers, each with the ballot that the proposer itself holds.
         keys: Arc<[(Key, Ballot)]>,
     },
-    /// The answer, one for each register, in their order.
+    /// The answer, one for each register, in their order; in parts, if it is too much for one message.
     ReadOk {
         /// The message's number.
         batch: u64,
-        /// One for each register.
+        /// The place in the Read of the first register that this part is about.
+        first: u32,
+        /// One for each register from there on.
         seen: Vec<Seen>,
     },
     /// Step (c) of a removal (§3.1): these tombstones are at every acceptor.

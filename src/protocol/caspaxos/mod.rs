@@ -35,6 +35,7 @@
 //! | [`works`] | what the proposer does on each register |
 //! | `proposing` | the attempt: both phases, conflict, backoff |
 //! | `flights` | messages under way: who has answered, who is asked again |
+//! | `bundles` | how much one message carries |
 //! | `reading` | gets that write nothing |
 //! | [`sessions`] | commands are begun once |
 //! | [`members`] | configurations and their quorums |
@@ -73,6 +74,7 @@ pub mod state;
 pub mod works;
 
 mod accepting;
+mod bundles;
 mod changing;
 mod collecting;
 mod copying;
@@ -403,8 +405,8 @@ impl Caspaxos {
                 self.note_rival(from, phase_us);
                 self.on_prepare(from, batch, ballot, &keys, out);
             }
-            CaspaxosMessage::Promise { batch, floor, promises } => {
-                self.on_promise(now, from, batch, floor, promises, out);
+            CaspaxosMessage::Promise { batch, floor, first, promises } => {
+                self.on_promise(now, from, (batch, first), floor, promises, out);
             }
             CaspaxosMessage::Accept { batch, next, changes } => {
                 self.on_accept(from, batch, next, &changes, out);
@@ -415,8 +417,8 @@ impl Caspaxos {
             CaspaxosMessage::Read { batch, epoch, keys } => {
                 self.on_read(from, batch, epoch, &keys, out);
             }
-            CaspaxosMessage::ReadOk { batch, seen } => {
-                self.on_read_ok(now, from, batch, seen, out);
+            CaspaxosMessage::ReadOk { batch, first, seen } => {
+                self.on_read_ok(now, from, (batch, first), seen, out);
             }
             CaspaxosMessage::Remove { tombstones } => self.on_remove(from, &tombstones, out),
             CaspaxosMessage::Removed { tombstones } => self.on_removed(from, &tombstones),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ballot::Ballot;
+use super::bundles::bundles;
 use super::flights::Kind;
 use super::members::Configuration;
 use super::message::{CaspaxosMessage, Change, Promise};
@@ -31,19 +32,17 @@ impl Caspaxos {
         while let Some(index) = self.ready.pop() {
             self.begin(index, &mut prepares, &mut reads, out);
         }
-        if !prepares.is_empty() {
+        for prepares in bundles(prepares) {
             self.send_prepare(now, prepares, out);
         }
-        if !reads.is_empty() {
+        for reads in bundles(reads) {
             self.send_read(now, reads, out);
         }
-        let changes = std::mem::take(&mut self.changes);
-        if !changes.is_empty() {
+        for changes in bundles(std::mem::take(&mut self.changes)) {
             self.send_accept(now, Kind::Accept, changes, out);
         }
-        let last_changes = std::mem::take(&mut self.last_changes);
-        if !last_changes.is_empty() {
-            self.send_accept(now, Kind::Collect, last_changes, out);
+        for changes in bundles(std::mem::take(&mut self.last_changes)) {
+            self.send_accept(now, Kind::Collect, changes, out);
         }
     }
 
@@ -116,7 +115,7 @@ impl Caspaxos {
         &mut self,
         now: Time,
         from: NodeId,
-        batch: u64,
+        (batch, first): (u64, u32),
         floor: Ballot,
         promises: Vec<Promise>,
         out: &mut Effects<Self>,
@@ -128,25 +127,25 @@ impl Caspaxos {
             }
         }
         let Some(flight) = self.flights.all.get_mut(&batch) else { return };
-        if flight.kind != Kind::Prepare
-            || promises.len() != flight.works.len()
-            || !flight.note(from)
-        {
+        if flight.kind != Kind::Prepare {
             return;
         }
+        let Some(places) = flight.note_part(from, first, promises.len()) else { return };
         let (works, answered) = (flight.works.clone(), flight.answered);
         let finished = answered == flight.to;
         if self.configuration.is_prepare_quorum(answered) {
             self.note_quorum(now, batch);
         }
-        for (index, (promise, place)) in works.iter().zip(promises.into_iter().zip(0..)) {
+        let promises = promises.into_iter().skip(places.start - first as usize);
+        for (place, promise) in places.zip(promises) {
+            let index = works[place];
             if let Promise::Conflict(_) = promise {
                 self.counters.conflicts += 1;
                 let flight = self.flights.all.get_mut(&batch).expect("it is under way");
-                flight.refused.entry(place).or_default().insert(from);
+                flight.refused.entry(place as u32).or_default().insert(from);
             }
-            if self.awaits(*index, batch) {
-                self.take_promise(*index, from, floor, promise, out);
+            if self.awaits(index, batch) {
+                self.take_promise(index, from, floor, promise, out);
             }
         }
         if finished {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::Caspaxos;
 use super::ballot::Ballot;
+use super::bundles::parts;
 use super::flights::Kind;
 use super::message::{CaspaxosMessage, Seen};
 use super::state::State;
@@ -73,8 +74,9 @@ impl Caspaxos {
             let state = register.map(|register| register.state.clone());
             Seen::Other { ballot, state: state.unwrap_or_default() }
         };
-        let seen = keys.iter().map(seen).collect();
-        self.answer(from, CaspaxosMessage::ReadOk { batch, seen }, out);
+        for (first, seen) in parts(keys.iter().map(seen).collect()) {
+            self.answer(from, CaspaxosMessage::ReadOk { batch, first, seen }, out);
+        }
     }
 
     /// An acceptor says what it holds.
@@ -82,25 +84,28 @@ impl Caspaxos {
         &mut self,
         now: Time,
         from: NodeId,
-        batch: u64,
+        (batch, first): (u64, u32),
         seen: Vec<Seen>,
         out: &mut Effects<Self>,
     ) {
         let Some(flight) = self.flights.all.get_mut(&batch) else { return };
-        let fits = flight.kind == Kind::Read && seen.len() == flight.works.len();
-        if !fits || !flight.note(from) {
+        if flight.kind != Kind::Read {
             return;
         }
+        let Some(places) = flight.note_part(from, first, seen.len()) else { return };
         let (works, answered) = (flight.works.clone(), flight.answered);
         let named = match &flight.message {
             CaspaxosMessage::Read { keys, .. } => keys.clone(),
             _ => return,
         };
-        let finished = answered == flight.to;
+        let over = answered == flight.to;
+        let finished: Vec<bool> = places.clone().map(|at| flight.is_answered_by_all(at)).collect();
         if self.configuration.is_accept_quorum(answered) {
             self.note_quorum(now, batch);
         }
-        for (&index, (seen, (_, named))) in works.iter().zip(seen.into_iter().zip(&*named)) {
+        let seen = seen.into_iter().skip(places.start - first as usize);
+        for ((place, seen), finished) in places.zip(seen).zip(finished) {
+            let (index, (_, named)) = (works[place], &named[place]);
             if self.awaits(index, batch) && self.take_seen(index, from, seen, *named) {
                 self.counters.clean_reads += 1;
                 self.finish_read(index, out);
@@ -111,7 +116,7 @@ impl Caspaxos {
                 self.make_ready(index);
             }
         }
-        if finished {
+        if over {
             self.flights.all.remove(&batch);
         }
     }

@@ -338,6 +338,15 @@ impl Bench {
         self.flying.iter().filter(|f| f.message.kind() == kind).count()
     }
 
+    /// Registers of all Accepts on their way to a replica.
+    pub(super) fn proposed_to(&self, node: u8) -> usize {
+        let changes = |f: &Flying| match &f.message {
+            CaspaxosMessage::Accept { changes, .. } if f.to.0 == node => changes.len(),
+            _ => 0,
+        };
+        self.flying.iter().map(changes).sum()
+    }
+
     pub(super) fn pass(&mut self, ms: u64) {
         self.now = self.now.after(Duration::from_millis(ms));
     }

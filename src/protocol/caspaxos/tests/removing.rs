@@ -38,6 +38,40 @@ fn nothing_is_removed_while_an_acceptor_is_down() {
     assert!(ALL.iter().all(|node| bench.register(*node, 1).is_none()));
 }
 
+/// A cluster of which one member is down for long would else write every tombstone every other period, for ever.
+#[test]
+fn tombstones_that_cannot_be_removed_are_not_written_again_and_again() {
+    const REGISTERS: usize = 50;
+    // Fewer than make it another member's turn.
+    const LOOKS: usize = 12;
+    let mut bench = Bench::three();
+    for register in 0..REGISTERS as u64 {
+        bench.done(0, delete(register), &ALL);
+    }
+    bench.settle(&ALL);
+    bench.crash(2);
+    bench.lose_all();
+    for _ in 0..LOOKS {
+        for timer in [CaspaxosTimer::Collect, CaspaxosTimer::Resend] {
+            bench.fire(0, timer);
+            bench.fire(1, timer);
+            bench.settle(&ALL[..2]);
+            bench.pass(500);
+        }
+    }
+    // All of them while nobody knows yet that p2 is silent, then one in a look of each of the two.
+    let written = bench.proposed_to(2);
+    assert!((REGISTERS..=2 * REGISTERS + 2 * LOOKS).contains(&written), "{written}");
+    bench.lose_all();
+    bench.restart(2);
+    for _ in 0..4 {
+        ALL.iter().for_each(|node| bench.fire(*node, CaspaxosTimer::Collect));
+        bench.settle(&ALL);
+    }
+    let left = ALL.map(|node| bench.core(node).registers().count());
+    assert_eq!(left, [0; 3], "once it is back, the rest goes at once");
+}
+
 /// The paper's example, with the messages: Accept(2, 42) is chosen without p2, where it arrives after all was
 /// removed.
 #[test]

@@ -121,7 +121,11 @@ fn a_conflict_in_an_absurd_ballot_is_not_believed() {
     let absurd = Ballot::new(0, COUNTER_MAX, NodeId(1));
     for from in [1, 2] {
         let promises = vec![Promise::Conflict(absurd)];
-        bench.hear(0, from, CaspaxosMessage::Promise { batch: 1, floor: absurd, promises });
+        bench.hear(
+            0,
+            from,
+            CaspaxosMessage::Promise { batch: 1, floor: absurd, first: 0, promises },
+        );
     }
     bench.fire(0, CaspaxosTimer::Backoff);
     bench.settle(&[0, 1, 2]);
