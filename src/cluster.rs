@@ -6,7 +6,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::command::NodeId;
 use crate::load::plan::{LoadPlan, Retries};
@@ -58,6 +59,7 @@ pub struct Member {
     /// Its site, by which the network's matrix knows it.
     pub site: String,
     /// Where it listens, and where all its datagrams come from.
+    #[serde(deserialize_with = "read_address")]
     pub address: SocketAddr,
 }
 
@@ -125,6 +127,14 @@ pub struct ShapingPlan {
     pub bandwidth_bps: Option<u64>,
     /// What the random choices start from.
     pub seed: u64,
+}
+
+fn read_address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map_err(|_| {
+        let example = "an IP address and a port, such as 10.0.0.1:7000";
+        D::Error::custom(format!("`{text}` is no address; write {example}"))
+    })
 }
 
 /// Which protocol the replicas run.
@@ -229,15 +239,15 @@ impl ClusterFile {
     /// # Errors
     /// If it would be empty, or a name stands there twice or is nobody's; says what to write.
     pub fn named(&self, names: &[String]) -> Result<NodeSet, String> {
+        if names.iter().all(String::is_empty) {
+            return Err(format!("no member is named; write one or more of: {}", self.all_names()));
+        }
         let mut set = NodeSet::default();
         for name in names {
             let index = self.identity_index(name).ok_or_else(|| self.nobody_is(name))?;
             if !set.insert(NodeId(index as u8)) {
                 return Err(format!("`{name}` is named twice; write it once"));
             }
-        }
-        if set.is_empty() {
-            return Err(format!("no member is named; write one or more of: {}", self.all_names()));
         }
         Ok(set)
     }

@@ -147,16 +147,21 @@ pub fn left_by<'a>(operation: &'a Operation, before: Option<&Value>) -> Left<'a>
             let found = before == expected.as_ref();
             if found || mutant!(CasIgnoresExpected) { Left::Holds(value) } else { Left::Same }
         }
-        Operation::Add { amount, .. } => Left::Made(sum(before, *amount)),
+        Operation::Add { amount, .. } => {
+            let before = before.filter(|_| !mutant!(AddIgnoresHeld));
+            Left::Made(sum(before, *amount))
+        }
         Operation::Append { value, .. } => {
+            let before = before.filter(|_| !mutant!(AppendReplaces));
             let before = before.map_or(&[][..], |before| before);
             let bytes = before.len() + value.len();
             if bytes > APPENDED_BYTES_MAX {
                 return Left::Same;
             }
             let mut whole = Value::with_capacity(bytes);
-            whole.extend_from_slice(before);
-            whole.extend_from_slice(value);
+            let last_first = mutant!(AppendInFront);
+            let parts = if last_first { [&value[..], before] } else { [before, &value[..]] };
+            parts.into_iter().for_each(|part| whole.extend_from_slice(part));
             Left::Made(whole)
         }
         Operation::Delete { .. } if mutant!(DeleteLeavesValue) => Left::Same,
@@ -180,6 +185,9 @@ pub fn outcome_of(operation: &Operation, before: Option<Value>) -> Outcome {
         Operation::Put { .. } => Outcome::Done,
         Operation::Rmw { value, .. } if mutant!(RmwReturnsNew) => {
             Outcome::Found(Some(value.clone()))
+        }
+        Operation::Add { amount, .. } if mutant!(AddReturnsNew) => {
+            Outcome::Found(Some(sum(before.as_ref(), *amount)))
         }
         _ => Outcome::Found(before),
     }

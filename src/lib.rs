@@ -33,7 +33,6 @@
 //! | [`load`] | arrival schedules, workloads, clients, recording |
 //! | [`check`] | histories and linearizability; invariants |
 //! | [`sim`] | drives the same cores in virtual time: one run, many seeds, every interleaving |
-//! | [`mutants`] | deliberate bugs that the checks must find |
 //! | [`results`] | the files of a run's directory |
 //! | [`experiment`] | the experiment file, the plan, running it on this machine |
 //! | [`operator`] | sees and changes the members of a running cluster |

@@ -52,6 +52,34 @@
 //! - *Who does not hear a majority goes on trying to join.* It tries ever more seldom, and the members end each of
 //!   its ballots: they are slow, and seldom too slow.
 //!
+//! Of CASPaxos, what another rule covers:
+//!
+//! - *A removal does not fast-forward the counter of who carries it out.* The floor refuses its next
+//!   ballot, and that conflict does.
+//! - *Who uses the promise that an Accept brought does not note that it is used.* Its own acceptor takes the Accept
+//!   at once, and that takes the promise away. Two mutants stand for what is left: an attempt that is begun again in
+//!   its own ballot, and a promise that survives what another has written.
+//! - *Who lost against a rival does not wait for it, or does not leap.* It loses more often; it gets there.
+//!
+//! And of CASPaxos what the schedules rarely show, or never did. Each has a schedule of its own in
+//! `protocol/caspaxos/tests/`, and those marked † an exhausted configuration (`sim::exhaustive`), too:
+//!
+//! - *A promise does not survive a crash* †. It takes a crash between a Prepare and an older Accept that is still
+//!   on its way: 3,897 seeds.
+//! - *An attempt is applied again though the register was removed in between.* A command must be in doubt for as long
+//!   as a deletion and a removal take, which every acceptor must confirm: 9,898 seeds.
+//! - *An answer of a repair ends a rescan.* Both must be under way at once: 18,938 seeds.
+//! - *A clean read asks too few* †. It is wrong only where prepare quorums are larger than accept quorums; of the
+//!   sizes that schedules draw, with four replicas. No seed below 20,000.
+//! - *An old answer brings back what was removed* †. It must be on its way for as long as a removal takes, and that
+//!   waits for the one whom it is sent to. No seed below 20,000.
+//! - *A conflict does not fast-forward the counter.* Nothing wrong comes of it; who loses leaps twice as far each
+//!   time, and is above the others after some losses. No seed below 20,000; the schedule counts the losses.
+//!
+//! Of the operations: `increment` is a get and then a put. Nothing says that what is put follows from what was got,
+//! so a client that puts something else breaks no rule that a history could show; `tests/load_increment.rs` looks at
+//! what it sends.
+//!
 //! *In a normal build* `mutant!` is the literal `false`, and the table is empty. With tests
 //! or the feature `mutants` it asks which mutant the thread runs (`with`). That is thread-local on
 //! purpose, although no core may know its thread: a mutant stands for another program text, which is

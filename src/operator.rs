@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -46,8 +46,15 @@ pub enum OperatorError {
     #[error(transparent)]
     Net(#[from] NetError),
     /// Nobody was there to be looked at.
-    #[error("{0}: no replica answers; are they running?")]
-    NobodyAnswers(String),
+    #[error(
+        "{path}: no replica answers; {who}; are they running, and is this the file of their cluster?"
+    )]
+    NobodyAnswers {
+        /// The cluster file.
+        path: String,
+        /// What is known of the first of them.
+        who: String,
+    },
     /// The replica that was asked says no.
     #[error("{who}: {why}")]
     Refused {
@@ -110,6 +117,7 @@ impl Seen {
 /// One replica or spare, looked at as long as this lives.
 struct Watched {
     name: String,
+    address: SocketAddr,
     seen: Rc<RefCell<Seen>>,
     watching: JoinHandle<()>,
 }
@@ -157,7 +165,7 @@ impl Operator {
             let seen = Rc::new(RefCell::new(Seen { connection: None, said: None }));
             let watching = keep_looking(endpoint.clone(), member.clone(), seen.clone());
             let watching = tokio::task::spawn_local(watching);
-            Watched { name: member.name.clone(), seen, watching }
+            Watched { name: member.name.clone(), address: member.address, seen, watching }
         };
         let all = file.identities().map(watch).collect();
         Ok(Operator { path: shown, file, endpoint, all })
@@ -181,7 +189,10 @@ impl Operator {
             looks.tick().await;
         }
         if self.all.iter().all(silent) {
-            return Err(OperatorError::NobodyAnswers(self.path.clone()));
+            let who = self.all.first().map_or_else(String::new, |it| {
+                format!("{} at {}: {}", it.name, it.address, it.in_words())
+            });
+            return Err(OperatorError::NobodyAnswers { path: self.path.clone(), who });
         }
         let width = self.all.iter().map(|it| it.name.chars().count()).max().unwrap_or(0);
         let line = |it: &Watched| format!("{:width$}  {}\n", it.name, it.in_words());
@@ -298,7 +309,7 @@ impl Operator {
             .filter(|it| it.settled(self, wanted).is_none())
             .map(|it| match &it.seen.borrow().said {
                 Some(Ok(_)) => it.name.clone(),
-                Some(Err(_)) => format!("{} (no answer)", it.name),
+                Some(Err(why)) => format!("{} (no answer: {why})", it.name),
                 None => format!("{} (no answer yet)", it.name),
             })
             .collect();

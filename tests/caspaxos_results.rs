@@ -35,18 +35,6 @@ fn bounds_hold(run: &RunSummary) {
     }
 }
 
-/// By site, the longest time in ms without a completion between its first and its last.
-fn gaps_ms(results: &Results) -> BTreeMap<String, i64> {
-    let mut busy: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-    for row in results.timeline().unwrap() {
-        if row.completed > 0 {
-            busy.entry(row.site).or_default().push(row.t_ms);
-        }
-    }
-    let gap = |times: &[i64]| times.windows(2).map(|pair| pair[1] - pair[0] - 100).max();
-    busy.into_iter().map(|(site, times)| (site, gap(&times).unwrap_or(i64::MAX))).collect()
-}
-
 /// How busy the machine is shows in latencies, and not in how often a proposer needed a Prepare.
 #[test]
 fn who_wrote_a_key_last_writes_it_again_in_one_round_trip() {
@@ -101,11 +89,8 @@ fn the_death_of_any_replica_stops_no_other_site() {
             lab.run(&["modes=[caspaxos]", OPERATIONS, keys, "phases.measure=3s", &crash]).wait();
         let results = ended.succeeded(&lab.finished());
         lab.is_clean();
-        let gaps_ms = gaps_ms(&results);
-        let others = gaps_ms.iter().filter(|(site, _)| **site != victim);
-        let longest = others.map(|(_, gap_ms)| *gap_ms).max().unwrap();
         // Nobody waits for it, and nobody's round trip is longer than 16 ms.
-        assert!(longest <= 400, "{victim} dies: {gaps_ms:?}");
+        common::no_other_site_waits(&results, victim, 400);
         let run = &results.summary.runs[0];
         let lost = run.sites.iter().filter(|site| site.op == SiteSummary::ALL && site.errors > 0);
         assert!(lost.clone().all(|site| site.site == victim), "{:?}", lost.collect::<Vec<_>>());

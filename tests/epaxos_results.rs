@@ -2,22 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
 use common::{Lab, alone};
-use paxbench::results::Results;
-
-/// By site, the longest time in ms without a completion between its first and its last.
-fn gaps_ms(results: &Results) -> BTreeMap<String, i64> {
-    let mut busy: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-    for row in results.timeline().unwrap() {
-        if row.completed > 0 {
-            busy.entry(row.site).or_default().push(row.t_ms);
-        }
-    }
-    let gap = |times: &[i64]| times.windows(2).map(|pair| pair[1] - pair[0] - 100).max();
-    busy.into_iter().map(|(site, times)| (site, gap(&times).unwrap_or(i64::MAX))).collect()
-}
 
 #[test]
 fn contended_keys_are_linearizable_whatever_the_fast_path_and_the_form_of_dependencies() {
@@ -58,11 +43,8 @@ fn the_death_of_any_replica_stops_no_other_site() {
         lab.is_clean();
         let marks = &results.summary.runs[0].faults;
         assert!(marks.len() == 1 && marks[0].t_ms >= 1000, "{marks:?}");
-        let gaps_ms = gaps_ms(&results);
-        let others = gaps_ms.iter().filter(|(site, _)| **site != victim);
-        let longest = others.map(|(_, gap_ms)| *gap_ms).max().unwrap();
         // A quorum that lost a member is given up after two round trips and two heartbeats.
-        assert!(longest <= 400, "{victim} dies: {gaps_ms:?}");
+        common::no_other_site_waits(&results, victim, 400);
         assert_eq!(
             common::totals(&results.summary.runs[0]).1,
             0,

@@ -334,9 +334,7 @@ fn a_closed_loop_keeps_exactly_its_number_outstanding() {
         Some(now + MS + (count * 7919 % 13) * MS)
     });
     let mut world = all_connected(World::new(&plan, uneven));
-    world.run_until(0);
-    world.clients.start(0, &mut world.log);
-    world.serve();
+    world.begin();
     while world.now_ns < 3 * SECOND {
         assert_eq!(world.clients.pending(), 20);
         assert_eq!(world.log.began.len() - world.log.ended.len(), 20);
@@ -351,8 +349,7 @@ fn a_closed_loop_keeps_exactly_its_number_outstanding() {
 fn a_closed_loop_goes_on_when_its_operations_time_out() {
     let plan = plan(Arrival::Closed { outstanding: 2 });
     let mut world = all_connected(World::new(&plan, Box::new(|_, _, _| None)));
-    world.run_until(0);
-    world.clients.start(0, &mut world.log);
+    world.begin();
     world.run_until(7 * SECOND);
     // Eight at the start, eight after three seconds and eight after six.
     assert_eq!((world.log.began.len(), world.log.unknown()), (24, 16));
@@ -448,9 +445,7 @@ fn every_measured_operation_is_counted_once_in_each_of_the_records() {
 fn random_failures_neither_lose_nor_double_an_operation() {
     for seed in 0..150 {
         let mut world = chaotic_world(seed, |_| ());
-        world.run_until(0);
-        world.clients.start(0, &mut world.log);
-        world.serve();
+        world.begin();
         while world.now_ns < 6 * SECOND {
             world.step();
             let open = world.clients.pending() as usize + world.log.ended.len();

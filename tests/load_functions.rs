@@ -29,9 +29,7 @@ fn chaotic(seed: u64, operations: OperationMix, share: f64) -> History {
             plan.retries = Retries::SameReplica;
         }
     });
-    world.run_until(0);
-    world.clients.start(0, &mut world.log);
-    world.serve();
+    world.begin();
     world.run_until(100 * SECOND);
     assert_eq!(world.clients.counters().bad_replies, 0, "seed {seed}");
     history(&world.log)
@@ -92,9 +90,7 @@ fn a_list_that_is_full_stays_as_it_is_and_the_history_says_so() {
     let closed = Arrival::Closed { outstanding: 2 };
     let plan = LoadPlan { operations, keys, value_bytes: 100, ..plan(closed) };
     let mut world = all_connected(World::new(&plan, steady(5 * MS)));
-    world.run_until(0);
-    world.clients.start(0, &mut world.log);
-    world.serve();
+    world.begin();
     world.run_until(SECOND);
     world.clients.stop_issuing();
     world.run_until(2 * SECOND);

@@ -30,18 +30,12 @@ fn increments(arrival: Arrival) -> LoadPlan {
     LoadPlan { operations: INCREMENTS, keys, ..plan(arrival) }
 }
 
-fn start(world: &mut World) {
-    world.run_until(0);
-    world.clients.start(0, &mut world.log);
-    world.serve();
-}
-
 #[test]
 fn a_closed_loop_reads_and_writes_back_its_next_value_and_counts_both_as_one() {
     let mut plan = increments(Arrival::Closed { outstanding: 1 });
     plan.clients_per_site = 1;
     let mut world = all_connected(World::new(&plan, steady(5 * MS)));
-    start(&mut world);
+    world.begin();
     world.run_until(2 * SECOND);
     world.clients.stop_issuing();
     world.run_until(3 * SECOND);
@@ -79,7 +73,7 @@ fn with_any_choice_of_keys_the_second_command_writes_the_key_that_the_first_read
     for (keys, arrival) in choices.into_iter().flat_map(|k| arrivals.map(|a| (k, a))) {
         let plan = LoadPlan { keys, ..increments(arrival) };
         let mut world = all_connected(World::new(&plan, steady(7 * MS)));
-        start(&mut world);
+        world.begin();
         world.run_until(6 * SECOND);
         let (log, record, _) = world.finish();
         assert!(log.ended.len() > 2000 && record.warmup_errors == 0, "{keys:?}");
@@ -128,7 +122,7 @@ fn an_increment_whose_read_is_unknown_ends_so_and_writes_nothing() {
         let mut world = all_connected(World::new(&plan, steady(5 * MS)));
         world.says_unknown =
             |command| command.id.sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60 == 4;
-        start(&mut world);
+        world.begin();
         world.run_until(2 * SECOND);
         world.clients.stop_issuing();
         world.run_until(3 * SECOND);
@@ -224,7 +218,7 @@ fn random_failures_neither_lose_nor_double_an_increment() {
             plan.retries = retries;
             plan.operations = OperationMix { increment: 0.5, rmw: 0.3, put: 0.2, ..INCREMENTS };
         });
-        start(&mut world);
+        world.begin();
         world.run_until(6 * SECOND);
         world.clients.stop_issuing();
         world.run_until(100 * SECOND);

@@ -42,9 +42,7 @@ fn no_failure_sends_a_command_to_two_replicas_or_over_two_connections() {
     let (mut lost, mut retries, mut moved_else) = (0, 0, 0);
     for seed in 0..150 {
         let mut world = chaotic_world(seed, |plan| plan.retries = Retries::SameReplica);
-        world.run_until(0);
-        world.clients.start(0, &mut world.log);
-        world.serve();
+        world.begin();
         world.run_until(6 * SECOND);
         world.clients.stop_issuing();
         world.run_until(100 * SECOND);
@@ -72,8 +70,7 @@ fn a_lost_connection_ends_its_commands_at_once_and_a_closed_loop_goes_on_elsewhe
     let silent = Box::new(|now: u64, to: NodeId, _: &Command| (to.0 == 1).then_some(now + 5 * MS));
     let world = World::new(&same(Arrival::Closed { outstanding: 3 }), silent);
     let mut world = all_connected(world).change(50 * MS, Change::Lost(0));
-    world.run_until(0);
-    world.clients.start(0, &mut world.log);
+    world.begin();
     world.run_until(49 * MS);
     assert_eq!((world.log.sent.len(), world.log.ended.len()), (12, 0));
     world.run_until(50 * MS);
@@ -96,9 +93,7 @@ fn without_another_connection_operations_wait_and_those_that_were_sent_are_not_s
     let world = World::new(&same(Arrival::Closed { outstanding: 3 }), steady(5 * MS));
     let world = world.change(0, Change::Connected(0)).change(2 * MS, Change::Lost(0));
     let mut world = world.change(60 * MS, Change::Connected(0));
-    world.run_until(0);
-    world.clients.start(0, &mut world.log);
-    world.serve();
+    world.begin();
     world.run_until(59 * MS);
     assert_eq!((world.log.sent.len(), world.log.unknown()), (12, 12));
     assert_eq!((world.clients.pending(), world.clients.unanswered()), (12, 12));
@@ -111,8 +106,7 @@ fn a_new_connection_in_place_of_one_whose_loss_went_unnoticed_ends_what_was_sent
     let silent = Box::new(|_: u64, _: NodeId, _: &Command| None);
     let world = World::new(&same(Arrival::Closed { outstanding: 2 }), silent);
     let mut world = all_connected(world).change(9 * MS, Change::Connected(0));
-    world.run_until(0);
-    world.clients.start(0, &mut world.log);
+    world.begin();
     world.run_until(9 * MS);
     assert_eq!((world.log.unknown(), world.log.sent.len(), world.log.moved), (8, 16, 0));
     assert_eq!(world.clients.unanswered(), 8);
@@ -171,9 +165,7 @@ fn a_reply_that_nobody_knows_the_outcome_ends_the_operation_whoever_may_be_asked
         let plan = LoadPlan { retries, ..plan(Arrival::Closed { outstanding: 2 }) };
         let mut world = all_connected(World::new(&plan, steady(5 * MS)));
         world.says_unknown = |command| command.id.sequence % 5 == 3;
-        world.run_until(0);
-        world.clients.start(0, &mut world.log);
-        world.serve();
+        world.begin();
         world.run_until(2 * SECOND);
         world.clients.stop_issuing();
         world.run_until(3 * SECOND);

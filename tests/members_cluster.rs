@@ -196,6 +196,44 @@ fn an_operator_who_is_interrupted_asks_again_and_another_replica() {
     });
 }
 
+/// Else one might look for replicas that are up all the while.
+#[test]
+fn who_has_the_certificates_of_another_cluster_is_told_why_nobody_answers() {
+    let _alone = alone();
+    on_one_thread(async {
+        let cluster = cluster(Duration::from_secs(1), &[]);
+        cluster.start_all();
+        let _drive = cluster.drive().await;
+        let others = ByHand::with_spares(10.0, plan(Duration::from_secs(1)), CASPAXOS, &[]);
+        let text = std::fs::read_to_string(cluster.config()).unwrap();
+        let text = text.replace("certs: certs", &format!("certs: {}", others.certs().display()));
+        std::fs::write(others.config(), text).unwrap();
+        let (code, _, told) = members(&others, &[]).await;
+        let oslo = format!("oslo at {}: no answer: ", cluster.file.replicas[0].address);
+        assert_eq!((code, told.lines().count()), (Some(1), 1), "{told}");
+        assert!(told.contains(&oslo) && told.contains("invalid peer certificate"), "{told}");
+        let wish = ["--set", "oslo,rome", "--timeout", "1s"];
+        let (code, _, told) = members(&others, &wish).await;
+        let last = told.lines().last().unwrap();
+        assert_eq!(code, Some(1), "{told}");
+        assert!(last.contains("rome (no answer: ") && last.contains("certificate"), "{told}");
+    });
+}
+
+#[test]
+fn a_cluster_file_with_a_host_name_for_an_address_says_what_to_write() {
+    on_one_thread(async {
+        let cluster = cluster(Duration::from_secs(1), &[]);
+        let text = std::fs::read_to_string(cluster.config()).unwrap();
+        let address = cluster.file.replicas[0].address.to_string();
+        std::fs::write(cluster.config(), text.replace(&address, "oslo.example:7000")).unwrap();
+        let (code, _, told) = members(&cluster, &[]).await;
+        let wanted = "`oslo.example:7000` is no address; write an IP address and a port, such as";
+        assert_eq!((code, told.lines().count()), (Some(2), 1), "{told}");
+        assert!(told.contains(wanted), "{told}");
+    });
+}
+
 #[test]
 fn an_operator_may_change_members_and_nothing_else() {
     let _alone = alone();

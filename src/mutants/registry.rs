@@ -459,6 +459,9 @@ mutants! {
     FloorNotAsked "floor-not-asked" Caspaxos
         "A register that is absent counts as having promised the floor."
         "§3.1; Rystsov's later text: a delayed Accept must not bring back what was removed";
+    BlankPlaceBypassesFloor "blank-place-bypasses-floor" Caspaxos
+        "A register that is only looked for here counts as absent, too."
+        "§3.1, the same; found by review";
     FloorNotRaised "floor-not-raised" Caspaxos
         "To remove a tombstone raises the floor to its ballot."
         "§3.1, the same";
@@ -495,6 +498,12 @@ mutants! {
     PromiseUsedTwice "promise-used-twice" Caspaxos
         "One ballot, one value: the promise that an Accept brought is used once."
         "§2.2.1; the one-round-trip cache kept after a conflict or a timeout";
+    PromiseOfAnotherUsed "promise-of-another-used" Caspaxos
+        "What another proposer writes takes the promise away: the one that is there now is its own."
+        "§2.2.1; the one-round-trip cache kept though another has written";
+    AcceptQuorumPrepares "accept-quorum-prepares" Caspaxos
+        "The promises that an Accept brought are as many as those of a Prepare."
+        "§2.2.1 with quorums of other sizes";
     LowestBallotWins "lowest-ballot-wins" Caspaxos
         "f is applied to the state with the highest ballot."
         "§2.2 row 4";
@@ -519,6 +528,9 @@ mutants! {
     ReadNeedNotAgree "read-need-not-agree" Caspaxos
         "A clean read returns what an accept quorum holds."
         "RMWPaxos: consistent quorums";
+    BorrowedCopiesCount "borrowed-copies-count" Caspaxos
+        "Who copied a state below its promise does not count for its having been chosen."
+        "RMWPaxos: consistent quorums, with repair; found by review";
     PreparesAskNewMembers "prepares-ask-new-members" Caspaxos
         "While members change, Prepares ask the old ones."
         "§2.2.2 step order";
@@ -549,6 +561,9 @@ mutants! {
     OldCopiesTaken "old-copies-taken" Caspaxos
         "An old answer does not bring back what was removed."
         "§2.2.2 with §3.1";
+    CopiesOfLeaversTaken "copies-of-leavers-taken" Caspaxos
+        "Copies are taken from acceptors only: who has left may hold what was removed since."
+        "§2.2.2 with §3.1; found by review";
     // Client sessions.
     RepeatedNotAnswered "repeated-not-answered" Sessions
         "A command that is repeated is answered again: the first answer may be lost."
@@ -587,6 +602,18 @@ mutants! {
         "command.rs";
     DeleteLeavesValue "delete-leaves-value" Store
         "After a delete the register is absent."
+        "command.rs";
+    AddIgnoresHeld "add-ignores-held" Store
+        "An add makes of a number the one that is greater by the amount."
+        "command.rs";
+    AddReturnsNew "add-returns-new" Store
+        "An add returns what the register held before."
+        "command.rs";
+    AppendReplaces "append-replaces" Store
+        "An append leaves what was there, and the new bytes behind it."
+        "command.rs";
+    AppendInFront "append-in-front" Store
+        "What is appended last stands last."
         "command.rs";
     TransferOverdraws "transfer-overdraws" Store
         "A transfer moves nothing if the payer holds too little."

@@ -169,19 +169,20 @@ fn draw_load<P: Subject>(seed: u64, operations: usize, rng: &mut ClientRng) -> L
     }
     let all: u32 = shares.iter().sum();
     let share = |index: usize| f64::from(shares[index]) / f64::from(all);
+    let operations = OperationMix {
+        put: share(0),
+        get: share(1),
+        cas: share(2),
+        rmw: share(3),
+        delete: share(4),
+        transfer: share(5),
+        ..OperationMix::default()
+    };
     LoadPlan {
         clients_per_site: rng.random_range(1..=4),
         // The schedule is the scenario's own.
         arrival: Arrival::Constant { rate_per_s: 1.0 },
-        operations: OperationMix {
-            put: share(0),
-            get: share(1),
-            cas: share(2),
-            rmw: share(3),
-            delete: share(4),
-            transfer: share(5),
-            ..OperationMix::default()
-        },
+        operations: made_of_what_is_there(operations, &mut generator(seed, 2)),
         keys: KeyChoice::Uniform { keys: one_of(rng, &[1, 2, 5]) },
         value_bytes: one_of(rng, &[8, 16, 40]),
         warmup: Duration::ZERO,
@@ -191,6 +192,19 @@ fn draw_load<P: Subject>(seed: u64, operations: usize, rng: &mut ClientRng) -> L
         timeout: Duration::from_secs(one_of(rng, &[1, 600, 600, 600])),
         seed,
         record_history: true,
+    }
+}
+
+/// Now and then registers hold numbers or lists, and what would write a value whole adds or appends. From a stream
+/// of its own, as spares are.
+fn made_of_what_is_there(mix: OperationMix, rng: &mut ClientRng) -> OperationMix {
+    let OperationMix { put, cas, rmw, .. } = mix;
+    let made = put + cas + rmw;
+    let whole = OperationMix { put: 0.0, cas: 0.0, rmw: 0.0, ..mix };
+    match rng.random_range(0..16) {
+        0 => OperationMix { add: made, ..whole },
+        1 => OperationMix { append: made, ..whole },
+        _ => mix,
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod by_hand;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -168,6 +169,28 @@ impl Lab {
         let dir = self.dir.path().to_str().unwrap();
         workers().into_iter().filter(|worker| worker.config.starts_with(dir)).collect()
     }
+}
+
+/// By site, the longest time in ms without a completion between its first and its last.
+pub fn gaps_ms(results: &Results) -> BTreeMap<String, i64> {
+    let mut busy: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for row in results.timeline().unwrap() {
+        if row.completed > 0 {
+            busy.entry(row.site).or_default().push(row.t_ms);
+        }
+    }
+    let gap = |times: &[i64]| times.windows(2).map(|pair| pair[1] - pair[0] - 100).max();
+    busy.into_iter().map(|(site, times)| (site, gap(&times).unwrap_or(i64::MAX))).collect()
+}
+
+/// After a replica's death the clients of no other site waited longer than this for any answer.
+pub fn no_other_site_waits(results: &Results, victim: &str, longest_ms: i64) {
+    let gaps_ms = gaps_ms(results);
+    let mut others = gaps_ms.iter().filter(|(site, _)| **site != victim);
+    assert!(
+        gaps_ms.len() > 1 && others.all(|(_, gap)| *gap <= longest_ms),
+        "{victim} dies: {gaps_ms:?}"
+    );
 }
 
 /// A worker process, as `/proc` shows it.

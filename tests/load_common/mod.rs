@@ -231,6 +231,13 @@ impl World {
         }
     }
 
+    /// What is there at the start happens, and clients of a closed loop begin.
+    pub fn begin(&mut self) {
+        self.run_until(0);
+        self.clients.start(0, &mut self.log);
+        self.serve();
+    }
+
     pub fn run_until(&mut self, end_ns: u64) {
         while self.events.keys().next().is_some_and(|(at, _)| *at <= end_ns) {
             self.step();

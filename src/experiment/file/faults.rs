@@ -309,10 +309,13 @@ fn read_members(at: &At<'_>, around: &Surroundings<'_>) -> Option<FaultKind> {
         .chain(around.spares)
         .map(|name| (name.as_str(), name.as_str()))
         .collect();
-    let items = at.items("[virginia, tokyo, ireland]")?;
+    let example = match around.sites {
+        [] => "[virginia, tokyo, ireland]".to_owned(),
+        sites => format!("[{}]", sites.join(", ")),
+    };
+    let items = at.items(&example)?;
     if items.is_empty() {
-        return at
-            .wrong("names nobody; write one member or more, such as [virginia, tokyo, ireland]");
+        return at.wrong(format!("names nobody; write one member or more, such as {example}"));
     }
     let mut seen = BTreeSet::new();
     let read = |item: &At<'_>| match item.word("replica or spare", &all)? {

@@ -328,11 +328,16 @@ fn read_arrival(at: &At<'_>) -> Option<Arrival> {
 }
 
 fn read_operations(at: &At<'_>, no_transfers: Option<&Mode>) -> Option<OperationMix> {
-    let fields = at.fields(&Kind::ALL.map(Kind::name), "{ put: 50%, get: 50% }")?;
+    let fields = at.any_fields("{ put: 50%, get: 50% }")?;
+    let has_others = fields.refuse_others(&Kind::ALL.map(Kind::name));
     let read = Kind::ALL.map(|kind| fields.or(kind.name(), 0.0, At::share));
     let mut shares = [0.0; KINDS];
     for (share, read) in shares.iter_mut().zip(read) {
         *share = read?;
+    }
+    if has_others {
+        // What those come to that are known says nothing.
+        return None;
     }
     let sum: f64 = shares.iter().sum();
     if (sum - 1.0).abs() > SHARES_TOLERANCE {

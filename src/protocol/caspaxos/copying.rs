@@ -166,7 +166,9 @@ impl Caspaxos {
         out: &mut Effects<Self>,
     ) {
         // Who was an acceptor may hold what was removed since.
-        if epoch != self.configuration.epoch || !self.configuration.members().contains(from) {
+        let is_acceptor =
+            self.configuration.members().contains(from) || mutant!(CopiesOfLeaversTaken);
+        if epoch != self.configuration.epoch || !is_acceptor {
             return;
         }
         let is_old = removals != self.registers.removals() && !mutant!(OldCopiesTaken);

@@ -312,7 +312,10 @@ impl Caspaxos {
             CaspaxosMessage::Accept { next, .. } => *next,
             _ => Ballot::ZERO,
         };
-        let prepares = is_quorum && !brought.is_zero() && configuration.is_prepare_quorum(answered);
+        let is_prepared = |confirmed: NodeSet| {
+            configuration.is_prepare_quorum(confirmed) || mutant!(AcceptQuorumPrepares)
+        };
+        let prepares = is_quorum && !brought.is_zero() && is_prepared(answered);
         let newly_prepared = prepares && !std::mem::replace(&mut flight.is_prepared, prepares);
         // What nobody refused is done all at once; of the rest each is looked at with each answer.
         let places: Vec<u32> = if is_first || newly_prepared {
@@ -326,7 +329,7 @@ impl Caspaxos {
             let (index, confirmed) = (works[place as usize], answered.minus(refused));
             let is_chosen =
                 configuration.is_accept_quorum(confirmed) || mutant!(OneAcceptedIsEnough);
-            if prepares && is_chosen && configuration.is_prepare_quorum(confirmed) {
+            if prepares && is_chosen && is_prepared(confirmed) {
                 self.note_prepared(index, (batch, place), brought);
             }
             if !self.awaits(index, batch) {

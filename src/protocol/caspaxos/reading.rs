@@ -64,7 +64,9 @@ impl Caspaxos {
         }
         let seen = |(key, named): &(Key, Ballot)| {
             let register = self.registers.get(*key);
-            if register.is_some_and(|register| register.is_borrowed) {
+            if register.is_some_and(|register| register.is_borrowed)
+                && !mutant!(BorrowedCopiesCount)
+            {
                 return Seen::Borrowed;
             }
             let ballot = register.map_or(Ballot::ZERO, |register| register.accepted);

@@ -205,7 +205,8 @@ impl Registers {
     /// The place of a register on which something was promised or accepted. Any other counts as absent, although
     /// the proposer here may have made a place for it.
     fn known_place(&self, key: Key) -> Option<u32> {
-        self.place(key).filter(|place| !self.at(*place).is_none_or(Register::is_blank))
+        let bypassed = mutant!(BlankPlaceBypassesFloor);
+        self.place(key).filter(|place| bypassed || !self.at(*place).is_none_or(Register::is_blank))
     }
 
     /// One past the last place.
@@ -361,7 +362,7 @@ impl Registers {
             (bucket_of(register.key), register.is_live(), register.mark());
         register.accepted = ballot;
         register.state = state;
-        register.is_prepared &= mutant!(PromiseUsedTwice);
+        register.is_prepared &= mutant!(PromiseOfAnotherUsed);
         register.is_idle = false;
         register.is_borrowed = false;
         let (is_live, after) = (register.is_live(), register.mark());

@@ -1,6 +1,6 @@
 //! The acceptor's rules, register by register.
 
-use super::bench::{ballot, change, key, value};
+use super::bench::{Bench, add, ballot, change, found, key, put, value};
 use crate::mutants::{Mutant, with};
 use crate::protocol::caspaxos::ballot::Ballot;
 use crate::protocol::caspaxos::registers::Registers;
@@ -115,4 +115,31 @@ fn places_of_removed_registers_are_used_again() {
         assert!(registers.remove(key(1), ballot(counter, 0)));
     }
     assert_eq!((registers.end(), registers.iter().count()), (1, 0));
+}
+
+/// p1 promises p2 a ballot, crashes, and hears then of p0's Accept, which is below.
+#[test]
+fn an_acceptor_that_restarts_keeps_its_promises() {
+    let run = || {
+        let mut bench = Bench::three();
+        // So that p2's ballot is above p0's next one, too.
+        for byte in 0..2 {
+            bench.done(2, put(2, byte), &[0, 1, 2]);
+        }
+        bench.lose_all();
+        let first = bench.ask(0, add(1));
+        bench.prepare(0, 1);
+        let late = bench.take("Accept", 0, 1);
+        let second = bench.ask(2, add(1));
+        bench.prepare(2, 1);
+        bench.crash(1);
+        bench.restart(1);
+        bench.arrive(late);
+        bench.carry("Accepted", 1, 0);
+        bench.accept(2, 1);
+        (bench.answer(first), bench.answer(second))
+    };
+    assert_eq!(run(), (None, found(None)));
+    let both_were_first = (found(None), found(None));
+    assert_eq!(with(Mutant::AcceptorPromisesForgotten, run), both_were_first);
 }

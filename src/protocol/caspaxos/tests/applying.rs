@@ -170,18 +170,22 @@ fn counters_are_reserved_durably_before_a_message_names_one() {
 
 #[test]
 fn what_became_of_a_command_whose_register_was_removed_between_its_attempts_is_unknown() {
-    let mut bench = Bench::three();
-    let asked = an_increment_that_one_other_acceptor_has(&mut bench);
-    bench.done(2, delete(1), &[1, 2]);
-    // p0 has a work on the register, so it keeps the tombstone; the others remove it.
-    bench.collect(&[1, 2, 0]);
-    assert!(bench.register(1, 1).is_none() && bench.register(2, 1).is_none());
-    bench.done(2, add(1), &[1, 2]);
-    bench.settle(&[0, 1, 2]);
-    (0..4).for_each(|_| bench.live_on(&[0, 1, 2]));
-    assert_eq!(bench.answer(asked), Some(Outcome::Unknown));
-    assert_eq!(bench.counter(0, "unknown"), 1);
-    assert_eq!(bench.done(1, get(1), &[0, 1, 2]), Outcome::Found(Some(number(1))));
+    let run = || {
+        let mut bench = Bench::three();
+        let asked = an_increment_that_one_other_acceptor_has(&mut bench);
+        assert_eq!(bench.done(2, delete(1), &[1, 2]), Outcome::Found(Some(number(1))));
+        // p0 has a work on the register, so it keeps the tombstone; the others remove it.
+        bench.collect(&[1, 2, 0]);
+        assert!(bench.register(1, 1).is_none() && bench.register(2, 1).is_none());
+        bench.done(2, add(1), &[1, 2]);
+        bench.settle(&[0, 1, 2]);
+        (0..4).for_each(|_| bench.live_on(&[0, 1, 2]));
+        let unknown = bench.counter(0, "unknown");
+        (bench.answer(asked), unknown, bench.done(1, get(1), &[0, 1, 2]))
+    };
+    assert_eq!(run(), (Some(Outcome::Unknown), 1, Outcome::Found(Some(number(1)))));
+    let once_more = (found(Some(number(1))), 0, Outcome::Found(Some(number(2))));
+    assert_eq!(with(Mutant::ForgottenAppliedAgain, run), once_more, "the delete has seen it");
 }
 
 /// An early bug: the errand's Accept had no outcomes, and its ballot was found among the ancestors of what was

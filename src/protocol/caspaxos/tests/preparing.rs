@@ -2,6 +2,7 @@
 
 use super::bench::{Bench, add, get, number, put, set};
 use crate::command::Outcome;
+use crate::mutants::{Mutant, with};
 use crate::protocol::caspaxos::options::CaspaxosOptions;
 
 const ALL: [u8; 3] = [0, 1, 2];
@@ -76,6 +77,7 @@ fn a_quorum_that_accepted_without_the_promise_does_not_spare_the_prepare() {
         prepares(&mut bench)
     };
     assert!(chosen_with(&[]) && chosen_with(&[1]) && chosen_with(&[2]));
+    assert!(!with(Mutant::AcceptQuorumPrepares, || chosen_with(&[])));
     assert!(!chosen_with(&[1, 2]), "late answers count");
 }
 
@@ -108,4 +110,42 @@ fn commands_that_wait_for_the_same_register_go_into_one_change() {
     let answers: Vec<_> = waiting.iter().map(|id| bench.answer(*id).unwrap()).collect();
     assert_eq!(answers, [2, 3, 4].map(|n| Outcome::Found(Some(number(n)))));
     assert_eq!(bench.counter(0, "changes"), changes + 1);
+}
+
+/// By leaps alone it would come there, too, after as many losses as the lead has binary digits.
+#[test]
+fn a_proposer_that_lags_far_behind_is_above_the_others_with_its_second_ballot() {
+    let losses = || {
+        let mut bench = Bench::three();
+        (0..100).for_each(|byte| assert_eq!(bench.done(0, put(1, byte), &ALL), Outcome::Done));
+        bench.settle(&ALL);
+        bench.done(2, put(1, 101), &ALL);
+        bench.counter(2, "losses")
+    };
+    assert_eq!(losses(), 1);
+    assert!(with(Mutant::CounterNotForwarded, losses) > 4);
+}
+
+/// p2 has written since, and p0 has accepted that without having been asked to prepare: the promise that is at p0
+/// now is p2's, for p2's next change. The bench would notice a second state in its ballot.
+#[test]
+fn the_promise_that_another_proposer_has_brought_is_not_used() {
+    let run = || {
+        let mut bench = prepared();
+        // So that p2's ballots are above p0's.
+        (0..3).for_each(|byte| assert_eq!(bench.done(2, put(2, byte), &ALL), Outcome::Done));
+        bench.lose_all();
+        bench.done(2, add(1), &[1, 2]);
+        assert_eq!(bench.counter(2, "losses"), 0);
+        bench.carry("Accept", 2, 0);
+        assert_eq!(bench.held(0, 1), Some(number(2)));
+        bench.lose_all();
+        bench.ask(0, add(1));
+        let prepares = bench.count("Prepare");
+        bench.ask(2, add(1));
+        prepares
+    };
+    assert_eq!(run(), 2);
+    let mutant = std::panic::catch_unwind(|| with(Mutant::PromiseOfAnotherUsed, run));
+    assert!(mutant.is_err(), "the schedule tells");
 }

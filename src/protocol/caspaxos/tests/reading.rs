@@ -1,6 +1,8 @@
 //! Gets that write nothing.
 
 use super::bench::{Bench, found, get, put, value};
+use crate::command::Outcome;
+use crate::mutants::{Mutant, with};
 use crate::protocol::caspaxos::options::{CaspaxosOptions, Reads};
 
 const READ: [&str; 2] = ["Read", "ReadOk"];
@@ -83,4 +85,23 @@ fn with_quorums_of_three_and_two_of_four_three_are_asked_and_two_agree() {
     assert_eq!(bench.answer(asked), None, "an accept quorum, and no prepare quorum");
     bench.exchange(READ, 2, 0);
     assert_eq!(bench.answer(asked), found(None));
+}
+
+/// An accept quorum has the put, and another accept quorum nothing: neither of them is a prepare quorum.
+#[test]
+fn an_accept_quorum_that_agrees_on_nothing_is_not_enough_where_prepare_quorums_are_larger() {
+    let run = || {
+        let mut bench = Bench::new(4, clean(3, 2));
+        let written = bench.ask(0, put(1, 7));
+        bench.prepare(0, 1);
+        bench.prepare(0, 2);
+        bench.accept(0, 1);
+        assert_eq!(bench.answer(written), Some(Outcome::Done));
+        bench.lose_all();
+        let read = bench.ask(2, get(1));
+        bench.exchange(READ, 2, 3);
+        bench.answer(read)
+    };
+    assert_eq!(run(), None);
+    assert_eq!(with(Mutant::ReadAsksTooFew, run), found(None), "after the put was acknowledged");
 }

@@ -2,6 +2,7 @@
 
 use super::bench::{Bench, ballot, delete, get, put, set, value};
 use crate::command::{Key, NodeId, Operation, Outcome};
+use crate::mutants::{Mutant, with};
 use crate::protocol::caspaxos::CaspaxosTimer;
 use crate::protocol::caspaxos::ballot::{Ballot, COUNTER_MAX};
 use crate::protocol::caspaxos::members::{Configuration, Group};
@@ -17,74 +18,87 @@ fn clean() -> CaspaxosOptions {
 /// quorum that holds the same. But p2 has read p1 before, and what it writes next does not descend from it.
 #[test]
 fn what_was_copied_below_a_promise_is_not_taken_for_chosen_by_a_read() {
-    let mut bench = Bench::new(3, clean());
-    bench.ask(0, put(1, 7));
-    bench.prepare(0, 1);
-    bench.lose_all();
-    let write = bench.ask(2, Operation::Rmw { key: Key::register(1), value: value(9) });
-    bench.prepare(2, 1);
-    let accept = bench.take("Accept", 2, 1);
-    bench.lose_all();
-    bench.repair(&[0, 1]);
-    assert_eq!(bench.held(1, 1), Some(value(7)));
-    bench.lose_all();
-    let read = bench.ask(1, get(1));
-    bench.exchange(["Read", "ReadOk"], 1, 0);
-    bench.crash(0);
-    bench.lose_all();
-    bench.arrive(accept);
-    bench.carry("Accepted", 1, 2);
-    assert_eq!(bench.answer(write), Some(Outcome::Found(None)), "it is before p0's");
-    (0..4).for_each(|_| bench.live_on(&[1, 2]));
-    assert_eq!(bench.answer(read), Some(Outcome::Found(Some(value(9)))));
+    let run = || {
+        let mut bench = Bench::new(3, clean());
+        bench.ask(0, put(1, 7));
+        bench.prepare(0, 1);
+        bench.lose_all();
+        let write = bench.ask(2, Operation::Rmw { key: Key::register(1), value: value(9) });
+        bench.prepare(2, 1);
+        let accept = bench.take("Accept", 2, 1);
+        bench.lose_all();
+        bench.repair(&[0, 1]);
+        assert_eq!(bench.held(1, 1), Some(value(7)));
+        bench.lose_all();
+        let read = bench.ask(1, get(1));
+        bench.exchange(["Read", "ReadOk"], 1, 0);
+        bench.crash(0);
+        bench.lose_all();
+        bench.arrive(accept);
+        bench.carry("Accepted", 1, 2);
+        assert_eq!(bench.answer(write), Some(Outcome::Found(None)), "it is before p0's");
+        (0..4).for_each(|_| bench.live_on(&[1, 2]));
+        bench.answer(read)
+    };
+    assert_eq!(run(), Some(Outcome::Found(Some(value(9)))));
+    let before = Some(Outcome::Found(Some(value(7))));
+    assert_eq!(with(Mutant::BorrowedCopiesCount, run), before, "which nobody else will ever see");
 }
 
 /// A client's command makes a place for the register, and nothing is promised there yet.
 #[test]
 fn a_delayed_accept_is_refused_where_a_removed_register_is_only_looked_for() {
-    let mut bench = Bench::new(3, clean());
-    bench.ask(0, put(1, 42));
-    bench.prepare(0, 1);
-    let delayed = bench.take("Accept", 0, 2);
-    bench.settle(&[0, 1]);
-    bench.lose_all();
-    bench.done(1, delete(1), &[0, 1, 2]);
-    bench.collect(&[0, 1, 2]);
-    assert!((0..3).all(|node| bench.register(node, 1).is_none()));
-    bench.ask(2, get(1));
-    bench.arrive(delayed);
-    assert_eq!(bench.held(2, 1), None, "it was deleted");
+    let run = || {
+        let mut bench = Bench::new(3, clean());
+        bench.ask(0, put(1, 42));
+        bench.prepare(0, 1);
+        let delayed = bench.take("Accept", 0, 2);
+        bench.settle(&[0, 1]);
+        bench.lose_all();
+        bench.done(1, delete(1), &[0, 1, 2]);
+        bench.collect(&[0, 1, 2]);
+        assert!((0..3).all(|node| bench.register(node, 1).is_none()));
+        bench.ask(2, get(1));
+        bench.arrive(delayed);
+        bench.held(2, 1)
+    };
+    assert_eq!(run(), None, "it was deleted");
+    assert_eq!(with(Mutant::BlankPlaceBypassesFloor, run), Some(value(42)));
 }
 
 /// p3 is no acceptor any more when the register is removed; what it says of an earlier time arrives late.
 #[test]
 fn what_who_left_still_holds_is_not_copied() {
-    let mut bench = Bench::new(4, CaspaxosOptions::default());
-    bench.done(0, put(1, 7), &[0, 1, 2, 3]);
-    bench.done(0, put(2, 7), &[0, 1, 2]);
-    bench.lose_all();
-    let mut late = None;
-    for _ in 0..3 {
-        bench.fire(0, CaspaxosTimer::Repair);
-        if bench.table().contains("p0 -> p3 Compare") {
-            bench.carry("Compare", 0, 3);
-            late = Some(bench.take("Digests", 3, 0));
-        }
+    let run = || {
+        let mut bench = Bench::new(4, CaspaxosOptions::default());
+        bench.done(0, put(1, 7), &[0, 1, 2, 3]);
+        bench.done(0, put(2, 7), &[0, 1, 2]);
         bench.lose_all();
-    }
-    bench.want_members(0, set([0, 1, 2]));
-    bench.settle(&[0, 1, 2, 3]);
-    (0..4).for_each(|_| bench.live_on(&[0, 1, 2, 3]));
-    let epochs = (0..4).map(|node| bench.core(node).configuration().epoch);
-    assert_eq!(epochs.collect::<Vec<_>>(), [2; 4]);
-    bench.done(0, delete(1), &[0, 1, 2]);
-    bench.lose_all();
-    bench.collect(&[0, 1, 2]);
-    assert!(bench.register(0, 1).is_none());
-    bench.repair(&[0, 1, 2]);
-    bench.arrive(late.expect("p0 compares with each in turn"));
-    bench.settle(&[0, 1, 2, 3]);
-    assert_eq!(bench.held(0, 1), None, "it was deleted");
+        let mut late = None;
+        for _ in 0..3 {
+            bench.fire(0, CaspaxosTimer::Repair);
+            if bench.table().contains("p0 -> p3 Compare") {
+                bench.carry("Compare", 0, 3);
+                late = Some(bench.take("Digests", 3, 0));
+            }
+            bench.lose_all();
+        }
+        bench.want_members(0, set([0, 1, 2]));
+        bench.settle(&[0, 1, 2, 3]);
+        (0..4).for_each(|_| bench.live_on(&[0, 1, 2, 3]));
+        let epochs = (0..4).map(|node| bench.core(node).configuration().epoch);
+        assert_eq!(epochs.collect::<Vec<_>>(), [2; 4]);
+        bench.done(0, delete(1), &[0, 1, 2]);
+        bench.lose_all();
+        bench.collect(&[0, 1, 2]);
+        assert!(bench.register(0, 1).is_none());
+        bench.repair(&[0, 1, 2]);
+        bench.arrive(late.expect("p0 compares with each in turn"));
+        bench.settle(&[0, 1, 2, 3]);
+        bench.held(0, 1)
+    };
+    assert_eq!(run(), None, "it was deleted");
+    assert_eq!(with(Mutant::CopiesOfLeaversTaken, run), Some(value(7)));
 }
 
 /// One turn of p0: the promise that makes a prepare quorum, then the timers. The attempt is given up and begun
