@@ -132,8 +132,9 @@ pub struct ShapingPlan {
 fn read_address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(from)?;
     text.parse().map_err(|_| {
+        // Behind it stands the line.
         let example = "an IP address and a port, such as 10.0.0.1:7000";
-        D::Error::custom(format!("`{text}` is no address; write {example}"))
+        D::Error::custom(format!("write {example}, instead of `{text}`"))
     })
 }
 

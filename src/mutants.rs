@@ -76,6 +76,12 @@
 //! - *A conflict does not fast-forward the counter.* Nothing wrong comes of it; who loses leaps twice as far each
 //!   time, and is above the others after some losses. No seed below 20,000; the schedule counts the losses.
 //!
+//! - *A copy below a promise counts for a clean read; a register that is only looked for has no floor; copies of who has
+//!   left are taken.* All three were found by reading. Each takes a message that is late by as much as a removal or
+//!   a repair takes, and then somebody who looks just there. No seed below 20,000.
+//! - *An accept quorum brings the promises of a prepare quorum.* It matters where prepare quorums are larger, as with
+//!   clean reads. No seed below 20,000.
+//!
 //! Of the operations: `increment` is a get and then a put. Nothing says that what is put follows from what was got,
 //! so a client that puts something else breaks no rule that a history could show; `tests/load_increment.rs` looks at
 //! what it sends.

@@ -190,7 +190,10 @@ impl Operator {
         }
         if self.all.iter().all(silent) {
             let who = self.all.first().map_or_else(String::new, |it| {
-                format!("{} at {}: {}", it.name, it.address, it.in_words())
+                let seen = it.seen.borrow();
+                let why = seen.said.as_ref().and_then(|said| said.as_ref().err());
+                let why = why.map_or("no answer", String::as_str);
+                format!("{} at {}: {why}", it.name, it.address)
             });
             return Err(OperatorError::NobodyAnswers { path: self.path.clone(), who });
         }

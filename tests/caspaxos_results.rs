@@ -43,9 +43,7 @@ fn who_wrote_a_key_last_writes_it_again_in_one_round_trip() {
     let modes = "modes=[caspaxos, { mode: caspaxos, label: cold, one_round_trip: false }]";
     let operations = "workload.operations={ put: 50%, get: 50% }";
     let keys = "workload.keys={ conflict: 0%, own_keys: 3 }";
-    let ended = lab.run(&[modes, operations, keys]).wait();
-    let results = ended.succeeded(&lab.finished());
-    lab.is_clean();
+    let results = lab.results_of(&[modes, operations, keys]);
     let [warm, cold] = &results.summary.runs[..] else { panic!("{:?}", results.summary) };
     for run in [warm, cold] {
         assert_eq!(common::totals(run), (450, 0), "an open schedule offers what the file says");
@@ -67,9 +65,7 @@ fn keys_of_all_sites_are_linearizable_whatever_the_options() {
         { mode: caspaxos, label: clean, reads: clean, batch: 2 }, \
         { mode: caspaxos, label: read-all, prepare: 3, accept: 1, collect: 0s }, \
         { mode: caspaxos, label: write-all, prepare: 1, accept: 3, one_round_trip: false }]";
-    let ended = lab.run(&[modes, OPERATIONS, "workload.keys.uniform=30"]).wait();
-    let results = ended.succeeded(&lab.finished());
-    lab.is_clean();
+    let results = lab.results_of(&[modes, OPERATIONS, "workload.keys.uniform=30"]);
     assert_eq!(results.summary.runs.len(), 4);
     for run in &results.summary.runs {
         let (count, _) = common::totals(run);
@@ -85,10 +81,8 @@ fn the_death_of_any_replica_stops_no_other_site() {
         let lab = Lab::new();
         let crash = format!("faults=[{{ at: 1s, crash: {victim} }}]");
         let keys = "workload.keys={ conflict: 0% }";
-        let ended =
-            lab.run(&["modes=[caspaxos]", OPERATIONS, keys, "phases.measure=3s", &crash]).wait();
-        let results = ended.succeeded(&lab.finished());
-        lab.is_clean();
+        let results =
+            lab.results_of(&["modes=[caspaxos]", OPERATIONS, keys, "phases.measure=3s", &crash]);
         // Nobody waits for it, and nobody's round trip is longer than 16 ms.
         common::no_other_site_waits(&results, victim, 400);
         let run = &results.summary.runs[0];
@@ -101,18 +95,14 @@ fn the_death_of_any_replica_stops_no_other_site() {
 fn who_was_cut_off_from_thousands_of_changes_has_the_same_state_soon_after() {
     let _alone = alone();
     let lab = Lab::new();
-    let ended = lab
-        .run(&[
-            "modes=[caspaxos]",
-            "workload.operations={ put: 100% }",
-            "workload.keys={ conflict: 0%, own_keys: 100000 }",
-            "workload.arrival.open=2000/s",
-            "phases.measure=4s",
-            "faults=[{ at: 500ms, isolate: cairo, for: 3s }]",
-        ])
-        .wait();
-    let results = ended.succeeded(&lab.finished());
-    lab.is_clean();
+    let results = lab.results_of(&[
+        "modes=[caspaxos]",
+        "workload.operations={ put: 100% }",
+        "workload.keys={ conflict: 0%, own_keys: 100000 }",
+        "workload.arrival.open=2000/s",
+        "phases.measure=4s",
+        "faults=[{ at: 500ms, isolate: cairo, for: 3s }]",
+    ]);
     let copied = counted(&results, &results.summary.runs[0])["copied"];
     let states = results.final_states(&results.summary.runs[0]).unwrap();
     let (registers, _) = states[0].clone().expect("all are there at the end");
@@ -125,19 +115,15 @@ fn who_was_cut_off_from_thousands_of_changes_has_the_same_state_soon_after() {
 fn a_spare_takes_the_place_of_a_dead_replica_and_ends_in_the_same_state() {
     let _alone = alone();
     let lab = Lab::new();
-    let ended = lab
-        .run(&[
-            "modes=[caspaxos]",
-            OPERATIONS,
-            "network.spares=[oslo]",
-            "workload.keys={ conflict: 5%, own_keys: 20 }",
-            "phases.measure=6s",
-            "faults=[{ at: 1s, crash: oslo }, { at: 2s, join: oslo-2, replaces: oslo }, \
+    let results = lab.results_of(&[
+        "modes=[caspaxos]",
+        OPERATIONS,
+        "network.spares=[oslo]",
+        "workload.keys={ conflict: 5%, own_keys: 20 }",
+        "phases.measure=6s",
+        "faults=[{ at: 1s, crash: oslo }, { at: 2s, join: oslo-2, replaces: oslo }, \
              { at: 5s, crash: rome }]",
-        ])
-        .wait();
-    let results = ended.succeeded(&lab.finished());
-    lab.is_clean();
+    ]);
     let run = &results.summary.runs[0];
     let states = results.final_states(run).unwrap();
     assert_eq!(states.iter().flatten().count(), 2, "oslo-2 and cairo are left: {states:?}");

@@ -14,9 +14,7 @@ fn contended_keys_are_linearizable_whatever_the_fast_path_and_the_form_of_depend
         { mode: epaxos, label: deps-committed, fast_path: deps-committed, reply: committed }, \
         { mode: epaxos, label: accept-deps, fast_path: accept-deps, reply: committed }, \
         { mode: epaxos, label: simplified, fast_path: simplified, reply: committed }]";
-    let ended = lab.run(&[modes, "phases.measure=1s", "workload.keys.uniform=3"]).wait();
-    let results = ended.succeeded(&lab.finished());
-    lab.is_clean();
+    let results = lab.results_of(&[modes, "phases.measure=1s", "workload.keys.uniform=3"]);
     assert_eq!(results.summary.runs.len(), 6);
     for run in &results.summary.runs {
         let (count, errors) = common::totals(run);
@@ -30,17 +28,13 @@ fn the_death_of_any_replica_stops_no_other_site() {
     for victim in ["oslo", "rome", "cairo"] {
         let lab = Lab::new();
         let crash = format!("faults=[{{ at: 1s, crash: {victim} }}]");
-        let ended = lab
-            .run(&[
-                "modes=[epaxos]",
-                "workload.keys.uniform=100000",
-                "phases.measure=4s",
-                "workload.retry_after=300ms",
-                &crash,
-            ])
-            .wait();
-        let results = ended.succeeded(&lab.finished());
-        lab.is_clean();
+        let results = lab.results_of(&[
+            "modes=[epaxos]",
+            "workload.keys.uniform=100000",
+            "phases.measure=4s",
+            "workload.retry_after=300ms",
+            &crash,
+        ]);
         let marks = &results.summary.runs[0].faults;
         assert!(marks.len() == 1 && marks[0].t_ms >= 1000, "{marks:?}");
         // A quorum that lost a member is given up after two round trips and two heartbeats.

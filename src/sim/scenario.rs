@@ -152,9 +152,9 @@ fn draw_network(size: u8, classes: &[FaultClass], rng: &mut ClientRng) -> Networ
 }
 
 /// Few keys, so that commands interfere; all operations, in shares of which some are none.
-fn draw_load<P: Subject>(seed: u64, operations: usize, rng: &mut ClientRng) -> LoadPlan {
+fn draw_load<P: Subject>(seed: u64, count: usize, rng: &mut ClientRng) -> LoadPlan {
     // Many that are retried soon could keep a cluster busy that decides one command a round trip.
-    let patience_ms: &[u64] = if operations > 40 { &[1000] } else { &[100, 300] };
+    let patience_ms: &[u64] = if count > 40 { &[1000] } else { &[100, 300] };
     let mut shares: Vec<u32> = (0..6).map(|_| one_of(rng, &[0, 1, 1, 3])).collect();
     if !P::TRANSFERS {
         shares[5] = 0;
@@ -162,7 +162,7 @@ fn draw_load<P: Subject>(seed: u64, operations: usize, rng: &mut ClientRng) -> L
     if shares.iter().all(|share| *share == 0) {
         shares[0] = 1;
     }
-    if operations > 60 {
+    if count > 60 {
         // Many transfers at once are more than the checker can tell.
         shares[5] = 0;
         shares[0] += 1;
@@ -182,7 +182,7 @@ fn draw_load<P: Subject>(seed: u64, operations: usize, rng: &mut ClientRng) -> L
         clients_per_site: rng.random_range(1..=4),
         // The schedule is the scenario's own.
         arrival: Arrival::Constant { rate_per_s: 1.0 },
-        operations: made_of_what_is_there(operations, &mut generator(seed, 2)),
+        operations: made_of_what_is_there(operations, count, &mut generator(seed, 2)),
         keys: KeyChoice::Uniform { keys: one_of(rng, &[1, 2, 5]) },
         value_bytes: one_of(rng, &[8, 16, 40]),
         warmup: Duration::ZERO,
@@ -195,13 +195,17 @@ fn draw_load<P: Subject>(seed: u64, operations: usize, rng: &mut ClientRng) -> L
     }
 }
 
+/// Operations of a run that adds or appends, at most: of many that nobody answered the checker cannot tell the order.
+const MADE_MAX: usize = 24;
+
 /// Now and then registers hold numbers or lists, and what would write a value whole adds or appends. From a stream
 /// of its own, as spares are.
-fn made_of_what_is_there(mix: OperationMix, rng: &mut ClientRng) -> OperationMix {
+fn made_of_what_is_there(mix: OperationMix, count: usize, rng: &mut ClientRng) -> OperationMix {
     let OperationMix { put, cas, rmw, .. } = mix;
     let made = put + cas + rmw;
     let whole = OperationMix { put: 0.0, cas: 0.0, rmw: 0.0, ..mix };
-    match rng.random_range(0..16) {
+    match rng.random_range(0..20) {
+        _ if count > MADE_MAX => mix,
         0 => OperationMix { add: made, ..whole },
         1 => OperationMix { append: made, ..whole },
         _ => mix,

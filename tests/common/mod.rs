@@ -114,6 +114,14 @@ impl Lab {
         self.paxbench(&arguments)
     }
 
+    /// Runs the experiment, with some values changed, to its end: it is verified, and leaves nothing behind.
+    pub fn results_of(&self, overrides: &[&str]) -> Results {
+        let ended = self.run(overrides).wait();
+        let results = ended.succeeded(&self.finished());
+        self.is_clean();
+        results
+    }
+
     /// The directories of results: finished ones, and those that are not.
     pub fn results(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let Ok(entries) = std::fs::read_dir(self.out().join("e2e")) else {
