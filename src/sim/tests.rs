@@ -112,6 +112,10 @@ fn every_seed_of_ci_is_clean_and_does_the_same_twice_under_caspaxos() {
         "removed",
         "rescans",
         "old_epochs",
+        "forwarded",
+        "forwarded_again",
+        "forwarded_in_vain",
+        "hosted",
     ]);
 }
 

@@ -239,6 +239,7 @@ impl Caspaxos {
     /// All attempts begin again, in ballots of the new epoch.
     fn begin_anew(&mut self, out: &mut Effects<Self>) {
         self.flights.all.clear();
+        self.forwarding.forget_winners();
         // What was begun in this turn and not sent yet has left nothing anywhere.
         self.changes.clear();
         self.last_changes.clear();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::ballot::Ballot;
 use super::members::{Configuration, Group, MEMBERS_KEY};
-use super::message::{CaspaxosMessage, CaspaxosRecord, Change, Part, Promise, Rest, Seen};
+use super::message::{CaspaxosMessage, CaspaxosRecord, Change, Fate, Part, Promise, Rest, Seen};
 use super::state::State;
 use crate::command::Key;
 use crate::protocol::quorum::NodeSet;
@@ -61,6 +61,20 @@ impl fmt::Display for Seen {
             Seen::Same => f.write_str("same"),
             Seen::Borrowed => f.write_str("borrowed"),
             Seen::Other { ballot, state } => write!(f, "{ballot} {state}"),
+        }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fate::UnderWay => f.write_str("under way"),
+            Fate::Done { first, outcomes, is_alone } => {
+                write!(f, "done, {} from #{first}", outcomes.len())?;
+                f.write_str(if *is_alone { ", nobody else is here" } else { "" })
+            }
+            Fate::Refused { winner } => write!(f, "refused, {winner} has won"),
+            Fate::NotThisLife => f.write_str("not in this life"),
         }
     }
 }
@@ -144,6 +158,11 @@ impl fmt::Display for CaspaxosMessage {
                 few(f, (" (", ")"), copies.iter(), fmt::Display::fmt)?;
                 f.write_str(if let Rest::From(_) = rest { ", more follows" } else { "" })
             }
+            CaspaxosMessage::Forward { number, seen, commands, .. } => {
+                write!(f, " {number} to {seen} ")?;
+                few(f, ("(", ")"), commands.iter(), fmt::Display::fmt)
+            }
+            CaspaxosMessage::Forwarded { number, fate } => write!(f, " {number} {fate}"),
             CaspaxosMessage::Configure(configuration) => write!(f, " {configuration}"),
             CaspaxosMessage::Compare { .. }
             | CaspaxosMessage::Digests { .. }
