@@ -338,6 +338,10 @@ impl Caspaxos {
             *at = now;
         }
         match fate {
+            // It takes its time where others are in its way: to come home would be one more.
+            Fate::UnderWay if self.takes_for_winner(from, key) => {
+                self.believe(now, key, from);
+            }
             Fate::UnderWay => {}
             Fate::Done { first, outcomes, is_alone } => {
                 self.take_outcomes(number, first as usize, outcomes, out);
