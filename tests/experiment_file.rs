@@ -494,10 +494,10 @@ fn epaxos_options(sites: u8) -> impl Strategy<Value = EpaxosOptions> {
 }
 
 fn caspaxos_options(sites: u8) -> impl Strategy<Value = CaspaxosOptions> {
-    let sizes = (0..=sites, 0..=sites, 1usize..1 << 20);
+    let sizes = (0..=sites, 0..=sites, 1usize..1 << 20, any::<u8>());
     let times_ms = (1u64..5000, 1u64..100_000, 1u64..100_000, 0u64..100_000);
     let options = (sizes, any::<[bool; 2]>(), times_ms).prop_map(
-        |((prepare, accept, batch), [one_round_trip, clean], times_ms)| {
+        |((prepare, accept, batch, forward_after), [one_round_trip, clean], times_ms)| {
             let (resend_ms, backoff_max_ms, repair_ms, collect_ms) = times_ms;
             CaspaxosOptions {
                 prepare,
@@ -507,6 +507,7 @@ fn caspaxos_options(sites: u8) -> impl Strategy<Value = CaspaxosOptions> {
                 batch,
                 resend_ms,
                 backoff_max_ms,
+                forward_after,
                 repair_ms,
                 collect_ms,
                 replaces: None,

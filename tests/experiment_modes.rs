@@ -35,6 +35,7 @@ modes:
     batch: 8
     resend: 90ms
     backoff_max: 2s
+    forward_after: 3
     repair: 1.5s
     collect: 0s
 {THREE_SITES}
@@ -48,6 +49,7 @@ modes:
         batch: 8,
         resend_ms: 90,
         backoff_max_ms: 2000,
+        forward_after: 3,
         repair_ms: 1500,
         collect_ms: 0,
         replaces: None,
@@ -74,6 +76,7 @@ fn caspaxos_stands_beside_paxos_and_its_defaults_are_written_out() {
   batch: 4096
   resend: 500ms
   backoff_max: 1s
+  forward_after: 0
   repair: 500ms
   collect: 1s
 - mode: caspaxos

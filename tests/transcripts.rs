@@ -319,6 +319,22 @@ fn caspaxos_lets_one_of_two_proposers_wait() {
     compare("caspaxos_lets_one_of_two_proposers_wait", &script);
 }
 
+/// As above, but p0 leaves its command to p2, which does it behind its own; and so what p0 is asked next.
+#[test]
+fn caspaxos_leaves_what_is_contended_to_the_winner() {
+    let options = CaspaxosOptions { forward_after: 1, ..caspaxos_options() };
+    let mut script = Script::<Caspaxos>::traced(3, options, 10, 1);
+    script.run_for(100);
+    let both = [script.ask(0), script.ask(2)];
+    script.run_for(150);
+    let next = script.ask(0);
+    script.run_for(350);
+    assert!([both[0], both[1], next].iter().all(|asked| script.answered_ms(*asked).is_some()));
+    assert!(script.counter(0, "forwarded") + script.counter(2, "forwarded") > 0);
+    assert!(script.has_converged());
+    compare("caspaxos_leaves_what_is_contended_to_the_winner", &script);
+}
+
 /// p1 accepts p0's change, and p0 does not hear of it. p2 finds the change and builds on it. When p0 tries again, it
 /// finds its own attempt among the ancestors of what it reads: it is told as it was, and not done again.
 #[test]

@@ -564,6 +564,21 @@ mutants! {
     CopiesOfLeaversTaken "copies-of-leavers-taken" Caspaxos
         "Copies are taken from acceptors only: who has left may hold what was removed since."
         "§2.2.2 with §3.1; found by review";
+    ForwardedThoughInDoubt "forwarded-though-in-doubt" Caspaxos
+        "A command of which an Accept was sent is not forwarded."
+        "forwarding: a command is applied once";
+    ForwardTakenTwice "forward-taken-twice" Caspaxos
+        "A Forward is taken once however often it comes."
+        "forwarding: a command is applied once";
+    ForwardTakenByLaterLife "forward-taken-by-later-life" Caspaxos
+        "A Forward is taken by the life of the winner whose ballot it names."
+        "forwarding: what was taken is lost in a crash";
+    ForgottenForwardFreed "forgotten-forward-freed" Caspaxos
+        "What an earlier life of the winner may have taken is not done at home."
+        "forwarding: what was taken is lost in a crash";
+    RefusalForgotten "refusal-forgotten" Caspaxos
+        "A Forward that was refused is not taken when it comes again."
+        "forwarding: a command is applied once";
     // Client sessions.
     RepeatedNotAnswered "repeated-not-answered" Sessions
         "A command that is repeated is answered again: the first answer may be lost."

@@ -47,6 +47,7 @@ impl Subject for Caspaxos {
             repair_ms: 100,
             collect_ms: one_of(rng, &[0, 60, 200]) as u64,
             replaces: None,
+            forward_after: one_of(rng, &[0, 0, 1, 2, 3]) as u8,
         }
     }
 

@@ -318,7 +318,8 @@ impl Drawing<'_> {
         let mut earlier = None;
         for joiner in (members..members + spares).map(NodeId) {
             let (mut leaver, mut at_ns) = self.draw_leaver(joiner, disks_fail, rng);
-            if let Some(earlier) = earlier.filter(|_| rng.random_range(0..10) < 3) {
+            let again = earlier.filter(|_| rng.random_range(0..10) < 3);
+            if let Some(earlier) = again.filter(|earlier| *earlier != joiner) {
                 (leaver, at_ns) = (earlier, rng.random_range(0..self.storm_ns));
             }
             earlier = Some(leaver);

@@ -3,11 +3,16 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Malformed, Reader, Wire, decode_list, decode_value, encode_list, encode_value};
+use super::{
+    COMMAND_BYTES_MIN, Malformed, Reader, Wire, decode_list, decode_value, encode_list,
+    encode_value,
+};
 use crate::command::{Key, NodeId};
 use crate::protocol::caspaxos::ballot::Ballot;
 use crate::protocol::caspaxos::members::{Configuration, Group};
-use crate::protocol::caspaxos::message::{CaspaxosMessage, Change, Part, Promise, Rest, Seen};
+use crate::protocol::caspaxos::message::{
+    CaspaxosMessage, Change, Fate, Part, Promise, Rest, Seen,
+};
 use crate::protocol::caspaxos::state::{Marks, State};
 use crate::protocol::quorum::NodeSet;
 
@@ -39,6 +44,8 @@ mod tag {
     pub(super) const WHICH_CONFIGURATION: u8 = 14;
     pub(super) const MERGED: u8 = 15;
     pub(super) const REPLACE: u8 = 16;
+    pub(super) const FORWARD: u8 = 17;
+    pub(super) const FORWARDED: u8 = 18;
 }
 
 impl Wire for Key {
@@ -181,6 +188,37 @@ impl Wire for Seen {
             2 => Ok(Seen::Borrowed),
             _ => Err(Malformed("what was seen")),
         }
+    }
+}
+
+impl Wire for Fate {
+    fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Fate::UnderWay => out.put_u8(0),
+            Fate::NotThisLife => out.put_u8(1),
+            Fate::Refused { winner } => {
+                out.put_u8(2);
+                winner.encode(out);
+            }
+            Fate::Done { first, outcomes, is_alone } => {
+                out.put_u8(if *is_alone { 4 } else { 3 });
+                out.put_u32_le(*first);
+                encode_list(outcomes, out);
+            }
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match from.u8()? {
+            0 => Fate::UnderWay,
+            1 => Fate::NotThisLife,
+            2 => Fate::Refused { winner: Ballot::decode(from)? },
+            kind @ (3 | 4) => {
+                let (first, outcomes) = (from.u32()?, decode_list(from, 1)?);
+                Fate::Done { first, outcomes, is_alone: kind == 4 }
+            }
+            _ => return Err(Malformed("fate of a forward")),
+        })
     }
 }
 
@@ -362,6 +400,16 @@ impl CaspaxosMessage {
                 out.put_u8(tag::REPLACE);
                 out.put_u8(leaver.0);
             }
+            CaspaxosMessage::Forward { number, seen, settled_below, commands } => {
+                put(tag::FORWARD, *number, out);
+                seen.encode(out);
+                out.put_u64_le(*settled_below);
+                commands.encode(out);
+            }
+            CaspaxosMessage::Forwarded { number, fate } => {
+                put(tag::FORWARDED, *number, out);
+                fate.encode(out);
+            }
             _ => unreachable!("written by encode"),
         }
     }
@@ -410,6 +458,15 @@ fn decode_rare(kind: u8, from: &mut Reader<'_>) -> Result<CaspaxosMessage, Malfo
         tag::WHICH_CONFIGURATION => CaspaxosMessage::WhichConfiguration,
         tag::MERGED => CaspaxosMessage::Merged { epoch: from.u16()? },
         tag::REPLACE => CaspaxosMessage::Replace(NodeId(from.u8()?)),
+        tag::FORWARD => CaspaxosMessage::Forward {
+            number: from.u64()?,
+            seen: Ballot::decode(from)?,
+            settled_below: from.u64()?,
+            commands: decode_list(from, COMMAND_BYTES_MIN)?.into(),
+        },
+        tag::FORWARDED => {
+            CaspaxosMessage::Forwarded { number: from.u64()?, fate: Fate::decode(from)? }
+        }
         _ => return Err(Malformed("message: unknown kind")),
     })
 }
@@ -419,7 +476,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::command::Value;
+    use crate::command::{ClientId, Command, CommandId, Operation, Outcome, Value};
 
     fn ballot(epoch: u16, counter: u64, proposer: u8) -> Ballot {
         Ballot::new(epoch, counter, NodeId(proposer))
@@ -492,8 +549,35 @@ mod tests {
         ]
     }
 
+    fn forwards() -> Vec<CaspaxosMessage> {
+        let (number, settled_below, seen) = (1 << 39, 1 << 38, ballot(1, 77, 3));
+        let command = |sequence, operation| Command {
+            id: CommandId { client: ClientId(u64::MAX), sequence },
+            answered_below: sequence / 2,
+            operation,
+        };
+        let (key, value) = (Key::register(9), Value::from_slice(&[3; 20]));
+        let commands = [
+            command(0, Operation::Get { key }),
+            command(9, Operation::Cas { key, expected: None, value: value.clone() }),
+        ];
+        let outcomes = vec![Outcome::Done, Outcome::Unknown, Outcome::Found(Some(value))];
+        let fates = [
+            Fate::UnderWay,
+            Fate::NotThisLife,
+            Fate::Refused { winner: Ballot::ZERO },
+            Fate::Refused { winner: seen },
+            Fate::Done { first: 0, outcomes: outcomes.clone(), is_alone: false },
+            Fate::Done { first: 4095, outcomes, is_alone: true },
+        ];
+        let forward =
+            CaspaxosMessage::Forward { number, seen, settled_below, commands: commands.into() };
+        let answers = fates.map(|fate| CaspaxosMessage::Forwarded { number, fate });
+        [forward].into_iter().chain(answers).collect()
+    }
+
     fn some_of_each() -> Vec<CaspaxosMessage> {
-        [attempts(), copies(), general()].concat()
+        [attempts(), copies(), general(), forwards()].concat()
     }
 
     fn bytes_of(item: &impl Wire) -> BytesMut {
@@ -507,7 +591,7 @@ mod tests {
         let mut kinds: Vec<u8> = some_of_each().iter().map(|m| bytes_of(m)[0]).collect();
         kinds.sort_unstable();
         kinds.dedup();
-        assert_eq!(kinds, (0..=tag::REPLACE).collect::<Vec<_>>());
+        assert_eq!(kinds, (0..=tag::FORWARDED).collect::<Vec<_>>());
     }
 
     #[test]
@@ -527,7 +611,7 @@ mod tests {
     #[test]
     fn what_no_replica_writes_is_refused() {
         let refused = |bytes: &[u8]| CaspaxosMessage::decode_whole(bytes).unwrap_err().0;
-        assert_eq!(refused(&[tag::REPLACE + 1, 0]), "message: unknown kind");
+        assert_eq!(refused(&[tag::FORWARDED + 1, 0]), "message: unknown kind");
         assert!(State::decode_whole(&[4]).is_err());
         assert!(State::decode_whole(&[HAS_MARKS, 0]).is_err(), "none would not be written");
         let marks = |marks: [Ballot; 2]| {
@@ -545,6 +629,7 @@ mod tests {
         assert_eq!(Ballot::decode_whole(&[0; 8]), Ok(Ballot::ZERO));
         assert!(Change::decode_whole(&[0; CHANGE_BYTES_MIN]).is_err(), "no ballot");
         assert!(Promise::decode_whole(&[2; 9]).is_err() && Seen::decode_whole(&[9]).is_err());
+        assert!(Fate::decode_whole(&[5]).is_err());
     }
 
     #[test]

@@ -268,7 +268,7 @@ fn check_epaxos(fields: &Fields<'_>, options: &EpaxosOptions, sites: usize) -> O
 }
 
 fn read_caspaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<CaspaxosOptions> {
-    const KEYS: [&str; 11] = [
+    const KEYS: [&str; 12] = [
         "mode",
         "label",
         "prepare",
@@ -278,6 +278,7 @@ fn read_caspaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<Caspax
         "batch",
         "resend",
         "backoff_max",
+        "forward_after",
         "repair",
         "collect",
     ];
@@ -291,6 +292,8 @@ fn read_caspaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<Caspax
     let batch = fields.or("batch", usual.batch, |at| Some(at.count(1..=1 << 20, 4096)? as usize));
     let resend_ms = time_ms("resend", usual.resend_ms);
     let backoff_max_ms = time_ms("backoff_max", usual.backoff_max_ms);
+    let forward_after =
+        fields.or("forward_after", usual.forward_after, |at| Some(at.count(0..=255, 2)? as u8));
     let repair_ms = time_ms("repair", usual.repair_ms);
     let collect_ms = fields.or("collect", usual.collect_ms, |at| match at.duration()? {
         Duration::ZERO => Some(0),
@@ -304,6 +307,7 @@ fn read_caspaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<Caspax
         batch: batch?,
         resend_ms: resend_ms?,
         backoff_max_ms: backoff_max_ms?,
+        forward_after: forward_after?,
         repair_ms: repair_ms?,
         collect_ms: collect_ms?,
         replaces: None,
@@ -385,6 +389,7 @@ fn write_caspaxos(label: &str, options: &CaspaxosOptions) -> Written {
         ("batch", options.batch.into()),
         ("resend", ms(options.resend_ms)),
         ("backoff_max", ms(options.backoff_max_ms)),
+        ("forward_after", options.forward_after.into()),
         ("repair", ms(options.repair_ms)),
         ("collect", ms(options.collect_ms)),
     ])

@@ -239,6 +239,7 @@ impl Caspaxos {
     /// All attempts begin again, in ballots of the new epoch.
     fn begin_anew(&mut self, out: &mut Effects<Self>) {
         self.flights.all.clear();
+        self.forwarding.forget_winners();
         self.changes.clear();
         self.last_changes.clear();
         for index in self.works.iter().map(|(index, _)| index).collect::<Vec<_>>() {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::ballot::Ballot;
 use super::members::{Configuration, Group, MEMBERS_KEY};
-use super::message::{CaspaxosMessage, CaspaxosRecord, Change, Part, Promise, Rest, Seen};
+use super::message::{CaspaxosMessage, CaspaxosRecord, Change, Fate, Part, Promise, Rest, Seen};
 use super::state::State;
 use crate::command::Key;
 use crate::protocol::quorum::NodeSet;
@@ -71,6 +71,20 @@ struct FromPlace(u32);
 impl fmt::Display for FromPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 == 0 { Ok(()) } else { write!(f, " from #{}", self.0) }
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fate::UnderWay => f.write_str("under way"),
+            Fate::Done { first, outcomes, is_alone } => {
+                write!(f, "done, {} from #{first}", outcomes.len())?;
+                f.write_str(if *is_alone { ", nobody else is here" } else { "" })
+            }
+            Fate::Refused { winner } => write!(f, "refused, {winner} has won"),
+            Fate::NotThisLife => f.write_str("not in this life"),
+        }
     }
 }
 
@@ -153,6 +167,11 @@ impl fmt::Display for CaspaxosMessage {
                 few(f, (" (", ")"), copies.iter(), fmt::Display::fmt)?;
                 f.write_str(if let Rest::From(_) = rest { ", more follows" } else { "" })
             }
+            CaspaxosMessage::Forward { number, seen, commands, .. } => {
+                write!(f, " {number} to {seen} ")?;
+                few(f, ("(", ")"), commands.iter(), fmt::Display::fmt)
+            }
+            CaspaxosMessage::Forwarded { number, fate } => write!(f, " {number} {fate}"),
             CaspaxosMessage::Configure(configuration) => write!(f, " {configuration}"),
             CaspaxosMessage::Compare { .. }
             | CaspaxosMessage::Digests { .. }

@@ -160,12 +160,12 @@ impl Caspaxos {
         let patience = Duration::from_millis(self.options.resend_ms) / 2;
         let old = self.flights.all.iter().filter(|(_, flight)| now.since(flight.sent) >= patience);
         for batch in old.map(|(batch, _)| *batch).collect::<Vec<_>>() {
-            self.look_again(batch, out);
+            self.look_again(now, batch, out);
         }
         self.arm_resend(out);
     }
 
-    fn look_again(&mut self, batch: u64, out: &mut Effects<Self>) {
+    fn look_again(&mut self, now: Time, batch: u64, out: &mut Effects<Self>) {
         let Some(flight) = self.flights.all.get(&batch) else { return };
         let (kind, works) = (flight.kind, flight.works.clone());
         let in_doubt: Vec<u32> = match kind {
@@ -174,7 +174,7 @@ impl Caspaxos {
         };
         for work in in_doubt {
             if self.awaits(work, batch) {
-                self.lose(work, out);
+                self.lose(now, work, out);
             }
         }
         let is_open = works.iter().any(|work| self.awaits(*work, batch));

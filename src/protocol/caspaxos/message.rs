@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::ballot::Ballot;
 use super::members::Configuration;
 use super::state::State;
-use crate::command::{Key, NodeId};
+use crate::command::{Command, Key, NodeId, Outcome};
 use crate::protocol::Message;
 
 /// One register of an Accept.
@@ -68,6 +68,29 @@ pub enum Rest {
     From(u32),
     /// All were asked for, and these are the last.
     Nothing,
+}
+
+/// What became of a Forward.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Fate {
+    /// It was taken, and is not done.
+    UnderWay,
+    /// It is done: what some of the commands returned. If there are more, they are in other messages.
+    Done {
+        /// The place of the first of these in the Forward.
+        first: u32,
+        /// What they returned, in their order.
+        outcomes: Vec<Outcome>,
+        /// Whether nobody but the sender of the Forward uses the register any more.
+        is_alone: bool,
+    },
+    /// It was not taken and will not be, whatever else arrives of it.
+    Refused {
+        /// A ballot of whom the refuser takes for the winner; [`Ballot::ZERO`] if it knows of none.
+        winner: Ballot,
+    },
+    /// It names a ballot that this life of the proposer did not use: what became of it is not known.
+    NotThisLife,
 }
 
 /// A message.
@@ -171,6 +194,24 @@ pub enum CaspaxosMessage {
         /// The registers.
         copies: Vec<Change>,
     },
+    /// You have won this register: do these with your own ([`super::options::CaspaxosOptions::forward_after`]).
+    Forward {
+        /// The sender's number for this message, which answers repeat: one of its counters.
+        number: u64,
+        /// The last ballot that the receiver was heard to use.
+        seen: Ballot,
+        /// The sender has the answers to all that it has forwarded to the receiver below this number.
+        settled_below: u64,
+        /// Commands of the sender's clients, on one register.
+        commands: Arc<[Command]>,
+    },
+    /// What became of a Forward.
+    Forwarded {
+        /// The message's number.
+        number: u64,
+        /// What.
+        fate: Fate,
+    },
     /// This is the configuration.
     Configure(Configuration),
     /// The sender knows of a later configuration than the receiver, or nothing of the receiver's.
@@ -235,6 +276,8 @@ impl Message for CaspaxosMessage {
             CaspaxosMessage::Digests { .. } => "Digests",
             CaspaxosMessage::Pull { .. } => "Pull",
             CaspaxosMessage::Copies { .. } => "Copies",
+            CaspaxosMessage::Forward { .. } => "Forward",
+            CaspaxosMessage::Forwarded { .. } => "Forwarded",
             CaspaxosMessage::Configure(_) => "Configure",
             CaspaxosMessage::WhichConfiguration => "WhichConfiguration",
             CaspaxosMessage::Merged { .. } => "Merged",
@@ -251,6 +294,9 @@ impl Message for CaspaxosMessage {
             | CaspaxosMessage::Accepted { batch, .. }
             | CaspaxosMessage::Read { batch, .. }
             | CaspaxosMessage::ReadOk { batch, .. } => *batch,
+            CaspaxosMessage::Forward { number, .. } | CaspaxosMessage::Forwarded { number, .. } => {
+                *number
+            }
             _ => 0,
         }
     }

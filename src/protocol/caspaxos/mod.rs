@@ -32,6 +32,7 @@
 //! | [`ballot`], [`message`], [`state`] | the vocabulary |
 //! | [`registers`] | the acceptor's table: promise, accept, copy, remove |
 //! | `accepting` | its messages |
+//! | `forwarding`, `hosting` | who loses leaves its commands to the winner; who wins does them |
 //! | [`works`] | what the proposer does on each register |
 //! | `proposing` | the attempt: both phases, conflict, backoff |
 //! | `flights` | messages under way: who has answered, who is asked again |
@@ -51,6 +52,9 @@
 //!
 //! *One ballot, one value.* The promise for the next ballot is used once, and dropped with any doubt about the
 //! attempt that brought it.
+//!
+//! *Contention ends.* The paper waits for a random time. Here who loses too often also leaves its clients' commands to
+//! the winner, if the file says so (`forwarding`).
 //!
 //! *Rejected changes are written.* What a compare-and-set found may not have been chosen, until a state that
 //! comes of it is.
@@ -80,6 +84,8 @@ mod collecting;
 mod copying;
 mod display;
 mod flights;
+mod forwarding;
+mod hosting;
 mod modelled;
 mod plausible;
 mod proposing;
@@ -91,6 +97,8 @@ use self::ballot::Ballot;
 use self::changing::Changing;
 use self::collecting::Collecting;
 use self::flights::Flights;
+use self::forwarding::Forwarding;
+use self::hosting::Hosting;
 use self::members::Configuration;
 use self::message::{CaspaxosMessage, CaspaxosRecord, Change};
 use self::options::CaspaxosOptions;
@@ -106,6 +114,8 @@ const COUNTERS_RESERVED: u64 = 1 << 20;
 pub enum CaspaxosTimer {
     /// To ask those again who have not answered.
     Resend,
+    /// To ask again what became of what was forwarded.
+    Forward,
     /// To try again where others were faster.
     Backoff,
     /// To compare with another replica.
@@ -128,6 +138,10 @@ struct Counters {
     losses: u64,
     applied_before: u64,
     unknown: u64,
+    forwarded: u64,
+    forwarded_again: u64,
+    forwarded_in_vain: u64,
+    hosted: u64,
     clean_reads: u64,
     clean_reads_in_vain: u64,
     resends: u64,
@@ -168,6 +182,8 @@ pub struct Caspaxos {
     round_trip: Duration,
     /// How long a phase takes each other proposer, as it said last.
     phases: Vec<Duration>,
+    forwarding: Forwarding,
+    hosting: Hosting,
     collecting: Collecting,
     changing: Changing,
     /// How often another replica was asked for something that any may do: each in turn.
@@ -210,12 +226,15 @@ impl Protocol for Caspaxos {
             to_self: VecDeque::new(),
             round_trip: Duration::from_millis(1),
             phases: vec![Duration::ZERO; usize::from(cluster.size)],
+            forwarding: Forwarding::default(),
+            hosting: Hosting::default(),
             collecting: Collecting::default(),
             changing: Changing::default(),
             asked: 0,
             counters: Counters::default(),
         };
         log.for_each(|record| core.recall(record));
+        core.hosting.begin_life(core.counter);
         core
     }
 
@@ -232,7 +251,7 @@ impl Protocol for Caspaxos {
             Input::Requests(commands) => {
                 self.registers.fetch(commands.iter().map(|command| command.operation.keys().0));
                 for command in commands {
-                    self.on_request(command, out);
+                    self.on_request(now, command, out);
                 }
             }
             Input::Members(members) => self.on_change_members(members, out),
@@ -245,6 +264,7 @@ impl Protocol for Caspaxos {
                 self.hear_self(now, out);
                 self.begin_attempts(now, out);
                 self.hear_self(now, out);
+                self.send_forwards(now, out);
             }
         }
     }
@@ -284,6 +304,10 @@ impl Protocol for Caspaxos {
             ("losses", c.losses),
             ("applied_before", c.applied_before),
             ("unknown", c.unknown),
+            ("forwarded", c.forwarded),
+            ("forwarded_again", c.forwarded_again),
+            ("forwarded_in_vain", c.forwarded_in_vain),
+            ("hosted", c.hosted),
             ("clean_reads", c.clean_reads),
             ("clean_reads_in_vain", c.clean_reads_in_vain),
             ("resends", c.resends),
@@ -386,6 +410,7 @@ impl Caspaxos {
     fn on_timer(&mut self, now: Time, timer: CaspaxosTimer, out: &mut Effects<Self>) {
         match timer {
             CaspaxosTimer::Resend => self.on_resend_timer(now, out),
+            CaspaxosTimer::Forward => self.on_forward_timer(now, out),
             CaspaxosTimer::Backoff => self.ready.append(&mut self.backing_off),
             CaspaxosTimer::Repair => self.on_repair_timer(out),
             CaspaxosTimer::Collect => self.on_collect_timer(out),
@@ -403,12 +428,16 @@ impl Caspaxos {
         match message {
             CaspaxosMessage::Prepare { batch, ballot, phase_us, keys } => {
                 self.note_rival(from, phase_us);
+                self.note_heard(now, from, ballot);
                 self.on_prepare(from, batch, ballot, &keys, out);
             }
             CaspaxosMessage::Promise { batch, floor, first, promises } => {
                 self.on_promise(now, from, (batch, first), floor, promises, out);
             }
             CaspaxosMessage::Accept { batch, next, changes } => {
+                if let Some(first) = changes.first() {
+                    self.note_heard(now, from, first.ballot.max(next));
+                }
                 self.on_accept(from, batch, next, &changes, out);
             }
             CaspaxosMessage::Accepted { batch, conflicts } => {
@@ -429,6 +458,12 @@ impl Caspaxos {
             }
             CaspaxosMessage::Copies { removals, epoch, rest, floor, copies } => {
                 self.on_copies(from, (removals, epoch), rest, floor, copies, out);
+            }
+            CaspaxosMessage::Forward { number, seen, settled_below, commands } => {
+                self.on_forward(now, from, number, (seen, settled_below), &commands, out);
+            }
+            CaspaxosMessage::Forwarded { number, fate } => {
+                self.on_forwarded(now, from, number, fate, out);
             }
             CaspaxosMessage::Configure(configuration) => {
                 self.on_configure(from, configuration, out);
@@ -462,11 +497,13 @@ impl Caspaxos {
     }
 
     /// A client's command arrives.
-    fn on_request(&mut self, command: Command, out: &mut Effects<Self>) {
+    fn on_request(&mut self, now: Time, command: Command, out: &mut Effects<Self>) {
         match self.sessions.arrive(&command) {
             Arrived::Known => {}
             Arrived::Answered(outcome) => out.push(Effect::Answer { id: command.id, outcome }),
+            Arrived::New if self.leaves_at_once(now, &command) => {}
             Arrived::New => {
+                self.note_own_use(now, &command);
                 let work = self.work_on(command.operation.keys().0);
                 if let Some(work) = self.works.get_mut(work) {
                     work.waiting.push_back(command);
@@ -511,6 +548,12 @@ impl Caspaxos {
 
     /// Tells a command's client what it returned.
     fn tell(&mut self, id: crate::command::CommandId, outcome: Outcome, out: &mut Effects<Self>) {
+        if self.tells_origin(id, &outcome, out) {
+            return;
+        }
+        let is_known = outcome != Outcome::Unknown;
+        self.counters.answered += u64::from(is_known);
+        self.counters.unknown += u64::from(!is_known);
         self.sessions.answer(id, &outcome);
         out.push(Effect::Answer { id, outcome });
     }

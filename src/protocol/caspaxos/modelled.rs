@@ -28,6 +28,7 @@ impl Hash for Caspaxos {
             (under_way(*after), message).hash(state);
         }
         (&self.collecting, &self.changing, self.asked, &self.sessions).hash(state);
+        (&self.forwarding, &self.hosting).hash(state);
     }
 }
 
@@ -77,6 +78,10 @@ impl Caspaxos {
                 is_over(batch) && conflicts.iter().all(|(_, seen)| is_known(seen))
             }
             CaspaxosMessage::ReadOk { batch, .. } => is_over(batch),
+            CaspaxosMessage::Forward { number, .. } => self.hosting.is_settled(from, *number),
+            CaspaxosMessage::Forwarded { number, .. } => {
+                !self.forwarding.awaits(*number) && *number <= self.counter
+            }
             CaspaxosMessage::Removed { tombstones } => !self.awaits_removal(tombstones),
             CaspaxosMessage::Copies { removals, epoch, floor, copies, .. } => {
                 *epoch < self.configuration.epoch

@@ -25,6 +25,9 @@ pub struct CaspaxosOptions {
     /// A proposer that lost against another waits for a random time before it tries again: at first up to
     /// about a round trip, which it measures, twice as long each time, at most this, in ms.
     pub backoff_max_ms: u64,
+    /// After so many losses in a row on a register a proposer sends the commands that wait there to the one that
+    /// won, and for a while all that follow; 0 for never.
+    pub forward_after: u8,
     /// How often two replicas compare what they hold, in ms: who lags is sent what it lacks.
     pub repair_ms: u64,
     /// A register without a value that nobody has touched for this long is removed, in ms; 0 for never.
@@ -58,6 +61,7 @@ impl Default for CaspaxosOptions {
             batch: 4096,
             resend_ms: 500,
             backoff_max_ms: 1000,
+            forward_after: 0,
             repair_ms: 500,
             collect_ms: 1000,
             replaces: None,

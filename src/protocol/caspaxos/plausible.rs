@@ -2,9 +2,10 @@
 //! sense; what does not is ignored.
 
 use super::ballot::{Ballot, COUNTER_MAX};
-use super::message::{CaspaxosMessage, Change, Part, Promise};
+use super::forwarding::FORWARDED_MAX;
+use super::message::{CaspaxosMessage, Change, Fate, Part, Promise};
 use super::registers::BUCKETS;
-use crate::command::NodeId;
+use crate::command::{Command, NodeId};
 
 /// Counters above this are not believed: one absurd ballot would else use up all that there are.
 const COUNTER_BELIEVED: u64 = COUNTER_MAX / 2;
@@ -15,6 +16,7 @@ impl CaspaxosMessage {
     /// - Who prepares or proposes does so in ballots of its own, all of one epoch, and says what comes next in one
     ///   above them.
     /// - Counters are no higher than a cluster can have come to.
+    /// - What is forwarded are clients' commands on one register, each once, under a number that its sender has used.
     /// - Configurations are sound, name replicas that there are, and leave an epoch for what must follow.
     pub fn is_plausible(&self, from: NodeId, size: u8) -> bool {
         let own = |ballot: Ballot| is_believable(ballot) && ballot.proposer() == from;
@@ -44,6 +46,18 @@ impl CaspaxosMessage {
                 CaspaxosMessage::Remove { tombstones } => {
                     tombstones.iter().all(|(_, ballot)| is_believable(*ballot))
                 }
+                CaspaxosMessage::Forward { number, seen, settled_below, commands } => {
+                    is_believable(*seen)
+                        && (1..=COUNTER_BELIEVED).contains(number)
+                        && settled_below <= number
+                        && are_forwardable(commands)
+                }
+                CaspaxosMessage::Forwarded { fate: Fate::Done { first, outcomes, .. }, .. } => {
+                    !outcomes.is_empty() && *first as usize + outcomes.len() <= FORWARDED_MAX
+                }
+                CaspaxosMessage::Forwarded { fate: Fate::Refused { winner }, .. } => {
+                    is_believable_or_none(*winner)
+                }
                 CaspaxosMessage::Digests { buckets } => buckets.len() == BUCKETS,
                 CaspaxosMessage::Pull { part: Part::Buckets(buckets), .. } => {
                     buckets.is_sorted() && buckets.iter().all(|b| usize::from(*b) < BUCKETS)
@@ -53,6 +67,17 @@ impl CaspaxosMessage {
                 _ => true,
             }
     }
+}
+
+fn are_forwardable(commands: &[Command]) -> bool {
+    let key = commands.first().map(|command| command.operation.keys());
+    let of_one_register = |command: &Command| Some(command.operation.keys()) == key;
+    let mut ids: Vec<_> = commands.iter().map(|command| command.id).collect();
+    ids.sort_unstable();
+    (1..=FORWARDED_MAX).contains(&commands.len())
+        && key.is_some_and(|(key, second)| !key.is_account() && second.is_none())
+        && commands.iter().all(|command| of_one_register(command) && command.is_well_formed())
+        && ids.is_sorted_by(|a, b| a < b)
 }
 
 fn is_believable_promise(promise: &Promise) -> bool {

@@ -30,7 +30,11 @@ impl Caspaxos {
     pub(super) fn begin_attempts(&mut self, now: Time, out: &mut Effects<Self>) {
         let (mut prepares, mut reads) = (Vec::new(), Vec::new());
         while let Some(index) = self.ready.pop() {
-            self.begin(index, &mut prepares, &mut reads, out);
+            if self.leaves_instead(now, index) {
+                self.end(index);
+            } else {
+                self.begin(index, &mut prepares, &mut reads, out);
+            }
         }
         for prepares in bundles(prepares) {
             self.send_prepare(now, prepares, out);
@@ -145,7 +149,7 @@ impl Caspaxos {
                 flight.refused.entry(place as u32).or_default().insert(from);
             }
             if self.awaits(index, batch) {
-                self.take_promise(index, from, floor, promise, out);
+                self.take_promise(now, index, from, floor, promise, out);
             }
         }
         if finished {
@@ -155,6 +159,7 @@ impl Caspaxos {
 
     fn take_promise(
         &mut self,
+        now: Time,
         index: u32,
         from: NodeId,
         its_floor: Ballot,
@@ -172,7 +177,7 @@ impl Caspaxos {
                 refused.insert(from);
                 work.rival = work.rival.max(seen);
                 if !configuration.can_prepare_without(*refused) {
-                    self.lose(index, out);
+                    self.lose(now, index, out);
                 }
                 return;
             }
@@ -339,7 +344,7 @@ impl Caspaxos {
                 self.counters.chosen += 1;
                 self.finish(index, out);
             } else if !configuration.can_accept_without(refused) {
-                self.lose(index, out);
+                self.lose(now, index, out);
             }
         }
     }
@@ -374,7 +379,6 @@ impl Caspaxos {
         let errand = work.errand.take();
         work.earlier.clear();
         (work.losses, work.reads) = (0, 0);
-        self.counters.answered += commands.len() as u64;
         for (command, outcome) in commands.into_iter().zip(outcomes) {
             self.tell(command.id, outcome, out);
         }
@@ -391,7 +395,6 @@ impl Caspaxos {
         work.outcomes.clear();
         work.earlier.clear();
         work.errand = None;
-        self.counters.unknown += commands.len() as u64;
         for command in commands {
             self.tell(command.id, Outcome::Unknown, out);
         }
@@ -423,7 +426,7 @@ impl Caspaxos {
 
     /// Another proposer was faster, or nobody answers: the attempt is over, and its end unknown if its Accept was
     /// sent. The wait is random, so that two proposers do not overtake each other for ever.
-    pub(super) fn lose(&mut self, index: u32, out: &mut Effects<Self>) {
+    pub(super) fn lose(&mut self, now: Time, index: u32, out: &mut Effects<Self>) {
         if !self.abandon(index, out) {
             return;
         }
@@ -441,6 +444,9 @@ impl Caspaxos {
         self.counters.losses += 1;
         // By the time of the next attempt the rival may have gone on by some changes: leap over them.
         self.counter += 1 << doublings;
+        if self.leaves_after_loss(now, index, rival) {
+            return self.end(index);
+        }
         if self.backing_off.is_empty() {
             let longest = Duration::from_millis(self.options.backoff_max_ms);
             let wait = self.round_trip.saturating_mul(1 << doublings).min(longest);

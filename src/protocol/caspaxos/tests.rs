@@ -4,6 +4,7 @@ mod accepting;
 mod applying;
 mod bench;
 mod changing;
+mod forwarding;
 mod preparing;
 mod reading;
 mod removing;

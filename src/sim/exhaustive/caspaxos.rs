@@ -35,6 +35,7 @@ impl Modelled for Caspaxos {
         all.extend([proposer_crashes(), proposer_crashes_all(), reborn(), acceptor_crashes()]);
         all.extend([removal(), removal_raced(), removal_late(), revival(), oblivion()]);
         all.extend([read(), reads(), read_all(), copies()]);
+        all.extend([forward(), forward_twice(), forward_crashes()]);
         all.extend([join(), replace(), replace_both(), back(), rejoin(), replace_one_of_two()]);
         all
     }
@@ -285,6 +286,32 @@ fn copies() -> Configuration<Caspaxos> {
     copies.asks = vec![(P0, command(0)), (P0, command(2)), (P1, command(1))];
     copies.nudges = vec![pulls(P2, P0)];
     copies
+}
+
+/// All of it would be too large: p0 and p2 do not hear each other.
+fn forward() -> Configuration<Caspaxos> {
+    let about = "two proposers, and who loses once leaves its command to the other";
+    let mut forward = like(duel(), "forward", about);
+    forward.setup.options.forward_after = 1;
+    forward.setup.cut = vec![(P0, P2), (P2, P0)];
+    forward.nudges = vec![timer("asks what became of it", P0, CaspaxosTimer::Forward, 1)];
+    forward
+}
+
+fn forward_twice() -> Configuration<Caspaxos> {
+    let about = "as `forward`, and the network delivers any one message twice";
+    let mut twice = like(forward(), "forward-twice", about);
+    twice.nudges.clear();
+    twice.repetitions = 1;
+    twice
+}
+
+fn forward_crashes() -> Configuration<Caspaxos> {
+    let about = "as `forward`, and the other crashes at any edge of its log";
+    let mut crash = like(forward(), "forward-crashes", about);
+    crash.crashes = vec![P1];
+    crash.setup.slow_disks = vec![P1];
+    crash
 }
 
 /// p0 is the only member at first.

@@ -146,7 +146,7 @@ const EPAXOS: [Size; 62] = [
 
 /// All but `duel-both`, `plain-duel-both`, `unknown-all`, `proposer-crashes-all`, `replace-both`, `back` and
 /// `replace-one-of-two`, which take too long for a test.
-const CASPAXOS: [Size; 23] = [
+const CASPAXOS: [Size; 26] = [
     ("solo", 533, 1_364, 11),
     ("duel", 201_658, 884_959, 25),
     ("plain-duel", 83_999, 376_539, 24),
@@ -167,6 +167,9 @@ const CASPAXOS: [Size; 23] = [
     ("reads", 9_377, 29_108, 24),
     ("read-all", 478, 1_234, 14),
     ("copies", 135_370, 584_143, 19),
+    ("forward", 3_809, 10_993, 17),
+    ("forward-twice", 10_500, 35_354, 16),
+    ("forward-crashes", 275_931, 661_437, 24),
     ("join", 15_575, 46_289, 22),
     ("replace", 6_871, 13_672, 22),
     ("rejoin", 4_975, 13_087, 20),
@@ -293,7 +296,7 @@ const DESCENT: &str = "later states descend from what was chosen";
 const RISING: &str = "promises only rise";
 
 /// A rule of `caspaxos`, a configuration that is wrong without it, and what is noticed there first.
-const BROKEN_RULES: [(Mutant, &str, &str); 27] = [
+const BROKEN_RULES: [(Mutant, &str, &str); 30] = [
     (Mutant::OneAcceptedIsEnough, "duel", LINEARIZABILITY),
     (Mutant::RetryAppliedAgain, "duel", LINEARIZABILITY),
     (Mutant::RetryAppliedAgain, "lost", LINEARIZABILITY),
@@ -314,6 +317,9 @@ const BROKEN_RULES: [(Mutant, &str, &str); 27] = [
     (Mutant::ReadAsksTooFew, "read-all", LINEARIZABILITY),
     (Mutant::NextNotPromisedForCopies, "copies", DESCENT),
     (Mutant::PromiseErasedTooEarly, "copies", RISING),
+    (Mutant::ForwardTakenTwice, "forward-twice", LINEARIZABILITY),
+    (Mutant::ForwardTakenByLaterLife, "forward-crashes", LINEARIZABILITY),
+    (Mutant::ForgottenForwardFreed, "forward-crashes", LINEARIZABILITY),
     (Mutant::PreparesAskNewMembers, "replace", DESCENT),
     (Mutant::AcceptsSkipOldMembers, "replace", DESCENT),
     (Mutant::AcceptsSkipNewMembers, "duel", LINEARIZABILITY),
