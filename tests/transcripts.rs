@@ -319,7 +319,7 @@ fn caspaxos_lets_one_of_two_proposers_wait() {
     compare("caspaxos_lets_one_of_two_proposers_wait", &script);
 }
 
-/// As above, but p0 leaves its command to p2, which does it behind its own; and so what p0 is asked next.
+/// As above. p0's first command was in an Accept and stays; what p0 is asked next it leaves to p2, which has won.
 #[test]
 fn caspaxos_leaves_what_is_contended_to_the_winner() {
     let options = CaspaxosOptions { forward_after: 1, ..caspaxos_options() };
