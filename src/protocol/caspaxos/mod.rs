@@ -128,6 +128,7 @@ struct Counters {
     losses: u64,
     applied_before: u64,
     unknown: u64,
+    refused: u64,
     clean_reads: u64,
     clean_reads_in_vain: u64,
     resends: u64,
@@ -183,6 +184,9 @@ impl Protocol for Caspaxos {
 
     const GAUGES: &'static [&'static str] =
         &["registers", "registers_with_value", "epochs", "commands_under_way", "round_trip_us"];
+
+    /// A proposer need not be an acceptor; and what it has begun nobody else can finish.
+    const FINISHES_REQUESTS: bool = true;
 
     fn recover(
         me: NodeId,
@@ -283,6 +287,7 @@ impl Protocol for Caspaxos {
             ("losses", c.losses),
             ("applied_before", c.applied_before),
             ("unknown", c.unknown),
+            ("refused", c.refused),
             ("clean_reads", c.clean_reads),
             ("clean_reads_in_vain", c.clean_reads_in_vain),
             ("resends", c.resends),
@@ -463,8 +468,12 @@ impl Caspaxos {
 
     /// A client's command arrives.
     fn on_request(&mut self, command: Command, out: &mut Effects<Self>) {
-        match self.sessions.arrive(&command) {
+        match self.sessions.arrive(&command, self.is_serving()) {
             Arrived::Known => {}
+            Arrived::Refused => {
+                self.counters.refused += 1;
+                out.push(Effect::Answer { id: command.id, outcome: Outcome::Refused });
+            }
             Arrived::Answered(outcome) => out.push(Effect::Answer { id: command.id, outcome }),
             Arrived::New => {
                 let work = self.work_on(command.operation.keys().0);
