@@ -306,6 +306,15 @@ pub enum Outcome {
     },
     /// Nobody knows whether it took effect, and nobody will try again.
     Unknown,
+    /// The replica takes no requests any more: it has not begun this one, and never will. Another may be asked.
+    Refused,
+}
+
+impl Outcome {
+    /// Whether it says what executing the command returned.
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Outcome::Unknown | Outcome::Refused)
+    }
 }
 
 #[cfg(test)]

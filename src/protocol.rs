@@ -126,6 +126,10 @@ pub trait Protocol: Sized {
     /// them over replicas or runs mean nothing.
     const GAUGES: &'static [&'static str];
 
+    /// Whether a replica that takes no more requests goes on with those that it took, and refuses others one by one
+    /// ([`Outcome::Refused`]). Else its clients leave at once, and ask another replica for the same again.
+    const FINISHES_REQUESTS: bool = false;
+
     /// The state at start, from what was durable: nothing at the first start.
     fn recover(
         me: NodeId,

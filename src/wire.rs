@@ -361,6 +361,7 @@ impl Wire for Outcome {
         match self {
             Outcome::Done => out.put_u8(0),
             Outcome::Unknown => out.put_u8(4),
+            Outcome::Refused => out.put_u8(5),
             Outcome::Found(value) => {
                 out.put_u8(1);
                 encode_optional_value(value.as_ref(), out);
@@ -377,6 +378,7 @@ impl Wire for Outcome {
         Ok(match from.u8()? {
             0 => Outcome::Done,
             4 => Outcome::Unknown,
+            5 => Outcome::Refused,
             1 => Outcome::Found(decode_optional_value(from)?),
             kind @ (2 | 3) => {
                 let payer = from.u64()?;
@@ -459,6 +461,7 @@ mod tests {
         prop_oneof![
             Just(Outcome::Done),
             Just(Outcome::Unknown),
+            Just(Outcome::Refused),
             prop::option::of(any_value()).prop_map(Outcome::Found),
             (any::<bool>(), any::<u64>(), any::<u64>())
                 .prop_map(|(moved, from, to)| Outcome::Balances { moved, from, to }),

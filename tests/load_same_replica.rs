@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use load_common::*;
 use paxbench::check::history::Stage;
-use paxbench::command::{Command, CommandId, NodeId, Outcome};
+use paxbench::command::{Command, CommandId, NodeId, Operation, Outcome};
 use paxbench::kv::Replicated;
 use paxbench::load::history::completion;
 use paxbench::load::output::{End, Ended};
@@ -213,4 +213,79 @@ fn an_unknown_outcome_is_an_info_of_the_history() {
     let end = End::Unknown { process: 9, intent };
     let event = completion(&Ended { now_ns: 5, scheduled_ns: 1, kind: Kind::Put, end }).unwrap();
     assert_eq!((event.process, event.stage), (9, Stage::Info));
+}
+
+fn refusal(id: CommandId) -> Reply {
+    Reply { id, outcome: Outcome::Refused }
+}
+
+/// What a replica without registers returns.
+fn first_answer(command: &Command) -> Reply {
+    let is_put = matches!(command.operation, Operation::Put { .. });
+    let outcome = if is_put { Outcome::Done } else { Outcome::Found(None) };
+    Reply { id: command.id, outcome }
+}
+
+#[test]
+fn what_a_replica_refuses_goes_to_another_and_what_it_has_begun_is_waited_for() {
+    let (mut clients, mut log) =
+        (clients(&same(Arrival::Constant { rate_per_s: 1.0 })), Log::default());
+    for node in [0, 1] {
+        clients.connected(0, NodeId(node), &mut log);
+    }
+    (0..3).for_each(|_| clients.arrive(0, 0, &mut log));
+    let commands: Vec<Command> = log.sent.iter().map(|(_, command)| command.clone()).collect();
+    assert!(log.sent.iter().all(|(to, _)| *to == NodeId(0)));
+    for _ in 0..2 {
+        clients.reply(MS, NodeId(0), &refusal(commands[1].id), &mut log);
+        assert_eq!((log.sent.len(), log.sent[3].0), (4, NodeId(1)), "once");
+        assert_eq!(log.sent[3].1.operation, commands[1].operation);
+        assert_ne!(log.sent[3].1.id, commands[1].id, "no id goes to two replicas");
+    }
+    assert_eq!(clients.target(), Some(NodeId(1)));
+    clients.reply(MS, NodeId(0), &refusal(commands[2].id), &mut log);
+    assert!(!clients.has_left(NodeId(0)), "it has begun the first");
+    clients.reply(2 * MS, NodeId(0), &first_answer(&commands[0]), &mut log);
+    assert!(clients.has_left(NodeId(0)));
+    clients.disconnected(3 * MS, NodeId(0), &mut log);
+    assert!(!clients.has_left(NodeId(0)));
+    let again: Vec<Command> = log.sent[3..].iter().map(|(_, command)| command.clone()).collect();
+    for command in &again {
+        clients.reply(4 * MS, NodeId(1), &first_answer(command), &mut log);
+    }
+    assert_eq!((log.began.len(), log.moved), (3, 0));
+    assert_eq!((log.ended.len(), log.unknown(), clients.unanswered()), (3, 0, 0));
+    assert_eq!(clients.counters().refused, 2);
+    clients.connected(5 * MS, NodeId(0), &mut log);
+    assert_eq!(clients.target(), Some(NodeId(0)), "it takes requests again");
+}
+
+#[test]
+fn what_every_connected_replica_refuses_waits_for_one_that_does_not() {
+    let (mut clients, mut log) =
+        (clients(&same(Arrival::Constant { rate_per_s: 1.0 })), Log::default());
+    clients.connected(0, NodeId(0), &mut log);
+    clients.arrive(0, 0, &mut log);
+    clients.reply(MS, NodeId(0), &refusal(log.sent[0].1.id), &mut log);
+    clients.arrive(MS, MS, &mut log);
+    assert_eq!((log.sent.len(), clients.target()), (1, None));
+    clients.connected(2 * MS, NodeId(2), &mut log);
+    assert_eq!(log.sent[1..].iter().map(|(to, _)| to.0).collect::<Vec<_>>(), [2, 2]);
+    let first = &log.sent[0].1.operation;
+    assert!(log.sent[1..].iter().any(|(_, command)| command.operation == *first));
+}
+
+#[test]
+fn what_is_refused_after_its_operation_was_given_up_is_settled() {
+    let (mut clients, mut log) =
+        (clients(&same(Arrival::Constant { rate_per_s: 1.0 })), Log::default());
+    for node in [0, 1] {
+        clients.connected(0, NodeId(node), &mut log);
+    }
+    clients.arrive(0, 0, &mut log);
+    clients.tick(4 * SECOND, &mut log);
+    let sent = log.sent.len();
+    clients.reply(5 * SECOND, NodeId(0), &refusal(log.sent[0].1.id), &mut log);
+    assert_eq!((log.sent.len(), log.unknown(), clients.unanswered()), (sent, 1, 0));
+    assert!(clients.has_left(NodeId(0)));
 }

@@ -31,6 +31,11 @@
 //! error with an unknown outcome. What is copied to a suspected replica is one of those that it was
 //! sent before: there is one, or nothing would have made it suspected.
 //!
+//! **Refusals.** A replica that is no member any more refuses commands one by one ([`Outcome::Refused`]) and answers
+//! those that it has begun. A refused command has taken effect nowhere and never will, so what it was to do goes to
+//! another replica under a new id; so do all new ones. When nothing is left to be answered, the clients have left ([`Clients::has_left`]): the
+//! connection is of no more use, and a new one tells whether the replica takes requests again.
+//!
 //! **Timeouts.** Unanswered `timeout` after its schedule, an operation is an error with an unknown
 //! outcome. Its retries go on, so that the sequence stays dense and the window moves; a later answer
 //! is not recorded. A closed loop starts another operation in its place. A replica may also answer
@@ -83,6 +88,9 @@ pub struct ClientCounters {
     pub late_replies: u64,
     /// Replies that nobody knows the outcome.
     pub unknown_replies: u64,
+    /// Commands that a replica refused, and that went to another.
+    #[serde(default)]
+    pub refused: u64,
     /// Commands that ended with their connection, unanswered.
     pub lost: u64,
     /// Replies to commands that were never sent, or with an outcome of the wrong kind. Not counted
@@ -96,6 +104,8 @@ struct Link {
     node: NodeId,
     connected: bool,
     suspected: bool,
+    /// Whether it has refused a command over this connection: it takes no more.
+    refuses: bool,
     heard_ns: u64,
     /// When a command was last copied to it while it was suspected.
     probed_ns: u64,
@@ -104,7 +114,7 @@ struct Link {
 impl Link {
     /// A replica with no connection yet.
     fn new(node: NodeId) -> Self {
-        Link { node, connected: false, suspected: false, heard_ns: 0, probed_ns: 0 }
+        Link { node, connected: false, suspected: false, refuses: false, heard_ns: 0, probed_ns: 0 }
     }
 }
 
@@ -181,6 +191,12 @@ impl Clients {
     /// Those of them that were last sent to this replica.
     pub fn unanswered_by(&self, replica: NodeId) -> u64 {
         self.sessions.iter().map(|session| session.unanswered_by(replica)).sum()
+    }
+
+    /// Whether a connected replica has refused a command, and has answered all others.
+    pub fn has_left(&self, replica: NodeId) -> bool {
+        let of_it = self.links.iter().find(|link| link.node == replica);
+        of_it.is_some_and(|link| link.connected && link.refuses) && self.unanswered_by(replica) == 0
     }
 
     /// What the clients did beside their operations.
@@ -317,6 +333,9 @@ impl Clients {
             self.send_queued(client, now_ns, out);
             return;
         }
+        if reply.outcome == Outcome::Refused {
+            return self.refused(client, reply.id.sequence, (now_ns, from), out);
+        }
         let intent = entry.intent;
         let answer = answer_to(intent.kind(), &reply.outcome, &self.workload);
         let Some(answer) = answer else {
@@ -327,6 +346,37 @@ impl Clients {
         let Some(entry) = session.leave(reply.id.sequence, State::Settled) else { return };
         session.advance();
         self.answered(client, entry, answer, now_ns, out);
+        self.send_queued(client, now_ns, out);
+    }
+
+    /// A replica takes no more commands and has not begun this one: its operation goes on as a new command, unless
+    /// it was given up. (The old id is spent: whoever has refused it does so for ever, as copies of it may still be
+    /// on their way.) Should the window be full, nobody waits for the operation any more.
+    fn refused(
+        &mut self,
+        client: usize,
+        sequence: u64,
+        (now_ns, from): (u64, NodeId),
+        out: &mut impl Output,
+    ) {
+        if let Some(link) = self.links.iter_mut().find(|link| link.node == from) {
+            link.refuses = true;
+            self.choose_target();
+        }
+        self.counters.refused += 1;
+        let (target, session) = (self.target(), &mut self.sessions[client]);
+        let Some(entry) = session.leave(sequence, State::Settled) else { return };
+        session.advance();
+        if entry.state == State::Waiting && session.has_room_again(&entry) {
+            let (first_sent_ns, retry_at_ns) = (now_ns, now_ns + self.retry_after_ns);
+            let again = Entry { first_sent_ns, last_sent_ns: now_ns, retry_at_ns, ..entry };
+            let sequence = session.push(Entry { replica: target, retries: 0, ..again });
+            if let Some(node) = target {
+                out.send(node, &session.command(sequence, self.workload.value_bytes()));
+            }
+        } else if entry.state == State::Waiting {
+            self.end(client, &unknown(now_ns, &entry), out);
+        }
         self.send_queued(client, now_ns, out);
     }
 
@@ -445,8 +495,9 @@ impl Clients {
     }
 
     fn choose_target(&mut self) {
-        let usable = self.links.iter().position(|link| link.connected && !link.suspected);
-        self.target = usable.or_else(|| self.links.iter().position(|link| link.connected));
+        let takes = |link: &Link| link.connected && !link.refuses;
+        let usable = self.links.iter().position(|link| takes(link) && !link.suspected);
+        self.target = usable.or_else(|| self.links.iter().position(takes));
     }
 
     fn heard(&mut self, now_ns: u64, node: NodeId) {
@@ -552,9 +603,9 @@ impl Clients {
     /// Copies one outstanding command to each suspected replica that would otherwise be preferred.
     fn probe(&mut self, now_ns: u64, out: &mut impl Output) {
         for index in 0..self.target.unwrap_or(0) {
-            let Link { node, connected, suspected, probed_ns, .. } = self.links[index];
+            let Link { node, connected, suspected, refuses, probed_ns, .. } = self.links[index];
             let is_due = now_ns.saturating_sub(probed_ns) >= self.retry_after_ns;
-            if !(connected && suspected && is_due) {
+            if !(connected && suspected && !refuses && is_due) {
                 continue;
             }
             let Some(command) = self.copy_for(node) else { continue };

@@ -78,13 +78,20 @@ async fn serve(core: &Rc<RefCell<Core>>, connection: quinn::Connection, node: No
     loop {
         match accept_lane(&connection, FRAME_BYTES_MAX).await {
             // It ends with the connection, which it closes if it reads what it must not.
-            Ok(lane) => drop(tokio::task::spawn_local(read_replies(core.clone(), lane, node))),
+            Ok(lane) => {
+                let (core, connection) = (core.clone(), connection.clone());
+                drop(tokio::task::spawn_local(read_replies(core, lane, (connection, node))));
+            }
             Err(reason) => return reason,
         }
     }
 }
 
-async fn read_replies(core: Rc<RefCell<Core>>, mut lane: FrameReader, node: NodeId) {
+async fn read_replies(
+    core: Rc<RefCell<Core>>,
+    mut lane: FrameReader,
+    (connection, node): (quinn::Connection, NodeId),
+) {
     loop {
         // One reading of the clock for all that arrived together, after it arrived.
         let mut now_ns = None;
@@ -94,7 +101,12 @@ async fn read_replies(core: Rc<RefCell<Core>>, mut lane: FrameReader, node: Node
             each_reply(body, |reply| core.reply(now_ns, node, &reply))
         });
         match read.await {
-            Ok(Stream::Open) => core.borrow().wake_if_idle(),
+            Ok(Stream::Open) => {
+                core.borrow().wake_if_idle();
+                if core.borrow().has_left(node) {
+                    return connection.close(0u32.into(), b"asks another replica");
+                }
+            }
             Ok(Stream::Closed) => return,
             Err(error) => return tracing::debug!(%error, "a lane of replies ended"),
         }

@@ -226,6 +226,11 @@ impl Core {
         self.clients.disconnected(self.now_ns(), node, &mut self.wires);
     }
 
+    /// Whether a connection is of no more use: the replica takes no more commands, and has answered all.
+    pub(super) fn has_left(&self, node: NodeId) -> bool {
+        self.clients.has_left(node)
+    }
+
     pub(super) fn failed(&mut self, node: NodeId, error: NetError) {
         self.wires.last_error[usize::from(node.0)] = Some(error);
     }

@@ -84,6 +84,12 @@ impl Session {
         self.ring.len() as u64 + self.to_follow + u64::from(kind.commands()) <= SESSION_WINDOW
     }
 
+    /// Whether it has room for a command of the ring to be sent once more, as a new one.
+    pub(crate) fn has_room_again(&self, entry: &Entry) -> bool {
+        let commands = 1 + u64::from(entry.continues());
+        self.ring.len() as u64 + self.to_follow + commands <= SESSION_WINDOW
+    }
+
     /// Adds the next command; returns its sequence.
     pub(crate) fn push(&mut self, entry: Entry) -> u64 {
         assert!((self.ring.len() as u64) < SESSION_WINDOW, "the caller checks the window");

@@ -206,7 +206,8 @@ where
         }
     }
 
-    /// Notices when the members change: clients leave a replica that was replaced.
+    /// Notices when the members change: clients leave a replica that was replaced, at once or as soon as they hear
+    /// that it refuses what they ask.
     fn look_at_membership(&mut self) {
         let Some(epochs) = self.epochs_begun() else { return };
         if epochs > self.epochs {
@@ -220,7 +221,9 @@ where
         }
         if served && !self.serves {
             tracing::warn!("no member any more; takes no more requests");
-            self.dismiss_clients();
+            if !P::FINISHES_REQUESTS {
+                self.dismiss_clients();
+            }
         }
     }
 
@@ -294,7 +297,7 @@ where
 
     /// Hands the clients' commands to the core.
     fn request(&mut self, commands: &mut Vec<(ConnectionId, Command)>) {
-        if !self.serves {
+        if !self.serves && !P::FINISHES_REQUESTS {
             commands.clear();
         }
         if commands.is_empty() {

@@ -102,11 +102,13 @@ impl<P: Subject> World<P> {
         Ok(())
     }
 
-    /// Clients hear of it when a replica comes to take their requests, or to take them no longer.
+    /// Clients hear of it when a replica comes to take their requests, or to take them no longer; the latter
+    /// from its refusals, if it finishes what it took.
     fn look_at_service(&mut self, node: NodeId) {
         let slot = self.node_mut(node);
         let serves = slot.core.as_ref().is_some_and(P::takes_requests);
-        if std::mem::replace(&mut slot.serves, serves) != serves {
+        let changed = std::mem::replace(&mut slot.serves, serves) != serves;
+        if changed && (serves || !P::FINISHES_REQUESTS) {
             self.announce_link(node, serves);
         }
     }

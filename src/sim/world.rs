@@ -18,7 +18,7 @@ use super::site::{Connection, Link, Outputs, Schedule, Site};
 use super::trace::{At, Trace};
 use crate::check::invariants::executions::Executions;
 use crate::check::invariants::{Held, Invariants};
-use crate::command::{Command, NodeId};
+use crate::command::{Command, NodeId, Outcome};
 use crate::load::client::{Clients, SiteIdentity};
 use crate::load::history::HistorySink;
 use crate::load::plan::LoadPlan;
@@ -377,12 +377,15 @@ impl<P: Subject> World<P> {
         if self.sites[site].connection(from) != Some(connection) {
             return;
         }
-        if self.checked {
+        if self.checked && reply.outcome != Outcome::Refused {
             self.executions.on_answered(reply.id);
         }
         self.with_clients(site, |clients, now_ns, outputs| {
             clients.reply(now_ns, from, reply, outputs);
         });
+        if self.sites[site].clients.has_left(from) {
+            self.link(site, from, false);
+        }
     }
 
     pub(super) fn link(&mut self, site: usize, node: NodeId, up: bool) {

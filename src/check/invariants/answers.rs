@@ -43,7 +43,7 @@ impl Answers {
 
     /// A client is told what its command returned.
     pub fn on_answered(&mut self, id: CommandId, outcome: &Outcome) -> Held {
-        let asked = self.asked.get_mut(&id).filter(|_| *outcome != Outcome::Unknown);
+        let asked = self.asked.get_mut(&id).filter(|_| outcome.is_known());
         let Some(asked) = asked else { return Ok(()) };
         asked.answer = Some((self.clock, outcome.clone()));
         self.is_answered = true;
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn who_has_no_answer_may_have_taken_effect_once_or_not_at_all() {
-        for end in [None, Some(Outcome::Unknown)] {
+        for end in [None, Some(Outcome::Unknown), Some(Outcome::Refused)] {
             let mut answers = asked(&[rmw(0)]);
             if let Some(unknown) = &end {
                 answers.on_answered(rmw(0).id, unknown).unwrap();

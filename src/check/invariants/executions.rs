@@ -76,6 +76,9 @@ impl Executions {
     pub fn on_decided(&mut self, id: CommandId, outcome: &Outcome) -> Held {
         let asked = self.asked.contains_key(&id);
         hold(asked, "nontriviality", || format!("{id:?} is answered, which nobody asked for"))?;
+        if *outcome == Outcome::Refused {
+            return Ok(());
+        }
         let known = self.outcomes.entry(id).or_insert_with(|| outcome.clone());
         hold(known == outcome, "agreement on outcomes", || {
             format!("{id:?} returns {outcome:?}, and {known:?} before")
@@ -84,6 +87,9 @@ impl Executions {
 
     /// A replica answers a client; whether the answer arrives is another matter.
     pub fn on_replied(&mut self, id: CommandId, outcome: &Outcome) -> Held {
+        if *outcome == Outcome::Refused {
+            return Ok(());
+        }
         self.replied.insert(id);
         self.answers_are_outcomes(id, outcome)
     }

@@ -22,6 +22,8 @@ enum Slot {
     /// It is under way.
     Begun,
     Answered(Outcome),
+    /// It was not begun, and will not be: its client has asked another proposer.
+    Refused,
 }
 
 /// The commands of one client, from the first that it has not said to be answered.
@@ -50,6 +52,8 @@ pub enum Arrived {
     Answered(Outcome),
     /// Nothing: it is under way, or its client has the answer.
     Known,
+    /// To tell its client that it is not begun here, now or later.
+    Refused,
 }
 
 impl Hash for Sessions {
@@ -84,8 +88,8 @@ impl Sessions {
         self.clients.get(&client).map(|session| session.base)
     }
 
-    /// A command arrives, perhaps not for the first time.
-    pub fn arrive(&mut self, command: &Command) -> Arrived {
+    /// A command arrives, perhaps not for the first time. One that is new is begun if this proposer `takes` any.
+    pub fn arrive(&mut self, command: &Command, takes: bool) -> Arrived {
         let CommandId { client, sequence } = command.id;
         let session = self.clients.entry(client).or_default();
         while session.base < command.answered_below {
@@ -99,6 +103,10 @@ impl Sessions {
             }
         }
         match session.slot(sequence) {
+            Some(slot @ Slot::Missing) if !takes => {
+                *slot = Slot::Refused;
+                Arrived::Refused
+            }
             Some(slot @ Slot::Missing) => {
                 *slot = Slot::Begun;
                 self.begun += 1;
@@ -107,6 +115,7 @@ impl Sessions {
             Some(Slot::Begun) if mutant!(RetriedCommandBegunAgain) => Arrived::New,
             None | Some(Slot::Begun) => Arrived::Known,
             Some(Slot::Answered(outcome)) => Arrived::Answered(outcome.clone()),
+            Some(Slot::Refused) => Arrived::Refused,
         }
     }
 
@@ -134,24 +143,42 @@ mod tests {
     #[test]
     fn a_command_is_begun_once_and_answered_as_often_as_it_is_asked() {
         let mut sessions = Sessions::default();
-        assert_eq!(sessions.arrive(&command(0, 0)), Arrived::New);
-        assert_eq!(sessions.arrive(&command(0, 0)), Arrived::Known);
+        assert_eq!(sessions.arrive(&command(0, 0), true), Arrived::New);
+        assert_eq!(sessions.arrive(&command(0, 0), true), Arrived::Known);
         assert_eq!(sessions.begun(), 1);
         sessions.answer(command(0, 0).id, &Outcome::Done);
-        assert_eq!(sessions.arrive(&command(0, 0)), Arrived::Answered(Outcome::Done));
-        assert_eq!(sessions.arrive(&command(1, 1)), Arrived::New);
-        assert_eq!(sessions.arrive(&command(0, 0)), Arrived::Known, "its client has the answer");
+        assert_eq!(sessions.arrive(&command(0, 0), true), Arrived::Answered(Outcome::Done));
+        assert_eq!(sessions.arrive(&command(1, 1), true), Arrived::New);
+        assert_eq!(
+            sessions.arrive(&command(0, 0), true),
+            Arrived::Known,
+            "its client has the answer"
+        );
         assert_eq!((sessions.base(ClientId(4)), sessions.begun()), (Some(1), 1));
+    }
+
+    /// Its client may have asked another proposer meanwhile.
+    #[test]
+    fn what_was_refused_is_never_begun_and_what_was_begun_is_never_refused() {
+        let mut sessions = Sessions::default();
+        sessions.arrive(&command(0, 0), true);
+        assert_eq!(sessions.arrive(&command(0, 0), false), Arrived::Known);
+        assert_eq!(sessions.arrive(&command(1, 0), false), Arrived::Refused);
+        assert_eq!(sessions.arrive(&command(1, 0), true), Arrived::Refused);
+        assert_eq!(sessions.arrive(&command(2, 0), true), Arrived::New);
+        sessions.answer(command(0, 0).id, &Outcome::Done);
+        assert_eq!(sessions.arrive(&command(0, 0), false), Arrived::Answered(Outcome::Done));
+        assert_eq!(sessions.begun(), 1);
     }
 
     #[test]
     fn what_a_client_has_given_up_is_no_longer_under_way_and_not_begun_again() {
         let mut sessions = Sessions::default();
-        sessions.arrive(&command(0, 0));
-        assert_eq!(sessions.arrive(&command(7, 5)), Arrived::New);
+        sessions.arrive(&command(0, 0), true);
+        assert_eq!(sessions.arrive(&command(7, 5), true), Arrived::New);
         assert_eq!(sessions.begun(), 1);
         sessions.answer(command(0, 0).id, &Outcome::Done);
-        assert_eq!(sessions.arrive(&command(0, 0)), Arrived::Known);
+        assert_eq!(sessions.arrive(&command(0, 0), true), Arrived::Known);
         assert_eq!(sessions.begun(), 1);
     }
 }

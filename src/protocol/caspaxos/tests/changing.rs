@@ -1,6 +1,6 @@
 //! Changes of the members, step by step.
 
-use super::bench::{Bench, delete, get, key, put, set, value};
+use super::bench::{Bench, add, delete, found, get, key, number, put, set, value};
 use crate::command::Outcome;
 use crate::mutants::{Mutant, with};
 use crate::protocol::caspaxos::CaspaxosTimer;
@@ -153,4 +153,36 @@ fn where_a_replica_is_in_a_change_it_is_after_a_restart() {
         assert_eq!(bench.core(node).registers().digest(), before);
         assert!(bench.core(node).registers().get(key(1)).is_some());
     }
+}
+
+#[test]
+fn who_is_left_out_finishes_what_it_has_begun_and_refuses_what_comes_after() {
+    let mut bench = three_and_a_spare();
+    let prepared = bench.ask(2, put(1, 7));
+    bench.lose_all();
+    // This one has taken effect, though p2 has not heard of it.
+    let accepted = bench.ask(2, add(2));
+    bench.prepare(2, 0);
+    [0, 1].iter().for_each(|node| bench.carry("Accept", 2, *node));
+    bench.lose_all();
+    bench.want_members(0, set([0, 1, 3]));
+    reach(&mut bench, 2, &[0, 1, 3]);
+    assert_eq!([bench.answer(prepared), bench.answer(accepted)], [None, None]);
+    for _ in 0..4 {
+        bench.live_on(&[0, 1, 2, 3]);
+    }
+    assert_eq!(epochs(&bench, &[2]), [2]);
+    assert_eq!(bench.answer(prepared), Some(Outcome::Done));
+    assert_eq!(bench.answer(accepted), found(None));
+    assert_eq!((bench.held(3, 1), bench.held(3, 2)), (Some(value(7)), Some(number(1))));
+    let late = bench.ask(2, put(3, 1));
+    assert_eq!(bench.answer(late), Some(Outcome::Refused));
+    bench.ask_again(2, accepted);
+    assert_eq!((bench.answers(accepted), bench.answer(accepted)), (2, found(None)));
+    // It takes part again; its client may have asked another meanwhile.
+    bench.want_members(0, set(0..4));
+    reach(&mut bench, 4, &[0, 1, 2, 3]);
+    bench.ask_again(2, late);
+    assert_eq!(bench.answer(late), Some(Outcome::Refused));
+    assert_eq!(bench.done(2, get(3), &[0, 1, 2, 3]), Outcome::Found(None));
 }
