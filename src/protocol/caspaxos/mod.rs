@@ -138,14 +138,11 @@ struct Counters {
     losses: u64,
     applied_before: u64,
     unknown: u64,
-<<<<<<< HEAD
     forwarded: u64,
     forwarded_again: u64,
     forwarded_in_vain: u64,
     hosted: u64,
-=======
     refused: u64,
->>>>>>> h-bytes
     clean_reads: u64,
     clean_reads_in_vain: u64,
     resends: u64,
@@ -311,14 +308,11 @@ impl Protocol for Caspaxos {
             ("losses", c.losses),
             ("applied_before", c.applied_before),
             ("unknown", c.unknown),
-<<<<<<< HEAD
             ("forwarded", c.forwarded),
             ("forwarded_again", c.forwarded_again),
             ("forwarded_in_vain", c.forwarded_in_vain),
             ("hosted", c.hosted),
-=======
             ("refused", c.refused),
->>>>>>> h-bytes
             ("clean_reads", c.clean_reads),
             ("clean_reads_in_vain", c.clean_reads_in_vain),
             ("resends", c.resends),
@@ -508,13 +502,8 @@ impl Caspaxos {
     }
 
     /// A client's command arrives.
-<<<<<<< HEAD
     fn on_request(&mut self, now: Time, command: Command, out: &mut Effects<Self>) {
-        match self.sessions.arrive(&command) {
-=======
-    fn on_request(&mut self, command: Command, out: &mut Effects<Self>) {
         match self.sessions.arrive(&command, self.is_serving()) {
->>>>>>> h-bytes
             Arrived::Known => {}
             Arrived::Refused => {
                 self.counters.refused += 1;
