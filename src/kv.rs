@@ -159,9 +159,10 @@ pub fn left_by<'a>(operation: &'a Operation, before: Option<&Value>) -> Left<'a>
                 return Left::Same;
             }
             let mut whole = Value::with_capacity(bytes);
-            let last_first = mutant!(AppendInFront);
-            let parts = if last_first { [&value[..], before] } else { [before, &value[..]] };
-            parts.into_iter().for_each(|part| whole.extend_from_slice(part));
+            let in_front = mutant!(AppendInFront);
+            let (first, last) = if in_front { (&value[..], before) } else { (before, &value[..]) };
+            whole.extend_from_slice(first);
+            whole.extend_from_slice(last);
             Left::Made(whole)
         }
         Operation::Delete { .. } if mutant!(DeleteLeavesValue) => Left::Same,

@@ -67,8 +67,8 @@
 //! - *A promise does not survive a crash* †. It takes a crash between a Prepare and an older Accept that is still
 //!   on its way: 3,897 seeds.
 //! - *An attempt is applied again though the register was removed in between.* A command must be in doubt for as long
-//!   as a deletion and a removal take, which every acceptor must confirm: 9,898 seeds.
-//! - *An answer of a repair ends a rescan.* Both must be under way at once: 18,938 seeds.
+//!   as a deletion and a removal take, which every acceptor must confirm: 10,848 seeds.
+//! - *An answer of a repair ends a rescan.* Both must be under way at once. No seed below 20,000.
 //! - *A clean read asks too few* †. It is wrong only where prepare quorums are larger than accept quorums; of the
 //!   sizes that schedules draw, with four replicas. No seed below 20,000.
 //! - *An old answer brings back what was removed* †. It must be on its way for as long as a removal takes, and that

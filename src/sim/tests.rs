@@ -138,10 +138,10 @@ fn every_mutant_dies() {
     assert!(hunted.len() + others == mutants.len() && !alive, "{}", table(&hunted, &hunt.seeds));
 }
 
-/// Those that too few schedules show for every run: it took 3,897, 9,898 and 18,938 seeds to the first three.
-/// The others no seed below 20,000 has shown, the last two none below 3,000; without the fast-forward a proposer that
-/// leaps comes there, too. Each has a schedule of its own among the tests of the core, or a model.
-const RARE: [Mutant; 12] = [
+/// Those that too few schedules show for every run. The first two took 3,897 and 10,848 seeds; the others none below
+/// 20,000 has shown, the last three none below 3,000. Without the fast-forward a proposer that leaps comes there, too.
+/// Each has a schedule of its own among the tests of the core.
+const RARE: [Mutant; 13] = [
     Mutant::AcceptorPromisesForgotten,
     Mutant::ForgottenAppliedAgain,
     Mutant::RepairEndsRescan,
@@ -154,6 +154,7 @@ const RARE: [Mutant; 12] = [
     Mutant::AcceptQuorumPrepares,
     Mutant::NextNotPromisedForCopies,
     Mutant::RefusalForgotten,
+    Mutant::ReadNeedNotAgree,
 ];
 
 #[test]
@@ -171,7 +172,7 @@ fn what_schedules_rarely_show_of_caspaxos_has_a_schedule_of_its_own() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/protocol/caspaxos/tests");
     let files = std::fs::read_dir(tests).unwrap().map(|entry| entry.unwrap().path());
     let text: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    let planted = |mutant: &&Mutant| text.contains(&format!("with(Mutant::{mutant:?}, "));
+    let planted = |mutant: &&Mutant| text.contains(&format!("(Mutant::{mutant:?}, "));
     let missing: Vec<_> = RARE.iter().filter(|mutant| !planted(mutant)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -78,6 +78,8 @@ fn with_quorums_of_three_and_two_of_four_three_are_asked_and_two_agree() {
     assert_eq!(run([0, 1]), found(Some(value(7))));
     assert_eq!(run([0, 3]), None, "one of three holds it");
     assert_eq!(run([3, 1]), None);
+    let told = with(Mutant::ReadNeedNotAgree, || run([0, 3]));
+    assert_eq!(told, found(Some(value(7))), "which need never be chosen");
     // Of two that agree on nothing a third may know better.
     let mut bench = Bench::new(4, clean(3, 2));
     let asked = bench.ask(2, get(1));
