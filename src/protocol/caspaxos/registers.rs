@@ -33,6 +33,9 @@ const PIECE: usize = 4096;
 /// No work.
 pub const NO_WORK: u32 = u32::MAX;
 
+/// In place of a work: there is no register at this place of the table.
+const NO_REGISTER: u32 = NO_WORK - 1;
+
 /// One register at one acceptor.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Register {
@@ -56,8 +59,6 @@ pub struct Register {
     /// without it, and may write what does not descend from it: this copy does not count for its having been
     /// chosen.
     pub is_borrowed: bool,
-    /// Whether there is no register at this place.
-    is_hole: bool,
 }
 
 impl Register {
@@ -71,7 +72,6 @@ impl Register {
             is_prepared: false,
             is_idle: false,
             is_borrowed: false,
-            is_hole: false,
         }
     }
 
@@ -222,7 +222,7 @@ impl Registers {
     /// The register at a place; none if there is a hole.
     pub fn at(&self, place: u32) -> Option<&Register> {
         let piece = self.table.get(place as usize / PIECE)?;
-        piece.get(place as usize % PIECE).filter(|register| !register.is_hole)
+        piece.get(place as usize % PIECE).filter(|register| register.work != NO_REGISTER)
     }
 
     /// The register at a place that holds one.
@@ -269,7 +269,7 @@ impl Registers {
     pub fn drop_unused(&mut self, place: u32) {
         let register = self.at_mut(place);
         if register.is_blank() && register.work == NO_WORK {
-            register.is_hole = true;
+            register.work = NO_REGISTER;
             let key = register.key;
             self.places.remove(&key);
             self.free.push(place);
@@ -384,7 +384,7 @@ impl Registers {
         self.live -= u64::from(register.is_live());
         self.digests[bucket] ^= mark;
         let register = self.at_mut(place);
-        register.is_hole = true;
+        register.work = NO_REGISTER;
         register.state = State::default();
         self.places.remove(&key);
         self.free.push(place);

@@ -144,15 +144,9 @@ const EPAXOS: [Size; 62] = [
     ("orphan-fixed-quorum", 366_261, 1_521_472, 32),
 ];
 
-<<<<<<< HEAD
-/// All but `duel-both`, `plain-duel-both`, `unknown-all`, `proposer-crashes-all`, `replace-both`, `back` and
-/// `replace-one-of-two`, which take too long for a test.
-const CASPAXOS: [Size; 26] = [
-=======
 /// All but `duel-both`, `plain-duel-both`, `unknown-all`, `proposer-crashes-all`, `back` and `replace-one-of-two`,
 /// which take too long for a test.
-const CASPAXOS: [Size; 24] = [
->>>>>>> h-bytes
+const CASPAXOS: [Size; 27] = [
     ("solo", 533, 1_364, 11),
     ("duel", 201_658, 884_959, 25),
     ("plain-duel", 83_999, 376_539, 24),
@@ -324,13 +318,9 @@ const BROKEN_RULES: [(Mutant, &str, &str); 29] = [
     (Mutant::ReadAsksTooFew, "read-all", LINEARIZABILITY),
     (Mutant::NextNotPromisedForCopies, "copies", DESCENT),
     (Mutant::PromiseErasedTooEarly, "copies", RISING),
-<<<<<<< HEAD
     (Mutant::ForwardTakenTwice, "forward-twice", "agreement on outcomes"),
     (Mutant::ForgottenForwardFreed, "forward-crashes", LINEARIZABILITY),
-    (Mutant::PreparesAskNewMembers, "replace", DESCENT),
-=======
     (Mutant::PreparesAskNewMembers, "replace-both", DESCENT),
->>>>>>> h-bytes
     (Mutant::AcceptsSkipOldMembers, "replace", DESCENT),
     (Mutant::AcceptsSkipNewMembers, "duel", LINEARIZABILITY),
     (Mutant::RescanAsksTooFew, "replace", LINEARIZABILITY),
