@@ -75,7 +75,6 @@
 //!   waits for the one whom it is sent to. No seed below 20,000.
 //! - *A conflict does not fast-forward the counter.* Nothing wrong comes of it; who loses leaps twice as far each
 //!   time, and is above the others after some losses. No seed below 20,000; the schedule counts the losses.
-//!
 //! - *A copy below a promise counts for a clean read; a register that is only looked for has no floor; copies of who has
 //!   left are taken.* All three were found by reading. Each takes a message that is late by as much as a removal or
 //!   a repair takes, and then somebody who looks just there. No seed below 20,000.

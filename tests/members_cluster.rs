@@ -294,7 +294,7 @@ fn what_cannot_be_wanted_is_refused_in_one_line() {
             &spared,
             &["--set", ""],
             2,
-            "no replica is called ``; the replicas are: oslo, rome, cairo",
+            "no member is named; write one or more of: oslo, rome, cairo",
         ),
         (
             &spared,
