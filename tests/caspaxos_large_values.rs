@@ -79,7 +79,9 @@ impl Bench {
             if effects.is_empty() {
                 return;
             }
-            effects.into_iter().for_each(|effect| self.effect(node, effect));
+            for effect in effects {
+                self.effect(node, effect);
+            }
             let Replica { core, effects, durable } = &mut self.replicas[node];
             core.step(Time(0), Input::Durable(*durable), effects);
         }

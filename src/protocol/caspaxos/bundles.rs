@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn more_registers_than_a_message_holds_are_several_in_the_same_order() {
-        let many: Vec<u32> = (0..2 * BUNDLE_REGISTERS_MAX as u32 + 1).collect();
+        let many: Vec<u32> = (0..=2 * BUNDLE_REGISTERS_MAX as u32).collect();
         let sizes: Vec<usize> = bundles(many.clone()).iter().map(Vec::len).collect();
         assert_eq!(sizes, [BUNDLE_REGISTERS_MAX, BUNDLE_REGISTERS_MAX, 1]);
         assert_eq!(bundles(many.clone()).concat(), many);
