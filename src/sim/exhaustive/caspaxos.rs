@@ -36,7 +36,8 @@ impl Modelled for Caspaxos {
         all.extend([removal(), removal_raced(), removal_late(), revival(), oblivion()]);
         all.extend([read(), reads(), read_all(), copies()]);
         all.extend([forward(), forward_twice(), forward_crashes()]);
-        all.extend([join(), replace(), replace_both(), back(), rejoin(), replace_one_of_two()]);
+        all.extend([join(), replace(), replaced(), replace_both(), back(), rejoin()]);
+        all.push(replace_one_of_two());
         all
     }
 
@@ -333,6 +334,14 @@ fn replace() -> Configuration<Caspaxos> {
     replace.before = vec![asked(P0, command(2))];
     replace.asks = vec![(P1, command(1))];
     replace
+}
+
+fn replaced() -> Configuration<Caspaxos> {
+    let about =
+        "the only member is replaced, and writes meanwhile what it may finish as a proposer";
+    let mut replaced = members("replaced", &[1], about);
+    replaced.before = vec![asked(P0, command(2))];
+    replaced
 }
 
 fn replace_both() -> Configuration<Caspaxos> {

@@ -146,7 +146,7 @@ const EPAXOS: [Size; 62] = [
 
 /// All but `duel-both`, `plain-duel-both`, `unknown-all`, `proposer-crashes-all`, `back` and `replace-one-of-two`,
 /// which take too long for a test.
-const CASPAXOS: [Size; 27] = [
+const CASPAXOS: [Size; 28] = [
     ("solo", 533, 1_364, 11),
     ("duel", 201_658, 884_959, 25),
     ("plain-duel", 83_999, 376_539, 24),
@@ -172,6 +172,7 @@ const CASPAXOS: [Size; 27] = [
     ("forward-crashes", 275_931, 661_437, 24),
     ("join", 15_575, 46_289, 22),
     ("replace", 1_604, 2_864, 20),
+    ("replaced", 4_187, 8_999, 22),
     ("replace-both", 70_786, 165_185, 27),
     ("rejoin", 4_975, 13_087, 20),
 ];
@@ -320,7 +321,7 @@ const BROKEN_RULES: [(Mutant, &str, &str); 29] = [
     (Mutant::PromiseErasedTooEarly, "copies", RISING),
     (Mutant::ForwardTakenTwice, "forward-twice", "agreement on outcomes"),
     (Mutant::ForgottenForwardFreed, "forward-crashes", LINEARIZABILITY),
-    (Mutant::PreparesAskNewMembers, "replace-both", DESCENT),
+    (Mutant::PreparesAskNewMembers, "replaced", DESCENT),
     (Mutant::AcceptsSkipOldMembers, "replace", DESCENT),
     (Mutant::AcceptsSkipNewMembers, "duel", LINEARIZABILITY),
     (Mutant::RescanAsksTooFew, "replace", LINEARIZABILITY),

@@ -163,8 +163,9 @@ fn who_is_left_out_finishes_what_it_has_begun_and_refuses_what_comes_after() {
     // This one has taken effect, though p2 has not heard of it.
     let accepted = bench.ask(2, add(2));
     bench.prepare(2, 0);
-    bench.carry("Accept", 2, 0);
-    bench.carry("Accept", 2, 1);
+    for node in [0, 1] {
+        bench.carry("Accept", 2, node);
+    }
     bench.lose_all();
     bench.want_members(0, set([0, 1, 3]));
     reach(&mut bench, 2, &[0, 1, 3]);
