@@ -122,6 +122,12 @@ pub trait Replicated {
 
     /// The first sequence of this client that may be new to it, or none if it does not know the client.
     fn next_expected(&self, client: ClientId) -> Option<u64>;
+
+    /// Whether a client that it does not know may begin with any sequence: what it asked before went elsewhere, and
+    /// nothing of it will come here.
+    fn begins_anywhere(&self) -> bool {
+        false
+    }
 }
 
 /// What an operation leaves in a register.

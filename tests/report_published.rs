@@ -33,7 +33,8 @@ fn silence(site: &str, longest_ms: f64, usual_ms: Option<f64>, cut_short: bool) 
         longest_ms,
         cut_short,
         usual_ms,
-        unavailable_ms: SiteSilence::judge(longest_ms, usual_ms),
+        tolerance_ms: 100.0,
+        unavailable_ms: SiteSilence::judge(longest_ms, usual_ms, 100.0),
         resolution_ms: 0.0,
     }
 }

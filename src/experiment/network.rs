@@ -41,6 +41,11 @@ impl Matrix {
         self.rtt_ms[a][b]
     }
 
+    /// The longest round trip between any two sites, in ms.
+    pub fn longest_ms(&self) -> f64 {
+        self.rtt_ms.iter().flatten().copied().fold(0.0, f64::max)
+    }
+
     /// All sites by their places, the nearest to `place` first, so itself; of two that are as near,
     /// the first in the matrix.
     pub fn nearest_first(&self, place: usize) -> Vec<usize> {

@@ -43,7 +43,8 @@ impl<C: Copy + Eq> Sessions<C> {
         let (held, client) = (self.here.len().max(state.session_count()), id.client);
         let expected = state.next_expected(client);
         let room = held < SESSIONS_MAX || known.is_some() || expected.is_some();
-        let below = expected.unwrap_or(0).saturating_add(SEQUENCES_AHEAD_MAX);
+        let first = if state.begins_anywhere() { id.sequence } else { 0 };
+        let below = expected.unwrap_or(first).saturating_add(SEQUENCES_AHEAD_MAX);
         let admitted = room && id.sequence < below;
         if admitted {
             let connection = match known {
@@ -69,5 +70,33 @@ impl<C: Copy + Eq> Sessions<C> {
     /// A connection is gone, and with it the clients that used it.
     pub fn forget(&mut self, connection: C) {
         self.here.retain(|_, here| here.connection != connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::NodeId;
+    use crate::kv::Store;
+    use crate::protocol::caspaxos::Caspaxos;
+    use crate::protocol::{Cluster, Protocol};
+
+    fn admitted(state: &dyn Replicated, sequence: u64) -> bool {
+        Sessions::default().admit(1, CommandId { client: ClientId(7), sequence }, state)
+    }
+
+    #[test]
+    fn who_is_not_known_may_be_no_further_ahead_than_the_state_keeps_room_for() {
+        let store = Store::default();
+        assert!(admitted(&store, SEQUENCES_AHEAD_MAX - 1));
+        assert!(!admitted(&store, SEQUENCES_AHEAD_MAX));
+    }
+
+    /// A client that has asked another replica a million times goes on here when that one fails.
+    #[test]
+    fn where_commands_stay_with_the_replica_that_was_asked_a_client_may_come_at_any_time() {
+        let (cluster, options) = (Cluster::of(3), <Caspaxos as Protocol>::Options::default());
+        let core = Caspaxos::recover(NodeId(0), cluster, options, std::iter::empty());
+        assert!(admitted(&core, 1_000_000));
     }
 }

@@ -31,8 +31,11 @@ pub struct SiteSilence {
     /// The longest such stretch from the beginning of the measured phase to the run's first fault, in ms;
     /// none if nothing completed then.
     pub usual_ms: Option<f64>,
-    /// `longest_ms`, or 0 if that is no more than [`SiteSilence::TOLERANCE_MS`] above the usual; none where
-    /// the usual is not known.
+    /// By how much a stretch must exceed the usual to count, in ms ([`SiteSilence::tolerance_ms`]).
+    #[serde(default = "SiteSilence::least_tolerance_ms")]
+    pub tolerance_ms: f64,
+    /// `longest_ms`, or 0 if that is no more than the tolerance above the usual; none where the usual is not
+    /// known.
     pub unavailable_ms: Option<f64>,
     /// How finely the times are known, in ms: 0 where a history was recorded, else a step of the timeline,
     /// and then the stretches may have been longer by up to two steps.
@@ -40,13 +43,22 @@ pub struct SiteSilence {
 }
 
 impl SiteSilence {
-    /// What a stretch must exceed the usual by to count. The longest of many short gaps is never twice the
-    /// same, a busy machine makes some of them, and the timeline shows nothing shorter.
-    pub const TOLERANCE_MS: f64 = 100.0;
+    /// The longest of many short gaps is never twice the same, a busy machine makes some of them, and the
+    /// timeline shows nothing shorter.
+    fn least_tolerance_ms() -> f64 {
+        100.0
+    }
+
+    /// By how much a stretch must exceed the usual to count, in ms: 100, and the longest round trip of the
+    /// network. Where a fault takes away the nearest quorum, the next answers come from a farther one: that is
+    /// later, once, though nobody waits for anything but the network.
+    pub fn tolerance_ms(longest_round_trip_ms: f64) -> f64 {
+        Self::least_tolerance_ms() + longest_round_trip_ms
+    }
 
     /// Tells what counts from what is usual.
-    pub fn judge(longest_ms: f64, usual_ms: Option<f64>) -> Option<f64> {
-        let counts = |usual_ms: f64| longest_ms > usual_ms + Self::TOLERANCE_MS;
+    pub fn judge(longest_ms: f64, usual_ms: Option<f64>, tolerance_ms: f64) -> Option<f64> {
+        let counts = |usual_ms: f64| longest_ms > usual_ms + tolerance_ms;
         usual_ms.map(|usual_ms| if counts(usual_ms) { longest_ms } else { 0.0 })
     }
 }

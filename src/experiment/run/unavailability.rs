@@ -6,6 +6,7 @@ use std::path::Path;
 use super::RunError;
 use super::setting::{Outcome, Setting};
 use crate::check::history::{Completion, read_history};
+use crate::experiment::network::Matrix;
 use crate::load::report::TimelineBucket;
 use crate::results::{FaultMark, SiteSilence, TimelineRow, Unavailability};
 
@@ -43,6 +44,8 @@ pub(super) async fn measure(
         let path = setting.history_path(&report.site)?;
         Ok((report.site.clone(), path, report.timeline.clone()))
     };
+    let round_trips = setting.experiment.network.rtt.as_ref();
+    let tolerance_ms = SiteSilence::tolerance_ms(round_trips.map_or(0.0, Matrix::longest_ms));
     let recorded = outcome.reports.iter().map(of).collect::<Result<Vec<_>, RunError>>()?;
     let measuring = tokio::task::spawn_blocking(move || {
         let completions = |(site, history, timeline): (String, Option<_>, Vec<_>)| {
@@ -50,7 +53,7 @@ pub(super) async fn measure(
             (site, exact.unwrap_or_else(|| Completions::in_steps(&timeline)))
         };
         let sites: Vec<_> = recorded.into_iter().map(completions).collect();
-        of_faults(&marks, measure_ms, &sites)
+        of_faults(&marks, (measure_ms, tolerance_ms), &sites)
     });
     let failed = |e| RunError::Worker(format!("the silences of the clients: {e}"));
     measuring.await.map_err(failed)
@@ -59,7 +62,7 @@ pub(super) async fn measure(
 /// Each fault has the time from its mark to the next fault's.
 fn of_faults(
     marks: &[FaultMark],
-    measure_ms: i64,
+    (measure_ms, tolerance_ms): (i64, f64),
     sites: &[(String, Completions)],
 ) -> Vec<Unavailability> {
     let begun = || marks.iter().filter(|mark| mark.begins);
@@ -72,7 +75,9 @@ fn of_faults(
         to_ms,
         sites: sites
             .iter()
-            .map(|(site, completions)| completions.silence(site, first_ms, (mark.t_ms, to_ms)))
+            .map(|(site, completions)| {
+                completions.silence(site, first_ms, (mark.t_ms, to_ms), tolerance_ms)
+            })
             .collect(),
     };
     begun().zip(ends).map(of).collect()
@@ -101,7 +106,13 @@ impl Completions {
 
     /// What is told of a fault that lasted, with its consequences, from `from` to `to`; the first of the
     /// run's faults came at `first_ms`.
-    fn silence(&self, site: &str, first_ms: i64, (from, to): (i64, i64)) -> SiteSilence {
+    fn silence(
+        &self,
+        site: &str,
+        first_ms: i64,
+        (from, to): (i64, i64),
+        tolerance_ms: f64,
+    ) -> SiteSilence {
         let undisturbed = (0.0, first_ms as f64);
         let usual_ms =
             self.any_within(undisturbed).then(|| self.longest_within(undisturbed).lasts_ms);
@@ -112,7 +123,12 @@ impl Completions {
             longest_ms: rounded(lasts_ms),
             cut_short,
             usual_ms: usual_ms.map(rounded),
-            unavailable_ms: SiteSilence::judge(rounded(lasts_ms), usual_ms.map(rounded)),
+            tolerance_ms,
+            unavailable_ms: SiteSilence::judge(
+                rounded(lasts_ms),
+                usual_ms.map(rounded),
+                tolerance_ms,
+            ),
             resolution_ms: self.resolution_ms,
         }
     }
@@ -171,7 +187,7 @@ mod tests {
         ];
         // a: silent from before the mark to after the fault's end; b: from the crash on.
         let sites = [("a".to_owned(), but(2900, 4500)), ("b".to_owned(), but(6500, 10_000))];
-        let found = of_faults(&marks, 10_000, &sites);
+        let found = of_faults(&marks, (10_000, 100.0), &sites);
         let [isolate, crash] = &found[..] else { panic!("{found:?}") };
         assert_eq!((isolate.from_ms, isolate.to_ms), (3000, 6000));
         assert_eq!((crash.from_ms, crash.to_ms), (6000, 10_000));
@@ -190,7 +206,7 @@ mod tests {
         let members = FaultMark { begins: true, ..mark(3000, "members b c", None) };
         let marks = [members, mark(6000, "crash b", Some("b"))];
         let sites = [("a".to_owned(), but(3100, 3700)), ("b".to_owned(), but(6500, 10_000))];
-        let found = of_faults(&marks, 10_000, &sites);
+        let found = of_faults(&marks, (10_000, 100.0), &sites);
         let [change, crash] = &found[..] else { panic!("{found:?}") };
         assert_eq!((change.from_ms, change.to_ms), (3000, 6000));
         assert_eq!((&change.fault[..], &change.replica), ("members b c", &None));
@@ -208,14 +224,17 @@ mod tests {
             &[("a".to_owned(), one_a_second())],
         );
         assert_eq!(told(&found[0], "a"), (1000.0, false, Some(0.0)), "as before");
-        assert_eq!(SiteSilence::judge(1100.0, Some(1000.0)), Some(0.0), "within the tolerance");
-        assert_eq!(SiteSilence::judge(1100.1, Some(1000.0)), Some(1100.1));
+        assert_eq!(SiteSilence::judge(1100.0, Some(1000.0), 100.0), Some(0.0), "within it");
+        assert_eq!(SiteSilence::judge(1100.1, Some(1000.0), 100.0), Some(1100.1));
+        let tolerance_ms = SiteSilence::tolerance_ms(171.4);
+        assert_eq!(SiteSilence::judge(197.8, Some(34.0), tolerance_ms), Some(0.0), "one farther");
+        assert_eq!(SiteSilence::judge(306.0, Some(34.0), tolerance_ms), Some(306.0));
     }
 
     #[test]
     fn without_an_undisturbed_time_nothing_is_said_of_what_counts() {
         let marks = [mark(0, "pause a", Some("a"))];
-        let found = of_faults(&marks, 10_000, &[("a".to_owned(), but(0, 300))]);
+        let found = of_faults(&marks, (10_000, 100.0), &[("a".to_owned(), but(0, 300))]);
         assert_eq!(told(&found[0], "a"), (300.0, false, None));
     }
 
@@ -234,7 +253,7 @@ mod tests {
             .map(|step| bucket(100 * step, u64::from(!silent.contains(&(100 * step)))))
             .collect();
         let sites = [("a".to_owned(), Completions::in_steps(&timeline))];
-        let found = of_faults(&[mark(2050, "crash b", Some("b"))], 5000, &sites);
+        let found = of_faults(&[mark(2050, "crash b", Some("b"))], (5000, 100.0), &sites);
         assert_eq!(told(&found[0], "a"), (600.0, false, Some(600.0)));
         let silence = &found[0].sites[0];
         assert_eq!((silence.resolution_ms, silence.usual_ms), (100.0, Some(0.0)));

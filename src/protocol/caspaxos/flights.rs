@@ -138,11 +138,12 @@ impl Caspaxos {
         out.push(Effect::Arm(CaspaxosTimer::Resend, resend / 2..resend));
     }
 
-    /// A quorum has answered a message: says whether it is the first time, and notes how long that took.
+    /// A quorum has answered a message: says whether it is the first time, and notes how long that took. What was
+    /// asked again and again tells how long somebody was away, not how far it is.
     pub(super) fn note_quorum(&mut self, now: Time, batch: u64) -> bool {
         let Some(flight) = self.flights.all.get_mut(&batch) else { return false };
         let is_first = !std::mem::replace(&mut flight.is_chosen, true);
-        if is_first {
+        if is_first && flight.looks < LOOKS_MAX {
             self.round_trip = (self.round_trip * 7 + now.since(flight.sent)) / 8;
         }
         is_first

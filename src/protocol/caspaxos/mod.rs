@@ -344,6 +344,11 @@ impl Replicated for Caspaxos {
     fn next_expected(&self, client: ClientId) -> Option<u64> {
         self.sessions.base(client)
     }
+
+    /// A command belongs to the proposer that was asked.
+    fn begins_anywhere(&self) -> bool {
+        true
+    }
 }
 
 impl Caspaxos {

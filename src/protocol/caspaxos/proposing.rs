@@ -22,6 +22,10 @@ use crate::protocol::{Effect, Effects, Time};
 /// Attempts of a change whose end is unknown, at most. Beyond that nobody will know.
 const ATTEMPTS_MAX: usize = 64;
 
+/// Commands are composed into one change as long as what they return is not more than about so many bytes: each may
+/// return what the register holds.
+const OUTCOMES_BYTES_MAX: usize = 64 << 20;
+
 /// The wait after a loss is doubled so often at most.
 const DOUBLINGS_MAX: u8 = 12;
 
@@ -59,7 +63,9 @@ impl Caspaxos {
     ) {
         let Some(work) = self.works.get_mut(index) else { return };
         if work.commands.is_empty() {
-            let count = work.waiting.len().min(self.options.batch);
+            let held = self.registers.at_mut(work.place).state.value.as_ref();
+            let room = OUTCOMES_BYTES_MAX / held.map_or(1, |value| value.len().max(1));
+            let count = work.waiting.len().min(self.options.batch).min(room.max(1));
             work.commands.extend(work.waiting.drain(..count));
         }
         if work.is_done() {
