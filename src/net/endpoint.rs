@@ -545,6 +545,9 @@ fn transport_config(options: &TransportOptions) -> Result<TransportConfig, NetEr
         .ack_frequency_config(Some(acks))
         .mtu_discovery_config(Some(mtu))
         .initial_rtt(INITIAL_RTT)
+        // An outage is not congestion: with a window of two packets after it, QUIC's next probe, whose intervals
+        // have doubled meanwhile, would be all that is sent for as long as the outage has lasted.
+        .persistent_congestion_threshold(u32::MAX)
         .max_idle_timeout(Some(idle_timeout))
         .keep_alive_interval(Some(idle / 4))
         .max_concurrent_uni_streams(VarInt::from((options.lanes + STREAMS_SPARE) as u32))

@@ -40,7 +40,10 @@ pub(super) fn draw(
     let first = cells.first().ok_or("there is no run to draw")?;
     let name = source.statistic.name();
     let subtitle = format!("Published: {}. Numbers: the {name} in ms.", source.published.source);
-    let title = format!("{}, {name}{}", capital(&source.published.what), at_point(first));
+    let what = capital(&source.published.what);
+    let named = what.to_lowercase().contains(name);
+    let statistic = if named { String::new() } else { format!(", {name}") };
+    let title = format!("{what}{statistic}{}", at_point(first));
     let series = all_series(source, cells);
     let sites = sites(cells);
     let mut heading = heading(cells, title, &subtitle);
