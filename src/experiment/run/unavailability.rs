@@ -220,7 +220,7 @@ mod tests {
         let one_a_second = || exact((0..10).map(|second| 1000 * second + 500));
         let found = of_faults(
             &[mark(4000, "pause a", Some("a"))],
-            10_000,
+            (10_000, 100.0),
             &[("a".to_owned(), one_a_second())],
         );
         assert_eq!(told(&found[0], "a"), (1000.0, false, Some(0.0)), "as before");
