@@ -33,8 +33,9 @@
 //!
 //! **Refusals.** A replica that is no member any more refuses commands one by one ([`Outcome::Refused`]) and answers
 //! those that it has begun. A refused command has taken effect nowhere and never will, so what it was to do goes to
-//! another replica under a new id; so do all new ones. When nothing is left to be answered, the clients have left ([`Clients::has_left`]): the
-//! connection is of no more use, and a new one tells whether the replica takes requests again.
+//! another replica under a new id; so do all new ones. When nothing is left to be answered, the clients have left
+//! ([`Clients::has_left`]): the connection is of no more use, and a new one tells whether the replica takes requests
+//! again.
 //!
 //! **Timeouts.** Unanswered `timeout` after its schedule, an operation is an error with an unknown
 //! outcome. Its retries go on, so that the sequence stays dense and the window moves; a later answer

@@ -8,8 +8,8 @@ use crate::results::{RunSummary, SiteSilence, Unavailability};
 /// How the numbers are to be read.
 const NOTE: &str = "The longest time without a completed operation at a site, from a fault to the next one or to the \
      end of the measured phase; 0 where it is not longer than the longest before the first fault by more than \
-     0.1 s and the network's longest round trip, which it takes to be answered by a farther quorum. ≥: nothing had completed again by then. Of several repeats, the longest. A change of members \
-     befalls no site.";
+     0.1 s and the network's longest round trip, which it takes to be answered by a farther quorum. ≥: nothing had \
+     completed again by then. Of several repeats, the longest. A change of members befalls no site.";
 
 /// A row a mode and fault, then a row a published value; none if no run looked.
 pub(super) fn table(cells: &[Cell<'_>], published: &[Published]) -> Option<Table> {

@@ -3,8 +3,8 @@
 //! A deletion writes an empty value, the tombstone, with the usual quorum, and is acknowledged. Then, in the
 //! background, for registers that were left alone for a while: (a) the tombstone is written again, at *every*
 //! acceptor; (b) if one is down, that is tried again later, and with one register at a time until every acceptor has
-//! confirmed one: else all tombstones would be written again and again for nothing; (c) every acceptor removes the tombstone if it is still
-//! the one of that ballot, and raises its floor ([`super::registers`]).
+//! confirmed one: else all tombstones would be written again and again for nothing; (c) every acceptor removes the
+//! tombstone if it is still the one of that ballot, and raises its floor ([`super::registers`]).
 //!
 //! Who has written a tombstone sees to it; if that proposer does not, the others do, in turn.
 
