@@ -22,7 +22,9 @@ use crate::kv::Replicated;
 
 pub mod ballot;
 pub mod caspaxos;
+pub mod election;
 pub mod epaxos;
+pub mod multicoordinated;
 pub mod paxos;
 pub mod quorum;
 mod show;

@@ -7,6 +7,9 @@ use crate::command::NodeId;
 pub struct NodeSet(u64);
 
 impl NodeSet {
+    /// No replica.
+    pub const NONE: NodeSet = NodeSet(0);
+
     /// All replicas of a cluster of `size`.
     pub fn all(size: u8) -> NodeSet {
         (0..size).map(NodeId).collect()

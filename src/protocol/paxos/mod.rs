@@ -10,7 +10,7 @@
 //! | --- | --- | --- |
 //! | [`register`] | round-based register: stores and locks a value | §3.1 |
 //! | [`consensus`] | round-based consensus: agrees on one value | §3.2 |
-//! | [`election`] | weak leader election: somebody leads in the end | §3.3 |
+//! | [`election`](crate::protocol::election) | weak leader election: somebody leads in the end | §3.3 |
 //! | `broadcast`, `leader`, `deliveries` | total order broadcast | §3.4 |
 //! | `rounds` | register and consensus put to work over messages | Figs 5, 6, 12, 20, 21 |
 //!
@@ -36,11 +36,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::deliveries::Deliveries;
-use self::election::Election;
 use self::leader::Leading;
 use self::message::{Decided, MsgSet, Parcel, PaxosMessage, PaxosRecord, PaxosTimer};
 use self::register::Registers;
 use super::ballot::Round;
+use super::election::Election;
 use super::quorum::NodeSet;
 use super::{Batch, Cluster, Effect, Effects, Input, Protocol, Time, WriteId};
 use crate::command::{Command, NodeId};
@@ -50,7 +50,6 @@ mod broadcast;
 pub mod consensus;
 mod deliveries;
 mod display;
-pub mod election;
 mod leader;
 pub mod message;
 mod modelled;

@@ -1,4 +1,4 @@
-//! Weak leader election (§3.3, Figs 7 and 28): `leader()` names a process.
+//! Weak leader election ("Deconstructing Paxos" §3.3, Figs 7 and 28): `leader()` names a process.
 //!
 //! *Specification:* some correct process is eventually named by every invocation at every correct
 //! process. Until then any number of processes may lead: that costs time, never agreement.
