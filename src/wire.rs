@@ -15,6 +15,7 @@ use crate::protocol::Batch;
 
 mod caspaxos;
 mod epaxos;
+mod multicoordinated;
 mod paxos;
 mod state;
 
