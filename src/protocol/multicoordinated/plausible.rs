@@ -4,7 +4,7 @@
 use super::message::{MulticoordinatedMessage, Progress, Vote};
 use super::names::{Name, Run};
 use super::round::{RType, Round};
-use crate::command::NodeId;
+use crate::command::{Command, NodeId};
 use crate::protocol::Batch;
 use crate::protocol::quorum::NodeSet;
 
@@ -168,7 +168,7 @@ impl Judge {
 
     fn commands(self, proposer: NodeId, first: u64, commands: &Batch) -> bool {
         u32::try_from(commands.len()).is_ok_and(|count| self.run(Run { proposer, first, count }))
-            && commands.iter().all(|command| command.is_well_formed())
+            && commands.iter().all(Command::is_well_formed)
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::command::{ClientId, Command, CommandId, Key, Operation};
+    use crate::command::{ClientId, CommandId, Key, Operation};
     use crate::protocol::multicoordinated::message::Stream;
 
     const SIZE: u8 = 3;
@@ -189,13 +189,8 @@ mod tests {
     const LAST: u64 = LENGTH_BELIEVED;
 
     fn round(kind: RType) -> Round {
-        match kind {
-            RType::Single => Round::single(1, 2, CREATOR),
-            _ => {
-                let coordinators = NodeSet::from_bits(0b11);
-                Round { major: 1, minor: 2, creator: CREATOR, kind, coordinators }
-            }
-        }
+        let coordinators = NodeSet::from_bits(if kind == RType::Single { 0b10 } else { 0b11 });
+        Round { major: 1, minor: 2, creator: CREATOR, kind, coordinators }
     }
 
     /// Rounds that nobody can be in.
@@ -374,7 +369,9 @@ mod tests {
                     from: 1,
                 },
             ];
-            all.iter().for_each(|message| refused(NodeId(0), message));
+            for message in &all {
+                refused(NodeId(0), message);
+            }
             taken(OTHER, &heartbeat(1, round, vec![]));
         }
     }
@@ -391,9 +388,13 @@ mod tests {
                 MulticoordinatedMessage::Learned { instance, base, names, closes: true },
             ]
         };
-        all(names()).iter().for_each(|message| taken(OTHER, message));
+        for message in &all(names()) {
+            taken(OTHER, message);
+        }
         for wrong in wrong_names() {
-            all(wrong.clone()).iter().for_each(|message| refused(OTHER, message));
+            for message in &all(wrong.clone()) {
+                refused(OTHER, message);
+            }
             let two_a = MulticoordinatedMessage::Phase2a {
                 round,
                 instance,
