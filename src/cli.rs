@@ -250,6 +250,8 @@ pub enum ModeName {
     Epaxos,
     /// A replicated register per key, without a log.
     Caspaxos,
+    /// Generalized and Multicoordinated Paxos.
+    Multicoordinated,
 }
 
 /// Arguments of `paxbench explore`.

@@ -19,6 +19,7 @@ use paxbench::mutants;
 use paxbench::net::{Existing, generate};
 use paxbench::operator::{Operator, OperatorError, Wish};
 use paxbench::protocol::caspaxos::Caspaxos;
+use paxbench::protocol::multicoordinated::Multicoordinated;
 use paxbench::protocol::epaxos::Epaxos;
 use paxbench::protocol::paxos::Paxos;
 use paxbench::replica::DRIVER_NAME;
@@ -68,12 +69,14 @@ fn main() -> std::process::ExitCode {
             ModeName::Paxos => model::<Paxos>(&args),
             ModeName::Epaxos => model::<Epaxos>(&args),
             ModeName::Caspaxos => model::<Caspaxos>(&args),
+            ModeName::Multicoordinated => model::<Multicoordinated>(&args),
         },
         Action::Report(args) => redraw(&args.directories),
         Action::Explore(args) => match args.mode {
             ModeName::Paxos => explore::<Paxos>(&args),
             ModeName::Epaxos => explore::<Epaxos>(&args),
             ModeName::Caspaxos => explore::<Caspaxos>(&args),
+            ModeName::Multicoordinated => explore::<Multicoordinated>(&args),
         },
         Action::Certs(args) => certs(&args.out, &args.cluster),
         Action::Members(args) => members(&args),

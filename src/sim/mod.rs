@@ -46,6 +46,7 @@ pub mod exhaustive;
 pub mod explore;
 pub mod faults;
 pub mod hunt;
+mod multicoordinated;
 mod network;
 mod node;
 mod paxos;

@@ -11,6 +11,7 @@
 //! | `answers.rs` | protocols whose processes execute nothing: what clients are told |
 //! | `caspaxos.rs` | `caspaxos`: ballots, acceptors, ancestors |
 //! | `epaxos.rs` | `epaxos`: instances, votes, dependencies |
+//! | `multicoordinated.rs` | `multicoordinated`: ballot arrays, safe values |
 //! | `paxos.rs` | `paxos`: registers, consensus, total order broadcast |
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub mod answers;
 pub mod caspaxos;
 pub mod epaxos;
 pub mod executions;
+pub mod multicoordinated;
 pub mod paxos;
 
 /// An invariant that does not hold.

@@ -41,7 +41,7 @@ impl Judge {
     fn allows(self, message: &MulticoordinatedMessage) -> bool {
         match message {
             MulticoordinatedMessage::Phase1a { round, .. } => {
-                self.begun(*round) && self.from == round.creator
+                self.begun(*round) && (self.from == round.creator || self.coordinates(*round))
             }
             MulticoordinatedMessage::Phase1b { round, instance, onwards, votes } => {
                 self.begun(*round) && self.votes(votes, *instance, *onwards)

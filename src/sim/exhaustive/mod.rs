@@ -79,6 +79,7 @@ mod epaxos;
 mod explore;
 mod fingerprint;
 mod judge;
+mod multicoordinated;
 mod node;
 mod paxos;
 pub mod report;

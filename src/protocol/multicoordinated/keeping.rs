@@ -1,0 +1,410 @@
+//! What keeps replicas together: who is up, what was missed, who lags, what a crash leaves.
+
+use std::time::Duration;
+
+use super::instance::Value;
+use super::message::{
+    MulticoordinatedMessage, MulticoordinatedRecord, MulticoordinatedTimer, Progress, Stream,
+};
+use super::names::{Name, Run};
+use super::proposals::Parcel;
+use super::round::{RType, Round};
+use super::{Effects, INSTANCES_KEPT, Multicoordinated, parts};
+use crate::command::NodeId;
+use crate::mutants::mutant;
+use crate::protocol::quorum::NodeSet;
+use crate::protocol::{Batch, Effect};
+
+/// Instances that a heartbeat tells of, at most.
+const PROGRESS_MAX: u64 = 3;
+
+/// Runs of names that are asked for at a time.
+const WANTED_MAX: usize = 256;
+
+impl Multicoordinated {
+    /// What is not learned after this long is asked for again.
+    pub(super) fn fallback(&self) -> Duration {
+        Duration::from_millis(self.options.fallback_ms)
+    }
+
+    pub(super) fn on_heartbeat_timer(&mut self, out: &mut Effects<Self>) {
+        self.election.on_tick(self.now);
+        self.executed_below[usize::from(self.me.0)] = self.executing;
+        let last = (self.base + self.instances.len() as u64).min(self.executing + PROGRESS_MAX);
+        let open = (self.executing..last).filter_map(|instance| self.progress(instance));
+        let message = MulticoordinatedMessage::Heartbeat {
+            life: self.life,
+            major: self.major,
+            hears_majority: self.election.hears_majority(),
+            executed_below: self.executing,
+            standing: self.standing,
+            open: open.collect(),
+        };
+        out.broadcast_after_writes(message);
+        self.look_for_leader(out);
+        let period = Duration::from_millis(self.options.heartbeat_ms);
+        out.push(Effect::Arm(MulticoordinatedTimer::Heartbeat, period..period));
+    }
+
+    /// How far an instance has come here: what is on disk of *vval*, and what was sent of *cval*.
+    fn progress(&self, instance: u64) -> Option<Progress> {
+        let held = self.instance(instance)?;
+        let accepted = (held.accepted.vrnd, held.accepted.written);
+        let coordinated = held.coordinated.as_ref();
+        let coordinated = coordinated.filter(|coordinated| coordinated.crnd.kind != RType::Uncoordinated);
+        let sent = coordinated.map_or((Round::ZERO, 0), |coordinated| (coordinated.crnd, coordinated.sent));
+        Some(Progress { instance, rnd: self.rnd(instance), accepted, sent })
+    }
+
+    pub(super) fn on_heartbeat(
+        &mut self,
+        from: NodeId,
+        (life, major, hears_majority): (u32, u32, bool),
+        executed_below: u64,
+        open: Vec<Progress>,
+        out: &mut Effects<Self>,
+    ) {
+        let now = self.now;
+        self.election.on_heartbeat(now, from, life, hears_majority);
+        self.executed_below[usize::from(from.0)] = executed_below;
+        self.look_for_leader(out);
+        self.on_major_of(major, out);
+        self.forget();
+        if executed_below > self.executing {
+            self.lag(from, out);
+        }
+        for progress in open {
+            self.on_progress(from, progress, out);
+        }
+    }
+
+    /// Asks for what of a replica's streams has not arrived.
+    fn on_progress(&mut self, from: NodeId, progress: Progress, out: &mut Effects<Self>) {
+        let Progress { instance, rnd, accepted, sent } = progress;
+        if !self.is_open(instance) {
+            return;
+        }
+        self.open(instance);
+        self.note_round(rnd);
+        self.note_ending(instance, rnd);
+        let index = usize::from(from.0);
+        let Some(held) = self.instance(instance) else { return };
+        let (coordinator, acceptor) = (&held.coordinators[index], &held.acceptors[index]);
+        let have = |mirror: &super::instance::Mirror, round: Round| {
+            if mirror.round == round { mirror.value.length() } else { 0 }
+        };
+        let has_sent = have(coordinator, sent.0);
+        let misses_sent = sent.1 > has_sent && sent.0 >= coordinator.round;
+        let (round, length) = accepted;
+        let acceptor_has = have(acceptor, round);
+        let is_old = length == 0 || round < acceptor.round;
+        if misses_sent {
+            self.want(from, Stream::Coordinator, (sent.0, instance), has_sent, out);
+        }
+        if is_old {
+            return;
+        }
+        let Some(held) = self.instance(instance) else { return };
+        if round.kind == RType::Single {
+            let row = held.row_of(round).map_or(0, Value::length);
+            self.on_2b_prefix(from, (round, instance), length, out);
+            let creator_silent = self.election.suspects(round.creator) || round.creator == self.me;
+            if row < length && creator_silent {
+                self.want(from, Stream::Acceptor, (round, instance), 0, out);
+            }
+        } else if length > acceptor_has {
+            self.want(from, Stream::Acceptor, (round, instance), acceptor_has, out);
+        }
+    }
+
+    /// "Say again."
+    pub(super) fn on_want(
+        &mut self,
+        from: NodeId,
+        stream: Stream,
+        (round, instance): (Round, u64),
+        position: u64,
+        out: &mut Effects<Self>,
+    ) {
+        if stream == Stream::Coordinator {
+            self.repeat_cval(from, (round, instance), position, out);
+            return;
+        }
+        let Some(held) = self.instance(instance) else { return };
+        let accepted = &held.accepted;
+        if accepted.vrnd != round || accepted.written == 0 {
+            return;
+        }
+        let (edge, written) = (accepted.edge, accepted.vval.prefix(accepted.written));
+        for (base, names, closes) in parts(&written, position.min(written.names.len())) {
+            let message = MulticoordinatedMessage::Phase2b { round, instance, base, names, closes };
+            self.tell(from, message, edge, out);
+        }
+    }
+
+    /// Asks for the commands of names that have been here for a while without them.
+    pub(super) fn want_commands(&mut self, out: &mut Effects<Self>) {
+        let mut missing: Vec<(NodeId, Run)> = Vec::new();
+        for held in self.instances.iter().filter(|held| !held.learned.value.is_closed) {
+            for (source, mirror) in (0..).map(NodeId).zip(&held.coordinators) {
+                self.missing_of(source, &mirror.value, &mut missing);
+            }
+            for (source, mirror) in (0..).map(NodeId).zip(&held.acceptors) {
+                self.missing_of(source, &mirror.value, &mut missing);
+            }
+        }
+        for node in self.cluster.others(self.me) {
+            let names: Vec<Run> =
+                missing.iter().filter(|(source, _)| *source == node).map(|(_, run)| *run).collect();
+            if !names.is_empty() {
+                self.counters.wants += 1;
+                out.send(node, MulticoordinatedMessage::WantCommands { names });
+            }
+        }
+    }
+
+    fn missing_of(&self, source: NodeId, value: &Value, missing: &mut Vec<(NodeId, Run)>) {
+        let mut found = 0;
+        for run in value.names.runs() {
+            let known = self.proposals.known(*run);
+            if known < run.count && found < WANTED_MAX {
+                missing.push((source, run.part(u64::from(known), 1)));
+                found += 1;
+            }
+        }
+    }
+
+    pub(super) fn on_want_commands(&mut self, from: NodeId, names: &[Run], out: &mut Effects<Self>) {
+        for run in names {
+            let name = Name { proposer: run.proposer, number: run.first };
+            let Some(parcel) = self.proposals.find(name) else { continue };
+            let (proposer, instance, first) = (run.proposer, parcel.instance, parcel.first);
+            let commands = parcel.commands.clone();
+            let edge = out.last_write();
+            let message = MulticoordinatedMessage::Commands { proposer, instance, first, commands };
+            self.tell(from, message, edge, out);
+        }
+    }
+
+    /// This replica has executed less than another.
+    fn lag(&mut self, other: NodeId, out: &mut Effects<Self>) {
+        if self.lagging_asked.is_some_and(|asked| self.now.since(asked) < self.fallback() / 4) {
+            return;
+        }
+        self.lagging_asked = Some(self.now);
+        self.counters.catch_ups += 1;
+        let instance = self.executing;
+        out.send(other, MulticoordinatedMessage::Lagging { instance, from: 0 });
+    }
+
+    /// Another replica lags: it is sent what was learned in the instance, or the state if that is forgotten.
+    pub(super) fn on_lagging(&mut self, from: NodeId, instance: u64, position: u64, out: &mut Effects<Self>) {
+        if instance >= self.executing {
+            return;
+        }
+        if instance >= self.base {
+            let Some(held) = self.instance(instance) else { return };
+            let parts = parts(&held.learned.value, position);
+            for (base, names, closes) in parts {
+                self.on_want_commands(from, &self.parcels_of(&names), out);
+                let message = MulticoordinatedMessage::Learned { instance, base, names, closes };
+                self.tell(from, message, out.last_write(), out);
+            }
+            return;
+        }
+        let index = usize::from(from.0);
+        let recently = |at: crate::protocol::Time| self.now.since(at) < self.fallback();
+        if self.state_sent[index].is_some_and(recently) {
+            return;
+        }
+        self.state_sent[index] = Some(self.now);
+        self.counters.states_sent += 1;
+        let instance = self.executing;
+        let executed = self.instance(instance).map_or(0, |held| held.learned.executed);
+        let names = self.learned_of(instance).map(|names| names.between(0, executed).collect());
+        let message = MulticoordinatedMessage::State { instance, names: names.unwrap_or_default() };
+        out.push(Effect::SendState { to: from, message });
+    }
+
+    /// A name of every parcel that these names are in.
+    fn parcels_of(&self, names: &[Run]) -> Vec<Run> {
+        let mut found = Vec::new();
+        for run in names {
+            let (mut number, end) = (run.first, run.first + u64::from(run.count));
+            while number < end {
+                let name = Name { proposer: run.proposer, number };
+                let Some(parcel) = self.proposals.find(name) else { break };
+                found.push(Run::of(name));
+                number = parcel.end();
+            }
+        }
+        found
+    }
+
+    /// What another replica has learned in an instance that is closed.
+    pub(super) fn on_learned(
+        &mut self,
+        instance: u64,
+        (base, names, closes): (u64, Vec<Run>, bool),
+        out: &mut Effects<Self>,
+    ) {
+        if instance != self.executing || !self.is_open(instance) {
+            return;
+        }
+        self.open(instance);
+        let all_known = names.iter().all(|run| self.proposals.known(*run) == run.count);
+        if base == 0 {
+            self.told = (instance, 0);
+        }
+        if self.told != (instance, base) || !all_known {
+            return;
+        }
+        for name in names.into_iter().flat_map(Run::names) {
+            self.told.1 += 1;
+            self.learn(instance, name);
+        }
+        if closes {
+            self.on_closed(instance, out);
+        }
+    }
+
+    /// The state of a replica that is ahead has come.
+    pub(super) fn on_state(&mut self, instance: u64, names: Vec<Run>, out: &mut Effects<Self>) {
+        if instance <= self.executing {
+            return;
+        }
+        out.push(Effect::InstallState);
+        let record = MulticoordinatedRecord::Installed { instance, names: names.clone() };
+        out.persist(record);
+        self.counters.states_installed += 1;
+        self.begin_at(instance, &names);
+        let before = self.own.iter().map(|own| own.instance).filter(|own| *own < instance).max();
+        if let Some(before) = before {
+            self.propose_again(before, out);
+        }
+        self.proposals.forget_below(self.base);
+    }
+
+    /// All instances below are executed, and these commands of this one.
+    fn begin_at(&mut self, instance: u64, names: &[Run]) {
+        while self.base < instance && !self.instances.is_empty() {
+            self.instances.pop_front();
+            self.base += 1;
+        }
+        self.base = self.base.max(instance);
+        self.executing = instance;
+        self.proposing = self.proposing.max(instance);
+        self.open(instance);
+        let Some(held) = self.instance_mut(instance) else { return };
+        let mut taken = super::names::Names::default();
+        for run in names {
+            taken.push(*run);
+            run.names().for_each(|name| {
+                held.learned.contains.set(name, true);
+            });
+        }
+        // What was learned here and is not in the state comes after it.
+        let before = std::mem::take(&mut held.learned.value.names);
+        held.learned.executed = taken.len();
+        for name in before.iter().filter(|name| !taken_contains(names, *name)) {
+            taken.push_name(name);
+        }
+        held.learned.value.names = taken;
+    }
+
+    /// Helps who is about something that is over here.
+    pub(super) fn help(&mut self, from: NodeId, instance: u64, out: &mut Effects<Self>) {
+        if instance < self.base && from != self.me {
+            self.on_lagging(from, instance, 0, out);
+        }
+    }
+
+    /// Takes back what the log says.
+    pub(super) fn recall(&mut self, record: MulticoordinatedRecord) {
+        match record {
+            MulticoordinatedRecord::Major(major) => {
+                if !mutant!(MajorForgotten) {
+                    self.major = self.major.max(major);
+                }
+            }
+            MulticoordinatedRecord::Accepted { instance, round, base, names, closes, commands } => {
+                self.recall_commands(instance, commands);
+                if !mutant!(VotesForgotten) {
+                    self.recall_vote(instance, round, base, &names, closes);
+                }
+            }
+            MulticoordinatedRecord::Executed { instance, names, commands } => {
+                self.recall_commands(instance, commands);
+                let commands = names.iter().copied().flat_map(Run::names);
+                let commands = commands.filter_map(|name| self.proposals.command(name).cloned());
+                self.replay.push(commands.collect::<Vec<_>>().into());
+                self.executing = instance + 1;
+                self.begin_at_least(instance + 1);
+            }
+            MulticoordinatedRecord::Installed { instance, names } => {
+                self.replay.clear();
+                self.begin_at(instance, &names);
+                self.proposals.forget_below(self.base);
+            }
+        }
+    }
+
+    fn begin_at_least(&mut self, executing: u64) {
+        self.proposing = self.proposing.max(executing);
+        self.open(executing);
+        while self.base < executing {
+            self.instances.pop_front();
+            self.base += 1;
+        }
+        self.proposals.forget_below(self.base);
+    }
+
+    fn recall_commands(&mut self, instance: u64, commands: Vec<(NodeId, u64, Batch)>) {
+        let nobody = NodeSet::NONE;
+        for (proposer, first, commands) in commands {
+            let parcel = Parcel {
+                first,
+                commands,
+                instance,
+                coordinators: nobody,
+                acceptors: nobody,
+                classes: Vec::new(),
+                is_logged: true,
+            };
+            self.proposals.insert(proposer, parcel);
+        }
+    }
+
+    fn recall_vote(&mut self, instance: u64, round: Round, base: u64, names: &[Run], closes: bool) {
+        self.open(instance);
+        let size = self.cluster.size;
+        let Some(held) = self.instance_mut(instance) else { return };
+        let accepted = &mut held.accepted;
+        if accepted.vrnd < round || base == 0 {
+            accepted.vrnd = round;
+            accepted.vval = Value::default();
+            accepted.contains = super::names::NameMap::new(size);
+        }
+        for run in names {
+            accepted.vval.names.push(*run);
+            run.names().for_each(|name| {
+                accepted.contains.set(name, true);
+            });
+        }
+        accepted.vval.is_closed |= closes;
+        accepted.written = accepted.vval.length();
+    }
+
+    /// Whether an instance is one that something can still happen in.
+    pub(super) fn is_open(&self, instance: u64) -> bool {
+        instance >= self.base && instance < self.executing + INSTANCES_KEPT + super::INSTANCES_AHEAD
+    }
+}
+
+fn taken_contains(names: &[Run], name: Name) -> bool {
+    names.iter().any(|run| {
+        run.proposer == name.proposer
+            && run.first <= name.number
+            && name.number < run.first + u64::from(run.count)
+    })
+}
