@@ -13,6 +13,7 @@ use crate::command::NodeId;
 use crate::load::plan::{LoadPlan, Retries};
 use crate::protocol::caspaxos::options::CaspaxosOptions;
 use crate::protocol::epaxos::options::EpaxosOptions;
+use crate::protocol::multicoordinated::options::MulticoordinatedOptions;
 use crate::protocol::paxos::PaxosOptions;
 use crate::protocol::quorum::NodeSet;
 
@@ -146,6 +147,8 @@ pub enum ProtocolChoice {
     Paxos(PaxosOptions),
     /// Without a leader: whoever is asked proposes.
     Epaxos(EpaxosOptions),
+    /// Acceptors, or several coordinators, take commands in any order that they do not mind.
+    Multicoordinated(MulticoordinatedOptions),
     /// A replicated register per key, without a log.
     Caspaxos(CaspaxosOptions),
 }
@@ -156,6 +159,7 @@ impl ProtocolChoice {
         match self {
             ProtocolChoice::Paxos(_) => "paxos",
             ProtocolChoice::Epaxos(_) => "epaxos",
+            ProtocolChoice::Multicoordinated(_) => "multicoordinated",
             ProtocolChoice::Caspaxos(_) => "caspaxos",
         }
     }
@@ -187,7 +191,9 @@ impl ProtocolChoice {
     /// Where a client may send a command again that was not answered.
     pub fn retries(&self) -> Retries {
         match self {
-            ProtocolChoice::Paxos(_) | ProtocolChoice::Epaxos(_) => Retries::AnyReplica,
+            ProtocolChoice::Paxos(_)
+            | ProtocolChoice::Epaxos(_)
+            | ProtocolChoice::Multicoordinated(_) => Retries::AnyReplica,
             ProtocolChoice::Caspaxos(_) => Retries::SameReplica,
         }
     }

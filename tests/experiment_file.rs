@@ -18,6 +18,9 @@ use paxbench::protocol::caspaxos::options::{CaspaxosOptions, Reads};
 use paxbench::protocol::epaxos::options::{
     Dependencies, EpaxosOptions, FastPath, QuorumChoice, ReplyAt,
 };
+use paxbench::protocol::multicoordinated::options::{
+    MulticoordinatedOptions, Recovery, Rounds, Structure,
+};
 use paxbench::protocol::paxos::{PaxosOptions, Variant};
 use proptest::prelude::*;
 
@@ -518,16 +521,56 @@ fn caspaxos_options(sites: u8) -> impl Strategy<Value = CaspaxosOptions> {
     options.prop_filter("quorums need not intersect", fits)
 }
 
+fn multicoordinated_options(sites: u8) -> impl Strategy<Value = MulticoordinatedOptions> {
+    let rounds = prop::sample::select(vec![Rounds::Fast, Rounds::Single, Rounds::Multi]);
+    let places: Vec<u8> = (0..sites).collect();
+    let coordinators = prop::sample::subsequence(places, 0..=usize::from(sites)).prop_shuffle();
+    let choices = (rounds, any::<[bool; 4]>(), coordinators);
+    let sizes = (0..sites, 0..=sites, 0..=sites, 1usize..1 << 24);
+    let times_ms = (1u64..100_000, 1u64..100_000, 1u64..5000, 1u64..100_000);
+    let options = (choices, sizes, times_ms).prop_map(
+        |((rounds, [balance, recovers, shrink, sequence], coordinators), sizes, times_ms)| {
+            let (leader, classic, fast, checkpoint) = sizes;
+            let (return_after_ms, fallback_ms, heartbeat_ms, more_ms) = times_ms;
+            let multi = rounds == Rounds::Multi;
+            MulticoordinatedOptions {
+                rounds,
+                leader,
+                coordinators: if multi { coordinators } else { Vec::new() },
+                classic,
+                fast,
+                balance: balance && rounds != Rounds::Single,
+                recovery: match rounds {
+                    _ if recovers => Recovery::Leader,
+                    Rounds::Fast => Recovery::Uncoordinated,
+                    _ => Recovery::Coordinated,
+                },
+                shrink: shrink && multi,
+                structure: if sequence { Structure::Sequence } else { Structure::History },
+                checkpoint,
+                return_after_ms,
+                fallback_ms,
+                heartbeat_ms,
+                election_timeout_ms: heartbeat_ms + more_ms,
+            }
+        },
+    );
+    let fits = move |options: &MulticoordinatedOptions| options.check(usize::from(sites)).is_ok();
+    options.prop_filter("quorums need not intersect", fits)
+}
+
 /// Modes for so many sites: `epaxos` among them where it can run.
 fn modes(sites: u8) -> impl Strategy<Value = Vec<Mode>> {
     let paxos = paxos_options(sites).prop_map(ProtocolChoice::Paxos).boxed();
     let caspaxos = caspaxos_options(sites).prop_map(ProtocolChoice::Caspaxos).boxed();
+    let multicoordinated = multicoordinated_options(sites);
+    let multicoordinated = multicoordinated.prop_map(ProtocolChoice::Multicoordinated).boxed();
     let protocol = match EpaxosOptions::default().check(usize::from(sites)) {
         Ok(()) => {
             let epaxos = epaxos_options(sites).prop_map(ProtocolChoice::Epaxos);
-            prop_oneof![paxos, epaxos, caspaxos].boxed()
+            prop_oneof![paxos, epaxos, multicoordinated, caspaxos].boxed()
         }
-        Err(_) => prop_oneof![paxos, caspaxos].boxed(),
+        Err(_) => prop_oneof![paxos, multicoordinated, caspaxos].boxed(),
     };
     prop::collection::vec(protocol, 1..4).prop_map(|all| {
         let mode = |(n, protocol)| Mode { label: format!("mode-{n}"), protocol };

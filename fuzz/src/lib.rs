@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use bytes::BytesMut;
 use paxbench::command::{Command, NodeId};
 use paxbench::protocol::epaxos::message::EpaxosMessage;
+use paxbench::protocol::multicoordinated::message::MulticoordinatedMessage;
 use paxbench::protocol::paxos::message::PaxosMessage;
 use paxbench::protocol::paxos::{Paxos, PaxosOptions};
 use paxbench::protocol::{Cluster, Effects, Input, Protocol, Time};
@@ -42,6 +43,15 @@ pub fn peer_message(bytes: &[u8]) {
 /// A message between replicas of `epaxos`; one that decodes is judged and shown.
 pub fn epaxos_message(bytes: &[u8]) {
     let Some(message) = reads_back::<EpaxosMessage>(bytes) else { return };
+    for size in [3, 9] {
+        message.is_plausible(NodeId(1), size);
+    }
+    assert!(!message.to_string().contains('\n'));
+}
+
+/// A message between replicas of `multicoordinated`; one that decodes is judged and shown.
+pub fn multicoordinated_message(bytes: &[u8]) {
+    let Some(message) = reads_back::<MulticoordinatedMessage>(bytes) else { return };
     for size in [3, 9] {
         message.is_plausible(NodeId(1), size);
     }

@@ -6,11 +6,17 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use paxbench::command::{ClientId, Command, CommandId, Key, NodeId, Operation, Outcome, Value};
 use paxbench::kv::Store;
+use paxbench::protocol::Batch;
 use paxbench::protocol::ballot::Round;
 use paxbench::protocol::epaxos::deps::{Attributes, Deps};
 use paxbench::protocol::epaxos::message::{
     Conflict, EpaxosMessage, ExecutedSet, Initial, InstanceId, Phase, Proposal, Vote,
 };
+use paxbench::protocol::multicoordinated::message::{
+    MulticoordinatedMessage, Progress, Stream, Vote as Vote2b,
+};
+use paxbench::protocol::multicoordinated::names::{Name, Run};
+use paxbench::protocol::multicoordinated::round::{RType, Round as RoundOfMany};
 use paxbench::protocol::paxos::ParcelSet;
 use paxbench::protocol::paxos::message::{
     Decided, MsgSet, Parcel, ParcelId, PaxosMessage, Written,
@@ -76,10 +82,10 @@ fn epaxos_ordering() -> Vec<EpaxosMessage> {
     let proposal = Some(Proposal::Command(initial.command.clone()));
     let (answer, uncommitted) = (Some(attributes.clone()), beyond.clone());
     vec![
-        EpaxosMessage::PreAccept { id, initial },
-        EpaxosMessage::PreAcceptOk { id, attributes: answer, uncommitted },
+        EpaxosMessage::PreAccept { id, epoch: 0, initial },
+        EpaxosMessage::PreAcceptOk { id, epoch: 0, attributes: answer, uncommitted },
         EpaxosMessage::AcceptOk { id, ballot, beyond: beyond.clone() },
-        EpaxosMessage::Commit { id, proposal: None, attributes: attributes.clone() },
+        EpaxosMessage::Commit { id, epoch: 2, proposal: None, attributes: attributes.clone() },
         EpaxosMessage::Accept { id, ballot, proposal, attributes, beyond },
     ]
 }
@@ -106,7 +112,7 @@ fn epaxos_recovery() -> Vec<EpaxosMessage> {
         EpaxosMessage::Nack { id, ballot, promised: Some(Round(9)) },
         EpaxosMessage::TentativePreAccept { id, ballot, initial, attributes },
         EpaxosMessage::TentativePreAcceptOk { id, ballot, conflicts },
-        EpaxosMessage::Deferred { id, evidence, attributes: deferred },
+        EpaxosMessage::Deferred { id, epoch: 0, evidence, attributes: deferred },
     ]
 }
 
@@ -115,14 +121,76 @@ fn epaxos_general() -> Vec<EpaxosMessage> {
     let (forgettable, forgotten) = (executed.clone(), executed.clone());
     let set = ExecutedSet { below: 4, above: vec![6, 900] };
     vec![
-        EpaxosMessage::Lagging { executed: executed.clone() },
-        EpaxosMessage::Heartbeat { executed, forgettable, sent_ns },
+        EpaxosMessage::Lagging { executed: executed.clone(), known: executed.clone() },
+        EpaxosMessage::Heartbeat { epoch: 0, executed, forgettable, sent_ns },
         EpaxosMessage::HeartbeatOk { sent_ns },
-        EpaxosMessage::State { executed: vec![set; 3], forgotten },
+        EpaxosMessage::State { epoch: 1, executed: vec![set; 3], forgotten },
     ]
 }
 
-fn targets() -> [Target; 5] {
+fn runs() -> Vec<Run> {
+    let run = |proposer, place, count| {
+        let first = Name::first_of_life(1) + place;
+        Run { proposer: NodeId(proposer), first, count }
+    };
+    vec![run(0, 7, 1), run(2, 70_000, 300)]
+}
+
+fn multi_round() -> RoundOfMany {
+    let coordinators = NodeSet::from_bits(0b101);
+    RoundOfMany { major: 1, minor: 300, creator: NodeId(1), kind: RType::Multi, coordinators }
+}
+
+fn multicoordinated_of_rounds() -> Vec<MulticoordinatedMessage> {
+    let (round, single) = (multi_round(), RoundOfMany::single(1, 2, NodeId(2)));
+    let fast = RoundOfMany { kind: RType::Fast, ..round };
+    let (instance, base, names, closes) = (300, 9, runs(), true);
+    let votes = [round, single].map(|vrnd| Vote2b { instance, vrnd, length: 9 }).to_vec();
+    let (start, part, stream) = (2, names.clone(), Stream::Acceptor);
+    vec![
+        MulticoordinatedMessage::Phase1a { round, instance, onwards: true },
+        MulticoordinatedMessage::Phase1b { round, instance, onwards: true, votes },
+        MulticoordinatedMessage::Phase2a { round, instance, start, base, names: part, closes },
+        MulticoordinatedMessage::Phase2aAny { round: fast, instance },
+        MulticoordinatedMessage::Phase2bPrefix { round: single, instance, length: 9 },
+        MulticoordinatedMessage::Phase2b { round, instance, base, names, closes },
+        MulticoordinatedMessage::TooLow { round: single, instance, rnd: round },
+        MulticoordinatedMessage::Want { stream, round, instance, from: 9 },
+    ]
+}
+
+fn multicoordinated_general() -> Vec<MulticoordinatedMessage> {
+    let (instance, first, base, names) = (300, Name::first_of_life(1) + 7, 9, runs());
+    let (proposer, commands) = (NodeId(2), Batch::from(commands()));
+    let (coordinators, acceptors) = (NodeSet::all(3), NodeSet::from_bits(0b11));
+    let (rnd, proposed) = (multi_round(), commands.clone());
+    let progress = Progress { instance, rnd, accepted: (rnd, 9), sent: (RoundOfMany::ZERO, 0) };
+    let heartbeat = MulticoordinatedMessage::Heartbeat {
+        life: 1,
+        major: 2,
+        hears_majority: true,
+        executed_below: 299,
+        standing: (rnd, 301),
+        open: vec![progress; 2],
+    };
+    vec![
+        MulticoordinatedMessage::Propose {
+            instance,
+            first,
+            commands: proposed,
+            coordinators,
+            acceptors,
+        },
+        MulticoordinatedMessage::WantCommands { names: names.clone() },
+        MulticoordinatedMessage::Commands { proposer, instance, first, commands },
+        heartbeat,
+        MulticoordinatedMessage::Lagging { instance, from: 9 },
+        MulticoordinatedMessage::Learned { instance, base, names: names.clone(), closes: true },
+        MulticoordinatedMessage::State { instance, names },
+    ]
+}
+
+fn targets() -> [Target; 6] {
     let mut store = Store::default();
     commands().iter().for_each(|command| drop(store.execute(command)));
     let mut state = BytesMut::new();
@@ -133,8 +201,11 @@ fn targets() -> [Target; 5] {
     let replies = outcomes.map(|outcome| bytes_of(&Reply { id, outcome })).to_vec();
     let epaxos = [epaxos_ordering(), epaxos_recovery(), epaxos_general()].concat();
     let epaxos = epaxos.iter().map(bytes_of).collect();
+    let multicoordinated = [multicoordinated_of_rounds(), multicoordinated_general()].concat();
+    let multicoordinated = multicoordinated.iter().map(bytes_of).collect();
     [
         ("epaxos_message", paxbench_fuzz::epaxos_message, epaxos),
+        ("multicoordinated_message", paxbench_fuzz::multicoordinated_message, multicoordinated),
         ("peer_message", paxbench_fuzz::peer_message, messages().iter().map(bytes_of).collect()),
         ("command", paxbench_fuzz::command, commands().iter().map(bytes_of).collect()),
         ("reply", paxbench_fuzz::reply, replies),

@@ -9,6 +9,7 @@ use crate::cluster::ProtocolChoice;
 use crate::load::workload::Kind;
 use crate::protocol::caspaxos::options::{CaspaxosOptions, Reads};
 use crate::protocol::epaxos::options::EpaxosOptions;
+use crate::protocol::multicoordinated::options::{MulticoordinatedOptions, QuorumSizes, Rounds};
 use crate::protocol::paxos::{PaxosOptions, Variant};
 use crate::protocol::quorum::majority;
 
@@ -18,6 +19,7 @@ pub fn bound_ms(protocol: &ProtocolChoice, matrix: &Matrix, site: usize, kind: K
     let command_ms = |is_read: bool| match protocol {
         ProtocolChoice::Paxos(options) => paxos_ms(options, matrix, site),
         ProtocolChoice::Epaxos(options) => epaxos_ms(options, matrix, site),
+        ProtocolChoice::Multicoordinated(options) => multicoordinated_ms(options, matrix, site),
         ProtocolChoice::Caspaxos(options) => caspaxos_ms(options, matrix, site, is_read),
     };
     match kind {
@@ -42,6 +44,31 @@ fn paxos_ms(options: &PaxosOptions, matrix: &Matrix, site: usize) -> f64 {
 /// `kth(Q, {RTT(i,r)})`. Nothing is faster, as its owner waits for so many, whatever they say.
 fn epaxos_ms(options: &EpaxosOptions, matrix: &Matrix, site: usize) -> f64 {
     kth(options.fast_path.quorum(matrix.sites.len()), &matrix.rtt_ms[site])
+}
+
+/// The site's own replica i proposes and learns. In fast rounds it asks the acceptors, of which a fast quorum of E
+/// answers: `kth(E, {RTT(i,a)})`. Else it asks the coordinators, and acceptor a accepts once it has heard from C of
+/// them, after `t(a) = kth(C, {owd(i,c) + owd(c,a)})`; i learns from a classic quorum: `kth(M, {t(a) + owd(a,i)})`.
+/// In single-coordinated rounds the leader is the only coordinator.
+///
+/// Where `balance` sends a command to one coordinator quorum and one acceptor quorum, chosen by its key, the bound
+/// is that of the best quorums all the same: most commands go to others, and take longer.
+fn multicoordinated_ms(options: &MulticoordinatedOptions, matrix: &Matrix, site: usize) -> f64 {
+    let replicas = 0..matrix.sites.len();
+    let QuorumSizes { classic, fast } = options.quorums(replicas.len());
+    let coordinators: Vec<usize> = match options.rounds {
+        Rounds::Fast => return kth(fast, &matrix.rtt_ms[site]),
+        Rounds::Single => vec![usize::from(options.leader)],
+        Rounds::Multi if options.coordinators.is_empty() => replicas.clone().collect(),
+        Rounds::Multi => options.coordinators.iter().copied().map(usize::from).collect(),
+    };
+    let owd_ms = |a, b| matrix.rtt_ms(a, b) / 2.0;
+    let accepted_ms = |acceptor| {
+        let by = |c: &usize| owd_ms(site, *c) + owd_ms(*c, acceptor);
+        kth(majority(coordinators.len()), &coordinators.iter().map(by).collect::<Vec<_>>())
+    };
+    let learned_ms = |acceptor| accepted_ms(acceptor) + owd_ms(acceptor, site);
+    kth(classic, &replicas.map(learned_ms).collect::<Vec<_>>())
 }
 
 /// The site's own replica i writes with an accept quorum of A: `kth(A, {RTT(i,a)})`, if it wrote the key last.
@@ -227,6 +254,78 @@ mod tests {
         };
         assert_eq!(in_a_row(7), [40.0, 30.0, 20.0, 20.0, 20.0, 30.0, 40.0]);
         assert_eq!(in_a_row(9), [50.0, 40.0, 30.0, 30.0, 30.0, 30.0, 30.0, 40.0, 50.0]);
+    }
+
+    fn multicoordinated_ms(options: MulticoordinatedOptions) -> Vec<f64> {
+        let protocol = ProtocolChoice::Multicoordinated(options);
+        (0..SITES.len()).map(|site| bound_ms(&protocol, &aws_2020(), site, Kind::Put)).collect()
+    }
+
+    fn rounds(rounds: Rounds) -> MulticoordinatedOptions {
+        MulticoordinatedOptions { rounds, ..MulticoordinatedOptions::default() }
+    }
+
+    // The fast quorum of five is four:
+    //   VA 0, 60, 71, 73; CA 0, 21, 60, 112; OR 0, 21, 73, 101; JP 0, 101, 112, 152; IE 0, 71, 127, 141.
+    // Five of five are all: VA 152, CA 141, OR 127, JP 204, IE 204.
+    #[test]
+    fn fast_rounds_are_bounded_by_a_fast_quorum_of_answers() {
+        assert_eq!(multicoordinated_ms(rounds(Rounds::Fast)), [73.0, 112.0, 101.0, 152.0, 141.0]);
+        let all = MulticoordinatedOptions { fast: 5, ..rounds(Rounds::Fast) };
+        assert_eq!(multicoordinated_ms(all), [152.0, 141.0, 127.0, 204.0, 204.0]);
+    }
+
+    // One way from Virginia to VA, CA, OR, JP, IE: 0, 30, 36.5, 76, 35.5. So a site hears from the five acceptors
+    // after its way to Virginia and, third of five last:
+    //   VA  0   + (0, 60, 73, 152, 71)              = 71
+    //   CA 30   + (30, 30, 36.5 + 10.5, 132, 106)   = 77
+    //   OR 36.5 + (36.5, 30 + 10.5, 36.5, 126.5, 99) = 77
+    //   JP 76   + (76, 30 + 56, 87, 76, 137.5)      = 162
+    //   IE 35.5 + (35.5, 100.5, 36.5 + 63.5, 178, 35.5) = 135.5
+    // Four of five: VA 73, CA 30 + 106 = 136, OR 36.5 + 99 = 135.5, JP 76 + 87 = 163, IE 35.5 + 100.5 = 136.
+    #[test]
+    fn single_coordinated_rounds_take_three_message_delays() {
+        let single = rounds(Rounds::Single);
+        assert_eq!(multicoordinated_ms(single.clone()), [71.0, 77.0, 77.0, 162.0, 135.5]);
+        let four = MulticoordinatedOptions { classic: 4, ..single };
+        assert_eq!(multicoordinated_ms(four), [73.0, 136.0, 135.5, 163.0, 136.0]);
+    }
+
+    // Three of the five coordinators. Asked by Virginia, an acceptor has heard from them, by way of
+    // VA, CA, OR, JP, IE, after
+    //   VA (0, 60, 73, 152, 71) 71; CA (30, 30, 47, 132, 106) 47; OR (36.5, 40.5, 36.5, 126.5, 99) 40.5;
+    //   JP (76, 86, 87, 76, 137.5) 86; IE (35.5, 100.5, 100, 178, 35.5) 100
+    // and Virginia from the acceptors after 71, 47 + 30, 40.5 + 36.5, 86 + 76, 100 + 35.5: the third is 77. By others:
+    //   CA at 47, 60, 66.5, 61, 70.5:    77, 60, 77, 117, 141
+    //   OR at 40.5, 66.5, 73, 66.5, 72:  77, 77, 73, 117, 135.5
+    //   JP at 86, 61, 66.5, 112, 111.5:  162, 117, 117, 112, 213.5
+    //   IE at 100, 70.5, 72, 111.5, 127: 135.5, 141, 135.5, 213.5, 127
+    #[test]
+    fn multicoordinated_rounds_wait_for_a_coordinator_quorum_at_each_acceptor() {
+        let all = rounds(Rounds::Multi);
+        assert_eq!(multicoordinated_ms(all.clone()), [77.0, 77.0, 77.0, 117.0, 135.5]);
+        let named = MulticoordinatedOptions { coordinators: vec![4, 0, 3, 1, 2], ..all };
+        assert_eq!(multicoordinated_ms(named.clone()), [77.0, 77.0, 77.0, 117.0, 135.5]);
+        let balanced = MulticoordinatedOptions { balance: true, ..named };
+        assert_eq!(multicoordinated_ms(balanced), [77.0, 77.0, 77.0, 117.0, 135.5]);
+    }
+
+    // Two of VA, CA and OR. Asked by Virginia, VA has heard from two of them after (0, 60, 73) 60,
+    // CA after (30, 30, 47) 30, OR after (36.5, 40.5, 36.5) 36.5, JP (76, 86, 87) 86, IE (35.5, 100.5, 100) 100:
+    // Virginia hears after 60, 60, 73, 162, 135.5. By others:
+    //   CA at 30, 21, 10.5, 61, 70.5:    60, 21, 21, 117, 141
+    //   OR at 36.5, 10.5, 21, 66.5, 72:  73, 21, 21, 117, 135.5
+    //   JP at 86, 61, 66.5, 112, 114:    162, 117, 117, 112, 216
+    //   IE at 100, 70.5, 72, 114, 127:   135.5, 141, 135.5, 216, 127
+    // A single one of them is the leader of single-coordinated rounds.
+    #[test]
+    fn the_bound_moves_with_the_coordinators() {
+        let three =
+            MulticoordinatedOptions { coordinators: vec![0, 1, 2], ..rounds(Rounds::Multi) };
+        assert_eq!(multicoordinated_ms(three.clone()), [73.0, 60.0, 73.0, 117.0, 135.5]);
+        let one = MulticoordinatedOptions { coordinators: vec![3], ..three };
+        let led = MulticoordinatedOptions { leader: 3, ..rounds(Rounds::Single) };
+        assert_eq!(multicoordinated_ms(one), multicoordinated_ms(led));
     }
 
     #[test]

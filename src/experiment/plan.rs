@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
-use super::file::modes::{DEPENDENCIES, FAST_PATHS, READS, REPLIES, VARIANTS, word_for};
+use super::file::modes::{
+    DEPENDENCIES, FAST_PATHS, READS, RECOVERIES, REPLIES, ROUNDS, STRUCTURES, VARIANTS, word_for,
+};
 use super::file::{Experiment, Fault, Mode, Network, Shaping};
 use super::units::{format_bandwidth, format_bytes, format_duration, format_rate, format_share};
 use crate::cluster::ProtocolChoice;
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
 use crate::load::workload::Kind;
+use crate::protocol::multicoordinated::options::{MulticoordinatedOptions, QuorumSizes, Rounds};
 
 /// What is varied in a run, by key path; nothing as long as the file sweeps nothing.
 pub type Point = BTreeMap<String, String>;
@@ -156,6 +159,9 @@ impl Display for ModeInWords<'_> {
                 write!(f, "fast path {fast_path}, {thrifty}, dependencies {dependencies}")?;
                 write!(f, ", reply {reply}, window {}, batch {}", options.window, options.batch)
             }
+            ProtocolChoice::Multicoordinated(options) => {
+                multicoordinated_in_words(options, self.sites, f)
+            }
             ProtocolChoice::Caspaxos(options) => {
                 let n = self.sites.len();
                 let (prepare, accept) = options.quorums(n);
@@ -167,6 +173,37 @@ impl Display for ModeInWords<'_> {
             }
         }
     }
+}
+
+/// What has no effect in the chosen rounds is left out.
+fn multicoordinated_in_words(
+    options: &MulticoordinatedOptions,
+    sites: &[String],
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let site = |place: &u8| sites[usize::from(*place)].as_str();
+    let (n, rounds) = (sites.len(), word_for(&ROUNDS, options.rounds));
+    let QuorumSizes { classic, fast } = options.quorums(n);
+    write!(f, "rounds {rounds}, leader {}", site(&options.leader))?;
+    match options.rounds {
+        Rounds::Fast => write!(f, ", fast {fast} of {n}")?,
+        Rounds::Multi if options.coordinators.is_empty() => f.write_str(", coordinators all")?,
+        Rounds::Multi => {
+            let coordinators: Vec<&str> = options.coordinators.iter().map(site).collect();
+            write!(f, ", coordinators [{}]", coordinators.join(", "))?;
+        }
+        Rounds::Single => {}
+    }
+    write!(f, ", classic {classic} of {n}")?;
+    if options.rounds != Rounds::Single {
+        write!(f, ", recovery {}", word_for(&RECOVERIES, options.recovery))?;
+    }
+    for (word, is_so) in [("balanced", options.balance), ("shrinking", options.shrink)] {
+        if is_so {
+            write!(f, ", {word}")?;
+        }
+    }
+    write!(f, ", structure {}", word_for(&STRUCTURES, options.structure))
 }
 
 fn spares_in_words(network: &Network) -> String {

@@ -94,10 +94,33 @@ fn check_options(path: &Path, file: &ClusterFile) -> Result<(), ReplicaError> {
         ProtocolChoice::Epaxos(options) => {
             options.check(size).map_err(|why| ReplicaError::BadOptions(path, why))
         }
+        ProtocolChoice::Multicoordinated(options) if usize::from(options.leader) >= size => {
+            Err(ReplicaError::NoLeader(path, options.leader))
+        }
+        ProtocolChoice::Multicoordinated(options) => {
+            check_coordinators(&options.coordinators, size)
+                .and_then(|()| options.check(size))
+                .map_err(|why| ReplicaError::BadOptions(path, why))
+        }
         ProtocolChoice::Caspaxos(options) => {
             options.check(size).map_err(|why| ReplicaError::BadOptions(path, why))
         }
     }
+}
+
+/// Whether there are these coordinators, each once.
+fn check_coordinators(coordinators: &[u8], size: usize) -> Result<(), String> {
+    for (n, place) in coordinators.iter().enumerate() {
+        if usize::from(*place) >= size {
+            return Err(format!(
+                "there is no coordinator {place}; write the places of replicas, each below {size}"
+            ));
+        }
+        if coordinators[..n].contains(place) {
+            return Err(format!("coordinator {place} is named twice; write it once"));
+        }
+    }
+    Ok(())
 }
 
 /// What somebody may do about a replica that may not take part again.
@@ -121,4 +144,19 @@ pub(super) fn with_names(file: &ClusterFile, text: &str) -> String {
         found.map_or_else(|| word.to_owned(), |(_, member)| member.name.clone())
     };
     text.split(' ').map(named).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coordinators_are_replicas_each_once() {
+        assert_eq!(check_coordinators(&[], 3), Ok(()));
+        assert_eq!(check_coordinators(&[2, 0, 1], 3), Ok(()));
+        let why = check_coordinators(&[0, 3], 3).unwrap_err();
+        assert_eq!(why, "there is no coordinator 3; write the places of replicas, each below 3");
+        let why = check_coordinators(&[0, 1, 0], 3).unwrap_err();
+        assert_eq!(why, "coordinator 0 is named twice; write it once");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_yaml::Value as Written;
 
 use super::Mode;
-use super::read::{At, Fields, one_of, unknown};
+use super::read::{At, Fields, unknown};
 use super::tree::Value;
 use super::write::{map, ms};
 use crate::cluster::ProtocolChoice;
@@ -13,6 +13,9 @@ use crate::experiment::units::format_duration;
 use crate::protocol::caspaxos::options::{CaspaxosOptions, Reads};
 use crate::protocol::epaxos::options::{
     Dependencies, EpaxosOptions, FastPath, QuorumChoice, ReplyAt,
+};
+use crate::protocol::multicoordinated::options::{
+    MulticoordinatedOptions, Recovery, Rounds, Structure,
 };
 use crate::protocol::paxos::{PaxosOptions, Variant};
 use crate::protocol::quorum::majority;
@@ -35,6 +38,15 @@ pub(in crate::experiment) const REPLIES: Words<ReplyAt, 2> =
     [("executed", ReplyAt::Executed), ("committed", ReplyAt::Committed)];
 pub(in crate::experiment) const READS: Words<Reads, 2> =
     [("change", Reads::Change), ("clean", Reads::Clean)];
+pub(in crate::experiment) const ROUNDS: Words<Rounds, 3> =
+    [("fast", Rounds::Fast), ("single", Rounds::Single), ("multi", Rounds::Multi)];
+pub(in crate::experiment) const RECOVERIES: Words<Recovery, 3> = [
+    ("coordinated", Recovery::Coordinated),
+    ("uncoordinated", Recovery::Uncoordinated),
+    ("leader", Recovery::Leader),
+];
+pub(in crate::experiment) const STRUCTURES: Words<Structure, 2> =
+    [("history", Structure::History), ("sequence", Structure::Sequence)];
 const QUORUMS: Words<QuorumChoice, 2> =
     [("nearest", QuorumChoice::Nearest), ("measured", QuorumChoice::Measured)];
 
@@ -47,14 +59,18 @@ pub(in crate::experiment) fn word_for<T: PartialEq>(
 }
 
 /// The protocols of this version, as the file names them.
-const PROTOCOLS: Words<Protocol, 3> =
-    [("paxos", Protocol::Paxos), ("epaxos", Protocol::Epaxos), ("caspaxos", Protocol::Caspaxos)];
-const PROTOCOLS_NOT_BUILT: [&str; 1] = ["multicoordinated"];
+const PROTOCOLS: Words<Protocol, 4> = [
+    ("paxos", Protocol::Paxos),
+    ("epaxos", Protocol::Epaxos),
+    ("multicoordinated", Protocol::Multicoordinated),
+    ("caspaxos", Protocol::Caspaxos),
+];
 
 #[derive(Clone, Copy)]
 enum Protocol {
     Paxos,
     Epaxos,
+    Multicoordinated,
     Caspaxos,
 }
 
@@ -97,6 +113,9 @@ fn read_mode(at: &At<'_>, sites: Option<&[String]>) -> Option<Mode> {
     let protocol = match protocol {
         Protocol::Paxos => read_paxos(&fields, sites).map(ProtocolChoice::Paxos),
         Protocol::Epaxos => read_epaxos(&fields, sites).map(ProtocolChoice::Epaxos),
+        Protocol::Multicoordinated => {
+            read_multicoordinated(&fields, sites).map(ProtocolChoice::Multicoordinated)
+        }
         Protocol::Caspaxos => read_caspaxos(&fields, sites).map(ProtocolChoice::Caspaxos),
     };
     Some(Mode { label: label?.to_owned(), protocol: protocol? })
@@ -105,12 +124,6 @@ fn read_mode(at: &At<'_>, sites: Option<&[String]>) -> Option<Mode> {
 fn read_protocol(at: &At<'_>) -> Option<(&'static str, Protocol)> {
     let text = at.text("paxos")?;
     let known = PROTOCOLS.map(|(name, _)| name);
-    if PROTOCOLS_NOT_BUILT.contains(&text) {
-        return at.wrong(format!(
-            "this version does not have `{text}` yet; write {} instead",
-            one_of(&known),
-        ));
-    }
     let found = PROTOCOLS.into_iter().find(|(name, _)| *name == text);
     found.or_else(|| at.wrong(unknown("mode", text, &known)))
 }
@@ -135,7 +148,7 @@ fn read_paxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<PaxosOpti
     let consecutive = variant == Some(Variant::Fall);
     let (pipeline_max, usual_pipeline) =
         if consecutive { (1, 1) } else { (1 << 20, usual.pipeline) };
-    let leader = fields.or("leader", usual.leader, |at| read_leader(at, sites));
+    let leader = fields.or("leader", usual.leader, |at| read_site(at, sites));
     let pipeline =
         fields.or("pipeline", usual_pipeline, |at| match at.count(1..=1 << 20, 256)? {
             n if n > pipeline_max => {
@@ -179,7 +192,7 @@ fn check_suspicion(fields: &Fields<'_>, key: &str, after_ms: u64, heartbeat_ms: 
     ))
 }
 
-fn read_leader(at: &At<'_>, sites: Option<&[String]>) -> Option<u8> {
+fn read_site(at: &At<'_>, sites: Option<&[String]>) -> Option<u8> {
     let name = at.text("a site")?;
     // Without sites there is nothing to hold it against; that they are missing is reported.
     let sites = sites?;
@@ -285,7 +298,8 @@ fn read_caspaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<Caspax
     fields.refuse_others(&KEYS);
     let usual = CaspaxosOptions::default();
     let time_ms = |key, usual| fields.or(key, usual, At::whole_ms);
-    let size = |key, usual| fields.or(key, usual, |at| read_quorum(at, sites?.len()));
+    let half = |at: &At<'_>| read_quorum(at, sites?.len(), MAJORITY, majority(sites?.len()));
+    let size = |key, usual| fields.or(key, usual, half);
     let (prepare, accept) = (size("prepare", usual.prepare), size("accept", usual.accept));
     let one_round_trip = fields.or("one_round_trip", usual.one_round_trip, At::flag);
     let reads = fields.or("reads", usual.reads, |at| at.word("way to read", &READS));
@@ -323,20 +337,174 @@ fn read_caspaxos(fields: &Fields<'_>, sites: Option<&[String]>) -> Option<Caspax
 
 /// How a quorum that is a majority is written.
 const MAJORITY: &str = "majority";
+/// How the least fast quorum that the quorum requirement allows is written.
+const LEAST: &str = "least";
+/// How coordinators are written that are all replicas.
+const ALL: &str = "all";
 
-/// A quorum's size among so many replicas; 0 stands for a majority.
-fn read_quorum(at: &At<'_>, replicas: usize) -> Option<u8> {
-    if matches!(at.value(), Value::Text(text) if text == MAJORITY) {
+fn is_word(at: &At<'_>, word: &str) -> bool {
+    matches!(at.value(), Value::Text(text) if text == word)
+}
+
+/// A quorum's size among so many replicas; 0 stands for the `usual` one, which has a word.
+fn read_quorum(at: &At<'_>, replicas: usize, word: &str, usual: usize) -> Option<u8> {
+    if is_word(at, word) {
         return Some(0);
     }
-    let size = at.count(1..=replicas as u64, majority(replicas) as u64)?;
+    let size = at.count(1..=replicas as u64, usual as u64)?;
     u8::try_from(size).ok()
+}
+
+const MULTICOORDINATED_KEYS: [&str; 16] = [
+    "mode",
+    "label",
+    "rounds",
+    "leader",
+    "coordinators",
+    "classic",
+    "fast",
+    "balance",
+    "recovery",
+    "shrink",
+    "structure",
+    "checkpoint",
+    "return_after",
+    "fallback",
+    "heartbeat",
+    "election_timeout",
+];
+
+fn read_multicoordinated(
+    fields: &Fields<'_>,
+    sites: Option<&[String]>,
+) -> Option<MulticoordinatedOptions> {
+    fields.refuse_others(&MULTICOORDINATED_KEYS);
+    let usual = MulticoordinatedOptions::default();
+    let sizes = usual.quorums(sites.map_or(1, <[String]>::len));
+    let time_ms = |key, usual| fields.or(key, usual, At::whole_ms);
+    let flag = |key, usual| fields.or(key, usual, At::flag);
+    let size = |key, word, size| fields.or(key, 0, |at| read_quorum(at, sites?.len(), word, size));
+    let rounds = fields.or("rounds", usual.rounds, |at| at.word("kind of rounds", &ROUNDS));
+    let leader = fields.or("leader", usual.leader, |at| read_site(at, sites));
+    let coordinators =
+        fields.or("coordinators", usual.coordinators, |at| read_coordinators(at, sites));
+    let (classic, fast) =
+        (size("classic", MAJORITY, sizes.classic), size("fast", LEAST, sizes.fast));
+    let (balance, shrink) = (flag("balance", usual.balance), flag("shrink", usual.shrink));
+    let recovery = fields.or("recovery", usual.recovery, |at| at.word("recovery", &RECOVERIES));
+    let structure = fields.or("structure", usual.structure, |at| at.word("structure", &STRUCTURES));
+    let checkpoint = fields.or("checkpoint", usual.checkpoint, |at| {
+        Some(at.count(1..=CHECKPOINT_MAX, usual.checkpoint as u64)? as usize)
+    });
+    let (return_after_ms, fallback_ms) =
+        (time_ms("return_after", usual.return_after_ms), time_ms("fallback", usual.fallback_ms));
+    let heartbeat_ms = time_ms("heartbeat", usual.heartbeat_ms);
+    let election_timeout_ms = time_ms("election_timeout", usual.election_timeout_ms);
+    let options = MulticoordinatedOptions {
+        rounds: rounds?,
+        leader: leader?,
+        coordinators: coordinators?,
+        classic: classic?,
+        fast: fast?,
+        balance: balance?,
+        recovery: recovery?,
+        shrink: shrink?,
+        structure: structure?,
+        checkpoint: checkpoint?,
+        return_after_ms: return_after_ms?,
+        fallback_ms: fallback_ms?,
+        heartbeat_ms: heartbeat_ms?,
+        election_timeout_ms: election_timeout_ms?,
+    };
+    check_suspicion(fields, "election_timeout", options.election_timeout_ms, options.heartbeat_ms)?;
+    check_rounds(fields, &options)?;
+    check_quorums(fields, &options, sites?.len())?;
+    Some(options)
+}
+
+/// Commands of an instance, at most: it is kept, and sent to those who lack it.
+const CHECKPOINT_MAX: u64 = 1 << 24;
+
+/// Sites, each once; none for all of them.
+fn read_coordinators(at: &At<'_>, sites: Option<&[String]>) -> Option<Vec<u8>> {
+    if is_word(at, ALL) {
+        return Some(Vec::new());
+    }
+    let example = match at.value() {
+        Value::Text(site) => format!("[{site}]"),
+        _ => ALL.to_owned(),
+    };
+    let items = at.items(&example)?;
+    if items.is_empty() {
+        return at.wrong("lists no coordinator; write at least one, or all");
+    }
+    let mut places = Vec::with_capacity(items.len());
+    for item in &items {
+        match read_site(item, sites) {
+            Some(place) if places.contains(&Some(place)) => {
+                let name = item.text("a site")?;
+                item.wrong::<()>(format!("the site `{name}` is listed twice; remove one"));
+                places.push(None);
+            }
+            place => places.push(place),
+        }
+    }
+    places.into_iter().collect()
+}
+
+/// Refuses what has no meaning in the chosen rounds.
+fn check_rounds(fields: &Fields<'_>, options: &MulticoordinatedOptions) -> Option<()> {
+    let (fast, multi) = (options.rounds == Rounds::Fast, options.rounds == Rounds::Multi);
+    let wrong = [
+        (
+            "coordinators",
+            !options.coordinators.is_empty() && !multi,
+            "only rounds multi have coordinators to choose; write coordinators: all, or rounds: multi",
+        ),
+        (
+            "balance",
+            options.balance && !fast && !multi,
+            "rounds single have one coordinator, which takes all commands; write balance: false, or \
+             rounds: multi",
+        ),
+        (
+            "recovery",
+            options.recovery == Recovery::Uncoordinated && !fast,
+            "only the acceptors of rounds fast can do without a coordinator; write recovery: coordinated, \
+             or rounds: fast",
+        ),
+        (
+            "shrink",
+            options.shrink && !multi,
+            "only rounds multi have coordinators to do without; write shrink: false, or rounds: multi",
+        ),
+    ];
+    let mut complete = Some(());
+    for (key, _, why) in wrong.into_iter().filter(|(_, is_wrong, _)| *is_wrong) {
+        complete = fields.get(key).unwrap_or(fields.at()).wrong(why);
+    }
+    complete
+}
+
+/// Refuses quorums that need not intersect. To blame is the fast one, if the complaint goes without it.
+fn check_quorums(
+    fields: &Fields<'_>,
+    options: &MulticoordinatedOptions,
+    sites: usize,
+) -> Option<()> {
+    let Err(why) = options.check(sites) else { return Some(()) };
+    let without_fast = MulticoordinatedOptions { fast: 0, ..options.clone() };
+    let key = if without_fast.check(sites).is_ok() { "fast" } else { "classic" };
+    fields.get(key).unwrap_or(fields.at()).wrong(why)
 }
 
 pub(super) fn write_mode(mode: &Mode, sites: &[String]) -> Written {
     match &mode.protocol {
         ProtocolChoice::Paxos(options) => write_paxos(&mode.label, options, sites),
         ProtocolChoice::Epaxos(options) => write_epaxos(&mode.label, options),
+        ProtocolChoice::Multicoordinated(options) => {
+            write_multicoordinated(&mode.label, options, sites)
+        }
         ProtocolChoice::Caspaxos(options) => write_caspaxos(&mode.label, options),
     }
 }
@@ -374,6 +542,36 @@ fn write_epaxos(label: &str, options: &EpaxosOptions) -> Written {
         ("fallback", ms(options.fallback_ms)),
         ("recover", ms(options.recover_ms)),
         ("log_instances_max", options.log_instances_max.into()),
+    ])
+}
+
+fn write_multicoordinated(
+    label: &str,
+    options: &MulticoordinatedOptions,
+    sites: &[String],
+) -> Written {
+    let site = |place: &u8| Written::from(sites[usize::from(*place)].as_str());
+    let coordinators = match options.coordinators.as_slice() {
+        [] => ALL.into(),
+        some => Written::Sequence(some.iter().map(site).collect()),
+    };
+    map([
+        ("mode", "multicoordinated".into()),
+        ("label", label.into()),
+        ("rounds", word_for(&ROUNDS, options.rounds).into()),
+        ("leader", site(&options.leader)),
+        ("coordinators", coordinators),
+        ("classic", if options.classic == 0 { MAJORITY.into() } else { options.classic.into() }),
+        ("fast", if options.fast == 0 { LEAST.into() } else { options.fast.into() }),
+        ("balance", options.balance.into()),
+        ("recovery", word_for(&RECOVERIES, options.recovery).into()),
+        ("shrink", options.shrink.into()),
+        ("structure", word_for(&STRUCTURES, options.structure).into()),
+        ("checkpoint", options.checkpoint.into()),
+        ("return_after", ms(options.return_after_ms)),
+        ("fallback", ms(options.fallback_ms)),
+        ("heartbeat", ms(options.heartbeat_ms)),
+        ("election_timeout", ms(options.election_timeout_ms)),
     ])
 }
 
@@ -415,5 +613,8 @@ mod tests {
         are_those_of_other_files(&DEPENDENCIES);
         are_those_of_other_files(&REPLIES);
         are_those_of_other_files(&READS);
+        are_those_of_other_files(&ROUNDS);
+        are_those_of_other_files(&RECOVERIES);
+        are_those_of_other_files(&STRUCTURES);
     }
 }

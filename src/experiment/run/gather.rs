@@ -51,6 +51,7 @@ fn options(setting: &Setting<'_>) -> serde_json::Value {
     let options = match setting.protocol() {
         ProtocolChoice::Paxos(options) => serde_json::to_value(options),
         ProtocolChoice::Epaxos(options) => serde_json::to_value(options),
+        ProtocolChoice::Multicoordinated(options) => serde_json::to_value(options),
         ProtocolChoice::Caspaxos(options) => serde_json::to_value(options),
     };
     options.unwrap_or_default()
