@@ -87,7 +87,6 @@ macro_rules! mutants {
 
 mod table;
 
-
 thread_local! {
     static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
 }

@@ -26,6 +26,7 @@ use crate::command::NodeId;
 use crate::net::{Accepted, Endpoint, Identity, Purpose, Shaper, is_open};
 use crate::protocol::caspaxos::Caspaxos;
 use crate::protocol::epaxos::Epaxos;
+use crate::protocol::multicoordinated::Multicoordinated;
 use crate::protocol::paxos::Paxos;
 use crate::protocol::{Cluster, Protocol};
 use crate::wire::Wire;
@@ -132,6 +133,9 @@ pub async fn run(path: &Path, name: &str, replaces: Option<&str>) -> Result<(), 
         ProtocolChoice::Epaxos(mut options) => {
             options.replaces = place.replaces;
             host::<Epaxos>(options, place, file, endpoint, controls).await
+        }
+        ProtocolChoice::Multicoordinated(options) => {
+            host::<Multicoordinated>(options, place, file, endpoint, controls).await
         }
         ProtocolChoice::Caspaxos(mut options) => {
             options.replaces = place.replaces;

@@ -3,9 +3,7 @@
 use super::{Held, Invariants};
 use crate::command::NodeId;
 use crate::protocol::multicoordinated::Multicoordinated;
-use crate::protocol::multicoordinated::message::{
-    MulticoordinatedMessage, MulticoordinatedRecord,
-};
+use crate::protocol::multicoordinated::message::{MulticoordinatedMessage, MulticoordinatedRecord};
 use crate::protocol::{Batch, Cluster};
 
 /// What was seen of a run.

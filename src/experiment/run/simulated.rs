@@ -13,6 +13,7 @@ use crate::experiment::network::Matrix;
 use crate::load::history::HistorySink;
 use crate::protocol::caspaxos::Caspaxos;
 use crate::protocol::epaxos::Epaxos;
+use crate::protocol::multicoordinated::Multicoordinated;
 use crate::protocol::paxos::Paxos;
 use crate::sim::predict::{Plan, PredictedSite, predict};
 use crate::sim::{Manner, NetworkPlan, Subject};
@@ -23,6 +24,7 @@ pub(super) fn conduct(setting: &Setting<'_>) -> Result<Outcome, RunError> {
         ProtocolChoice::Paxos(options) => play::<Paxos>(setting, options),
         ProtocolChoice::Epaxos(options) => play::<Epaxos>(setting, options),
         ProtocolChoice::Caspaxos(options) => play::<Caspaxos>(setting, options),
+        ProtocolChoice::Multicoordinated(options) => play::<Multicoordinated>(setting, options),
     }
 }
 

@@ -199,7 +199,8 @@ impl Multicoordinated {
         }
         let have = if vrnd == round { held.accepted.vval.names.len() } else { 0 };
         let known = self.known_names(mirror, have);
-        let safe = mutant!(PartOfThePickAccepted) || known + u64::from(mirror.value.is_closed) >= mirror.mark;
+        let safe = mutant!(PartOfThePickAccepted)
+            || known + u64::from(mirror.value.is_closed) >= mirror.mark;
         let begins = mirror.value.length() > 0 || mirror.mark == 0;
         (safe && begins).then_some(known)
     }
@@ -260,7 +261,13 @@ impl Multicoordinated {
         self.count_forwarded(instance, round, from, out);
     }
 
-    fn count_forwarded(&mut self, instance: u64, round: Round, from: NodeId, out: &mut Effects<Self>) {
+    fn count_forwarded(
+        &mut self,
+        instance: u64,
+        round: Round,
+        from: NodeId,
+        out: &mut Effects<Self>,
+    ) {
         let index = usize::from(from.0);
         let Some(held) = self.instance(instance) else { return };
         let mirror = &held.coordinators[index];
@@ -281,7 +288,8 @@ impl Multicoordinated {
         }
         let Some(held) = self.instance(instance) else { return };
         let mirror = &held.coordinators[index];
-        let names: Vec<Name> = mirror.value.names.between(counted, known).flat_map(Run::names).collect();
+        let names: Vec<Name> =
+            mirror.value.names.between(counted, known).flat_map(Run::names).collect();
         for (at, name) in (counted..).zip(names) {
             self.count_one_forwarded(instance, (round, from), name, at < start, out);
         }
@@ -389,8 +397,7 @@ impl Multicoordinated {
             return;
         }
         let up = NodeSet::all(self.cluster.size).minus(self.suspects());
-        let lost =
-            |name: &Name| !held.learned.contains.get(*name) && tally.is_stuck(*name, up);
+        let lost = |name: &Name| !held.learned.contains.get(*name) && tally.is_stuck(*name, up);
         let lost = held.accepted.vval.names.iter().filter(lost).count() as u64;
         self.counters.collision_writes += lost;
     }
@@ -508,7 +515,8 @@ impl Multicoordinated {
         if written >= length {
             return;
         }
-        let names: Vec<Run> = accepted.vval.names.between(written, accepted.vval.names.len()).collect();
+        let names: Vec<Run> =
+            accepted.vval.names.between(written, accepted.vval.names.len()).collect();
         let closes = accepted.vval.is_closed;
         let commands = self.unlogged(&names);
         self.counters.accept_writes += 1;

@@ -134,7 +134,9 @@ impl Multicoordinated {
     /// The coordinator's value in a new round: what was picked, and then what was proposed. A single-coordinated
     /// round that takes over an instance closes it.
     fn begin_value(&mut self, instance: u64, round: Round, picked: Value, out: &mut Effects<Self>) {
-        if !round.coordinators.contains(self.me) {
+        // Only single-coordinated rounds take over what is closed; the leader begins one in time.
+        let is_stranger = !round.coordinators.contains(self.me);
+        if is_stranger || picked.is_closed && round.kind != RType::Single {
             return;
         }
         let size = self.cluster.size;
@@ -164,7 +166,8 @@ impl Multicoordinated {
         if self.rnd(instance) > round {
             return;
         }
-        let Some(coordinated) = self.instance(instance).and_then(|held| held.coordinated.as_ref()) else {
+        let Some(coordinated) = self.instance(instance).and_then(|held| held.coordinated.as_ref())
+        else {
             return;
         };
         let names: Vec<Name> = coordinated.cval.names.iter().collect();
@@ -182,7 +185,8 @@ impl Multicoordinated {
         out: &mut Effects<Self>,
     ) -> Option<Value> {
         let q = promises.iter().flatten().count();
-        let vote_of = |votes: &Vec<Vote>| votes.iter().find(|vote| vote.instance == instance).copied();
+        let vote_of =
+            |votes: &Vec<Vote>| votes.iter().find(|vote| vote.instance == instance).copied();
         let votes: Vec<(NodeId, Vote)> = (0..)
             .map(NodeId)
             .zip(promises)
@@ -202,7 +206,12 @@ impl Multicoordinated {
     }
 
     /// The value that a vote stands for; else asks for it.
-    fn value_of_vote(&mut self, acceptor: NodeId, vote: Vote, out: &mut Effects<Self>) -> Option<Known> {
+    fn value_of_vote(
+        &mut self,
+        acceptor: NodeId,
+        vote: Vote,
+        out: &mut Effects<Self>,
+    ) -> Option<Known> {
         let held = self.instance(vote.instance)?;
         if acceptor == self.me && held.accepted.vrnd == vote.vrnd {
             let value = held.accepted.vval.prefix(vote.length);
@@ -220,7 +229,13 @@ impl Multicoordinated {
     /// *ProvedSafe(Q, 1bMsg)*: with t = |Q| + |k-quorum| − n acceptors of Q in any k-quorum, the ⊔ of Γ, which has
     /// the ⊓ of each t voters at k; or any of their values if there are fewer. (§3.3.2 has n − 2E for fast rounds,
     /// which is right only where |Q| = n − E.)
-    fn proved_safe(&mut self, instance: u64, k: Round, q: usize, known: Vec<Known>) -> Option<Value> {
+    fn proved_safe(
+        &mut self,
+        instance: u64,
+        k: Round,
+        q: usize,
+        known: Vec<Known>,
+    ) -> Option<Value> {
         let n = usize::from(self.cluster.size);
         let k_quorum = if k.is_fast() { self.quorums.fast } else { self.quorums.classic };
         let t = match mutant!(IntersectionTooLarge) {

@@ -51,8 +51,10 @@ impl Multicoordinated {
         let held = self.instance(instance)?;
         let accepted = (held.accepted.vrnd, held.accepted.written);
         let coordinated = held.coordinated.as_ref();
-        let coordinated = coordinated.filter(|coordinated| coordinated.crnd.kind != RType::Uncoordinated);
-        let sent = coordinated.map_or((Round::ZERO, 0), |coordinated| (coordinated.crnd, coordinated.sent));
+        let coordinated =
+            coordinated.filter(|coordinated| coordinated.crnd.kind != RType::Uncoordinated);
+        let sent = coordinated
+            .map_or((Round::ZERO, 0), |coordinated| (coordinated.crnd, coordinated.sent));
         Some(Progress { instance, rnd: self.rnd(instance), accepted, sent })
     }
 
@@ -174,7 +176,12 @@ impl Multicoordinated {
         }
     }
 
-    pub(super) fn on_want_commands(&mut self, from: NodeId, names: &[Run], out: &mut Effects<Self>) {
+    pub(super) fn on_want_commands(
+        &mut self,
+        from: NodeId,
+        names: &[Run],
+        out: &mut Effects<Self>,
+    ) {
         for run in names {
             let name = Name { proposer: run.proposer, number: run.first };
             let Some(parcel) = self.proposals.find(name) else { continue };
@@ -198,7 +205,13 @@ impl Multicoordinated {
     }
 
     /// Another replica lags: it is sent what was learned in the instance, or the state if that is forgotten.
-    pub(super) fn on_lagging(&mut self, from: NodeId, instance: u64, position: u64, out: &mut Effects<Self>) {
+    pub(super) fn on_lagging(
+        &mut self,
+        from: NodeId,
+        instance: u64,
+        position: u64,
+        out: &mut Effects<Self>,
+    ) {
         if instance >= self.executing {
             return;
         }

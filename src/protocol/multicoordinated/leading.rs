@@ -96,7 +96,13 @@ impl Multicoordinated {
 
     /// A round for all instances from one on is begun; from `fresh` on nothing was voted for. Its creator closes all
     /// that comes before it, or was found.
-    pub(super) fn on_opened(&mut self, round: Round, from: u64, fresh: u64, out: &mut Effects<Self>) {
+    pub(super) fn on_opened(
+        &mut self,
+        round: Round,
+        from: u64,
+        fresh: u64,
+        out: &mut Effects<Self>,
+    ) {
         if round.creator != self.me {
             return;
         }
@@ -115,7 +121,8 @@ impl Multicoordinated {
         self.append_pending(instance);
         self.close(instance);
         let Some(held) = self.instance(instance) else { return };
-        let is_closing = held.coordinated.as_ref().is_some_and(|coordinated| coordinated.cval.is_closed);
+        let is_closing =
+            held.coordinated.as_ref().is_some_and(|coordinated| coordinated.cval.is_closed);
         let is_pending = held.phase1.as_ref().is_some_and(|phase1| phase1.round.creator == self.me);
         if !is_closing && !is_pending && !held.learned.value.is_closed {
             let next = self.next_round(self.rnd(instance));
@@ -126,14 +133,21 @@ impl Multicoordinated {
     }
 
     /// *Phase1a* of a round for one instance, by its creator.
-    pub(super) fn recover_from_scratch(&mut self, instance: u64, round: Round, out: &mut Effects<Self>) {
+    pub(super) fn recover_from_scratch(
+        &mut self,
+        instance: u64,
+        round: Round,
+        out: &mut Effects<Self>,
+    ) {
         if round.creator != self.me {
             return;
         }
         self.note_round(round);
         let phase1 = Phase1::new(round, usize::from(self.cluster.size), self.now);
         let Some(held) = self.instance_mut(instance) else { return };
-        if held.phase1.as_ref().is_some_and(|running| running.round >= round) || held.crnd() >= round {
+        if held.phase1.as_ref().is_some_and(|running| running.round >= round)
+            || held.crnd() >= round
+        {
             return;
         }
         held.phase1 = Some(phase1);
@@ -193,7 +207,8 @@ impl Multicoordinated {
         };
         let all = usize::from(self.cluster.size);
         let is_less = leading.coordinators_max < all;
-        let quiet = leading.conflict == Time(0) || now.since(leading.conflict) >= leading.return_after;
+        let quiet =
+            leading.conflict == Time(0) || now.since(leading.conflict) >= leading.return_after;
         if self.opening.is_some() || (stands == wanted && !is_less) || !quiet {
             return;
         }
@@ -215,7 +230,12 @@ impl Multicoordinated {
     }
 
     /// After a collision in a round that stands: what follows has fewer coordinators, down to one.
-    pub(super) fn settle_after_collision(&mut self, instance: u64, round: Round, out: &mut Effects<Self>) {
+    pub(super) fn settle_after_collision(
+        &mut self,
+        instance: u64,
+        round: Round,
+        out: &mut Effects<Self>,
+    ) {
         let now = self.now;
         let usual = Duration::from_millis(self.options.return_after_ms);
         let shrink = self.options.shrink;
@@ -247,12 +267,15 @@ impl Multicoordinated {
         let mut meets = false;
         for name in run.names() {
             let Some(touches) = self.classes(instance, name) else { return };
-            for class in touches.classes.into_iter().filter(|class| *class != super::classes::NONE) {
+            for class in touches.classes.into_iter().filter(|class| *class != super::classes::NONE)
+            {
                 let last = self.last_in_class(instance, class, name, touches.is_read);
                 let open = |held: &super::instance::Instance| {
                     last.is_some_and(|(last, reads)| {
                         let both_read = reads && touches.is_read;
-                        last.proposer != name.proposer && !both_read && !held.learned.contains.get(last)
+                        last.proposer != name.proposer
+                            && !both_read
+                            && !held.learned.contains.get(last)
                     })
                 };
                 meets |= self.instance(instance).is_some_and(open);
@@ -266,7 +289,13 @@ impl Multicoordinated {
     }
 
     /// A round was refused: somebody is in a higher one.
-    pub(super) fn on_too_low(&mut self, round: Round, instance: u64, rnd: Round, out: &mut Effects<Self>) {
+    pub(super) fn on_too_low(
+        &mut self,
+        round: Round,
+        instance: u64,
+        rnd: Round,
+        out: &mut Effects<Self>,
+    ) {
         self.note_round(rnd);
         self.counters.too_low += 1;
         let outgrown = rnd.major > self.major;
@@ -358,13 +387,23 @@ impl Multicoordinated {
             }
         }
         let me = self.me;
-        for (round, instance, onwards) in ask.into_iter().filter(|(round, ..)| round.creator == me) {
-            self.tell_all(MulticoordinatedMessage::Phase1a { round, instance, onwards }, self.major_edge, out);
+        for (round, instance, onwards) in ask.into_iter().filter(|(round, ..)| round.creator == me)
+        {
+            self.tell_all(
+                MulticoordinatedMessage::Phase1a { round, instance, onwards },
+                self.major_edge,
+                out,
+            );
         }
     }
 
     /// A replica has missed the round that stands.
-    pub(super) fn bring_to_standing(&mut self, node: NodeId, standing: Round, out: &mut Effects<Self>) {
+    pub(super) fn bring_to_standing(
+        &mut self,
+        node: NodeId,
+        standing: Round,
+        out: &mut Effects<Self>,
+    ) {
         let Some((round, from)) = self.coordinating else { return };
         let stands = self.leading.as_ref().is_some_and(|leading| leading.round == round);
         if !stands || standing >= round || node == self.me {

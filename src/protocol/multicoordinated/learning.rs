@@ -103,7 +103,13 @@ impl Multicoordinated {
     }
 
     /// *Learn* in any other round: ⊓ of every quorum.
-    pub(super) fn learn_votes(&mut self, instance: u64, round: Round, from: NodeId, out: &mut Effects<Self>) {
+    pub(super) fn learn_votes(
+        &mut self,
+        instance: u64,
+        round: Round,
+        from: NodeId,
+        out: &mut Effects<Self>,
+    ) {
         let size = self.cluster.size;
         let quorum = match round.is_fast() && !mutant!(FastRoundLearnedTooEarly) {
             true => self.quorums.fast,
@@ -183,7 +189,9 @@ impl Multicoordinated {
 
     /// What is learned in an instance, in order.
     pub(super) fn learned_names(&self, instance: u64) -> Vec<Name> {
-        self.instance(instance).map(|held| held.learned.value.names.iter().collect()).unwrap_or_default()
+        self.instance(instance)
+            .map(|held| held.learned.value.names.iter().collect())
+            .unwrap_or_default()
     }
 
     /// The checkpoint is learned: nothing more will be.

@@ -67,9 +67,7 @@ use std::time::Duration;
 
 use self::instance::{Instance, Phase1, Value};
 use self::leading::Leading;
-use self::message::{
-    MulticoordinatedMessage, MulticoordinatedRecord, MulticoordinatedTimer,
-};
+use self::message::{MulticoordinatedMessage, MulticoordinatedRecord, MulticoordinatedTimer};
 use self::names::{Name, Run};
 use self::options::{MulticoordinatedOptions, QuorumSizes};
 use self::proposals::Proposals;
@@ -394,9 +392,20 @@ impl Multicoordinated {
         self.write_votes(out);
     }
 
-    fn on_message(&mut self, from: NodeId, message: MulticoordinatedMessage, out: &mut Effects<Self>) {
+    fn on_message(
+        &mut self,
+        from: NodeId,
+        message: MulticoordinatedMessage,
+        out: &mut Effects<Self>,
+    ) {
         match message {
-            MulticoordinatedMessage::Propose { instance, first, commands, coordinators, acceptors } => {
+            MulticoordinatedMessage::Propose {
+                instance,
+                first,
+                commands,
+                coordinators,
+                acceptors,
+            } => {
                 let quorums = (coordinators, acceptors);
                 self.on_propose(from, instance, (first, commands), quorums, out);
             }
@@ -424,7 +433,9 @@ impl Multicoordinated {
             MulticoordinatedMessage::Want { stream, round, instance, from: position } => {
                 self.on_want(from, stream, (round, instance), position, out);
             }
-            MulticoordinatedMessage::WantCommands { names } => self.on_want_commands(from, &names, out),
+            MulticoordinatedMessage::WantCommands { names } => {
+                self.on_want_commands(from, &names, out)
+            }
             MulticoordinatedMessage::Commands { proposer, instance, first, commands } => {
                 self.on_commands((proposer, instance), (first, commands), out);
             }
@@ -445,7 +456,9 @@ impl Multicoordinated {
             MulticoordinatedMessage::Learned { instance, base, names, closes } => {
                 self.on_learned(instance, (base, names, closes), out);
             }
-            MulticoordinatedMessage::State { instance, names } => self.on_state(instance, names, out),
+            MulticoordinatedMessage::State { instance, names } => {
+                self.on_state(instance, names, out)
+            }
         }
     }
 
@@ -455,7 +468,13 @@ impl Multicoordinated {
     }
 
     /// Sends to one replica once a write is durable; to itself, too.
-    fn tell(&mut self, to: NodeId, message: MulticoordinatedMessage, after: WriteId, out: &mut Effects<Self>) {
+    fn tell(
+        &mut self,
+        to: NodeId,
+        message: MulticoordinatedMessage,
+        after: WriteId,
+        out: &mut Effects<Self>,
+    ) {
         if to == self.me {
             self.to_self.push_back((after, message));
         } else {
@@ -464,7 +483,12 @@ impl Multicoordinated {
     }
 
     /// Sends to all replicas once a write is durable, itself included.
-    fn tell_all(&mut self, message: MulticoordinatedMessage, after: WriteId, out: &mut Effects<Self>) {
+    fn tell_all(
+        &mut self,
+        message: MulticoordinatedMessage,
+        after: WriteId,
+        out: &mut Effects<Self>,
+    ) {
         self.to_self.push_back((after, message.clone()));
         let to = super::Destination::Others;
         out.push(Effect::Send { to, message, after: Some(after) });
@@ -539,7 +563,13 @@ impl Multicoordinated {
     }
 
     /// The last command in a class that was forwarded here, of which this one takes the place.
-    fn last_in_class(&mut self, instance: u64, class: u32, name: Name, is_read: bool) -> Option<(Name, bool)> {
+    fn last_in_class(
+        &mut self,
+        instance: u64,
+        class: u32,
+        name: Name,
+        is_read: bool,
+    ) -> Option<(Name, bool)> {
         let held = self.instance_mut(instance)?;
         let at = class as usize;
         if held.last.len() <= at {

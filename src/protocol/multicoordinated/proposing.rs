@@ -89,7 +89,8 @@ impl Multicoordinated {
             acceptors,
         };
         // Numbers are of this life only once its MCount is on disk.
-        let edge = if mutant!(ProposedBeforeBirth) { crate::protocol::WriteId(0) } else { self.born };
+        let edge =
+            if mutant!(ProposedBeforeBirth) { crate::protocol::WriteId(0) } else { self.born };
         out.push(crate::protocol::Effect::Send {
             to: crate::protocol::Destination::Others,
             message,
@@ -135,7 +136,8 @@ impl Multicoordinated {
             held.coordinators = held.coordinators.or(coordinators);
             held.acceptors = held.acceptors.or(acceptors);
         }
-        let is_repeated = self.options.balance && coordinators.or(acceptors) == NodeSet::all(self.cluster.size);
+        let is_repeated =
+            self.options.balance && coordinators.or(acceptors) == NodeSet::all(self.cluster.size);
         if coordinators.minus(before.0).contains(me) {
             self.forward_proposal(instance, run, is_repeated);
         }
