@@ -4,3 +4,4 @@ pub mod message;
 pub mod names;
 pub mod options;
 pub mod round;
+pub mod structs;
