@@ -26,6 +26,7 @@
 //! | --- | --- |
 //! | this one | the operators; c-structs in which every two commands interfere |
 //! | [`history`] | command histories: only commands that interfere are ordered |
+//! | [`safe`] | ProvedSafe: which values a round may begin with |
 //!
 //! # What it is for
 //!
@@ -34,6 +35,7 @@
 //! keys of their command only, and the operators walk over their values once.
 
 pub mod history;
+pub mod safe;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +43,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 pub use history::History;
+pub use safe::{Incompatible, ProvedSafe, Voted, proved_safe};
 
 use crate::command::{Command, CommandId, Key};
 

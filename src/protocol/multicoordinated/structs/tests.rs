@@ -3,6 +3,7 @@
 mod axioms;
 mod commands;
 mod graph;
+mod pick;
 mod published;
 mod relation;
 mod universe;
