@@ -213,6 +213,9 @@ impl Multicoordinated {
         out: &mut Effects<Self>,
     ) -> Option<Known> {
         let held = self.instance(vote.instance)?;
+        if vote.length == 0 {
+            return Some(Known { acceptor, vote, value: Value::default() });
+        }
         if acceptor == self.me && held.accepted.vrnd == vote.vrnd {
             let value = held.accepted.vval.prefix(vote.length);
             return Some(Known { acceptor, vote, value });

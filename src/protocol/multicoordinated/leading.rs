@@ -47,8 +47,10 @@ impl Multicoordinated {
             self.leader = self.election.leader();
             self.counters.elections += 1;
         }
-        if self.leader != self.me {
+        // Who does not hear a majority could not begin a round, and would only be in the way of others.
+        if self.leader != self.me || !self.election.hears_majority() {
             self.leading = None;
+            self.opening = self.opening.take().filter(|(phase1, _)| phase1.round.creator != self.me);
             return;
         }
         if self.leading.is_none() {
@@ -86,6 +88,9 @@ impl Multicoordinated {
     fn open_round(&mut self, round: Round, from: u64, out: &mut Effects<Self>) {
         self.note_round(round);
         let size = usize::from(self.cluster.size);
+        // It covers what was begun for single instances.
+        let covered = self.instances.iter_mut().skip(from.saturating_sub(self.base) as usize);
+        covered.for_each(|held| held.phase1 = None);
         self.opening = Some((Phase1::new(round, size, self.now), from));
         if let Some(leading) = &mut self.leading {
             leading.round = round;
@@ -139,7 +144,10 @@ impl Multicoordinated {
         round: Round,
         out: &mut Effects<Self>,
     ) {
-        if round.creator != self.me {
+        let is_covered = self.opening.as_ref().is_some_and(|(opening, from)| {
+            opening.round.creator == self.me && instance >= *from
+        });
+        if round.creator != self.me || is_covered {
             return;
         }
         self.note_round(round);

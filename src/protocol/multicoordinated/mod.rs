@@ -33,7 +33,8 @@
 //! | module | what | paper |
 //! | --- | --- | --- |
 //! | [`round`] | rounds and their types | §4.4 |
-//! //! | [`tally`] | ⊔ of the ⊓ of every quorum | §3.3.1 |
+//! //! | [`structs`] | command structures: what may be agreed on | Lamport §3 |
+//! | [`tally`] | ⊔ of the ⊓ of every quorum | §3.3.1 |
 //! | [`instance`] | the variables of all parts | §3.2 |
 //! | `proposing` | Propose; the choice of quorums | §3.2, §4.1 |
 //! | `coordinating` | Phase2Start, ProvedSafe, Phase2aClassic | §3.2, §3.3.2 |
@@ -92,6 +93,7 @@ mod plausible;
 pub mod proposals;
 mod proposing;
 pub mod round;
+pub mod structs;
 pub mod tally;
 
 /// The effects of this core.
