@@ -138,3 +138,13 @@ fn the_plan_of_a_sweep_is_described() {
     assert!(text.contains("\n  sweep       workload.keys.conflict: 0%, 2%, 10%\n"), "{text}");
     assert!(text.contains("2 repeats of each mode at each of 3 points\n"), "{text}");
 }
+
+#[test]
+fn the_example_sweeps_what_its_comments_say() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/figures/conflict-sweep.yaml");
+    let experiment = Experiment::read(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
+    let shares: Vec<_> = conflicts(&experiment).into_iter().map(|(share, _)| share).collect();
+    assert_eq!(shares, [0.0, 0.02, 0.1, 0.5, 1.0]);
+    let plan = Plan::of(&experiment);
+    assert_eq!((plan.runs.len(), plan.load_duration(&experiment).as_secs()), (30, 7 * 60));
+}
