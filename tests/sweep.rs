@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use paxbench::experiment::file::{BadExperiment, Experiment, Override};
+use paxbench::experiment::file::{BadExperiment, Experiment, Override, Sweep};
 use paxbench::experiment::plan::{Plan, describe};
 use paxbench::load::plan::{Arrival, KeyChoice};
 
@@ -47,7 +47,7 @@ fn each_value_stands_where_set_would_put_it_and_all_else_is_as_the_file_says() {
         assert_eq!(*values, [("workload.keys.conflict".to_owned(), share.to_owned())].into());
     }
     let mut first = experiment.clone();
-    first.sweep = Default::default();
+    first.sweep = Sweep::default();
     assert_eq!(first, *experiment.at(0), "what is not swept is read of the first point");
 }
 

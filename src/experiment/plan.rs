@@ -115,8 +115,11 @@ pub fn describe(experiment: &Experiment) -> String {
     text
 }
 
+/// Says something of an experiment.
+type Words = fn(&Experiment) -> String;
+
 /// What a sweep may vary, in words.
-const VARIABLE: [(&str, fn(&Experiment) -> String); 6] = [
+const VARIABLE: [(&str, Words); 6] = [
     ("network", network_in_words),
     ("clients", clients_in_words),
     ("arrival", arrival_in_words),

@@ -58,16 +58,13 @@ impl Axis {
 
     /// Where its ticks are.
     pub fn ticks(&self) -> impl Iterator<Item = f64> {
-        let ticks: Vec<f64> = match self.step {
-            Some(step) => {
-                let first = (self.from / step - 1e-9).ceil() as i64;
-                let last = (self.to / step + 1e-9).floor() as i64;
-                (first..=last).map(|i| i as f64 * step).collect()
-            }
-            None => {
-                let shown = |tick: &f64| (-1e-9..=1.0 + 1e-9).contains(&self.part(*tick));
-                log_ticks(self.from, self.to).filter(shown).collect()
-            }
+        let ticks: Vec<f64> = if let Some(step) = self.step {
+            let first = (self.from / step - 1e-9).ceil() as i64;
+            let last = (self.to / step + 1e-9).floor() as i64;
+            (first..=last).map(|i| i as f64 * step).collect()
+        } else {
+            let shown = |tick: &f64| (-1e-9..=1.0 + 1e-9).contains(&self.part(*tick));
+            log_ticks(self.from, self.to).filter(shown).collect()
         };
         ticks.into_iter()
     }

@@ -35,6 +35,9 @@ pub(super) fn all(cells: &[Cell<'_>]) -> Result<Vec<Figure>, String> {
     Ok(figures)
 }
 
+/// A number that a cell has, or has not.
+type Value = dyn Fn(&Cell<'_>) -> Option<f64>;
+
 /// A sweep's cells as they are drawn.
 struct Swept<'a> {
     cells: Vec<&'a Cell<'a>>,
@@ -146,12 +149,7 @@ impl<'a> Swept<'a> {
     }
 
     /// Where a line goes, piece by piece: it has a gap where there is nothing to show.
-    fn pieces(
-        &self,
-        panel: &Panel,
-        index: usize,
-        value: &dyn Fn(&Cell<'_>) -> Option<f64>,
-    ) -> Vec<Vec<(f64, f64)>> {
+    fn pieces(&self, panel: &Panel, index: usize, value: &Value) -> Vec<Vec<(f64, f64)>> {
         let mut pieces = vec![Vec::new()];
         for (cell, place) in self.series[index].cells.iter().zip(&self.places) {
             match (cell.and_then(value), pieces.last_mut()) {
@@ -165,12 +163,7 @@ impl<'a> Swept<'a> {
     }
 
     /// A line a mode, with a mark at each value.
-    fn paint(
-        &self,
-        canvas: &mut Canvas<'_>,
-        panel: &Panel,
-        value: &dyn Fn(&Cell<'_>) -> Option<f64>,
-    ) {
+    fn paint(&self, canvas: &mut Canvas<'_>, panel: &Panel, value: &Value) {
         for (index, series) in self.series.iter().enumerate() {
             for piece in self.pieces(panel, index, value) {
                 canvas.line(&piece, Stroke::solid(series.look.color, 1.75));
@@ -210,10 +203,11 @@ impl<'a> Swept<'a> {
     /// What each line shows, in words.
     fn words(&self, what: &str, value: &dyn Fn(&Cell<'_>) -> Option<String>) -> Vec<String> {
         let line = |series: &Series<'_>| {
-            let at = |(cell, name): (&Option<&Cell<'_>>, &String)| {
-                Some(format!("{name} {}", value((*cell)?)?))
+            let at = |(cell, name): (Option<&Cell<'_>>, &String)| {
+                Some(format!("{name} {}", value(cell?)?))
             };
-            let all: Vec<_> = series.cells.iter().zip(&self.values).filter_map(at).collect();
+            let cells = series.cells.iter().copied();
+            let all: Vec<_> = cells.zip(&self.values).filter_map(at).collect();
             (!all.is_empty()).then(|| format!("{}, {what}: {}", series.name, all.join(", ")))
         };
         self.series.iter().filter_map(line).collect()

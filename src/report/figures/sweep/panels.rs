@@ -2,7 +2,7 @@
 
 use super::super::axes::{Axis, MARGIN, Panel, grouped};
 use super::super::canvas::{Align, Canvas, Type, WIDTH};
-use super::{Cell, Figure, NAME, Swept, figure};
+use super::{Cell, Figure, NAME, Swept, Value, figure};
 
 /// At the left of a panel, for the labels of its ticks.
 const LEFT: f64 = 44.0;
@@ -20,10 +20,10 @@ const COUNTERS: [(&str, &[&str]); 2] = [
     ("multicoordinated", &["collisions", "accepted", "collision_writes", "recoveries"]),
 ];
 
-/// What a panel shows: a number for a cell, or none.
+/// What a panel shows.
 struct Measure {
     name: String,
-    value: Box<dyn Fn(&Cell<'_>) -> Option<f64>>,
+    value: Box<Value>,
 }
 
 impl Measure {
