@@ -7,7 +7,7 @@ use std::time::Duration;
 use paxbench::cluster::{Congestion, ProtocolChoice, TransportOptions};
 use paxbench::experiment::file::{
     Check, Experiment, Fault, FaultKind, LogKind, Mode, Network, Override, Phases, Published,
-    PublishedLatency, PublishedUnavailability, PublishedValues, Shaping, Statistic, Storage,
+    PublishedLatency, PublishedUnavailability, PublishedValues, Shaping, Statistic, Storage, Sweep,
     Thresholds, Workload,
 };
 use paxbench::experiment::network::Matrix;
@@ -750,6 +750,7 @@ fn experiments() -> impl Strategy<Value = Experiment> {
                     storage: Storage { log: LogKind::Memory },
                     faults: Vec::new(),
                     published: Vec::new(),
+                    sweep: Sweep::default(),
                     transport,
                     check: check.0,
                     thresholds: check.1,

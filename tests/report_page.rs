@@ -207,7 +207,7 @@ fn the_page_needs_nothing_else() {
 }
 
 #[test]
-fn a_sweep_has_a_figure_of_latency_against_throughput() {
+fn a_sweep_of_the_load_has_a_figure_of_latency_against_throughput() {
     let sample = Sample {
         labels: vec!["epaxos", "paxos", "caspaxos"],
         sites: vec!["virginia", "oregon", "ireland"],
@@ -217,9 +217,95 @@ fn a_sweep_has_a_figure_of_latency_against_throughput() {
         ..Sample::default()
     };
     let paths = report("sweep", &sample);
-    assert!(paths.svg[0].ends_with("sweep.svg"));
-    assert_eq!(paths.svg.len(), 1 + 4 * (3 + 3));
-    assert!(read(&paths.html).contains("workload.arrival.open = 400/s"));
+    let names = ["sweep-latency", "sweep-cost", "sweep-counters", "sweep-load"];
+    for (path, name) in paths.svg.iter().zip(names) {
+        assert!(path.ends_with(format!("{name}.svg")), "{}", path.display());
+    }
+    assert_eq!(paths.svg.len(), 4 + 4 * (3 + 3));
+    let html = read(&paths.html);
+    assert!(html.contains("workload.arrival.open = 400/s"));
+    assert_eq!(
+        html.matches("<details><summary>").count(),
+        4 * (3 + 3),
+        "open: what shows all points"
+    );
+}
+
+fn words_of(paths: &ReportPaths, figure: &str) -> String {
+    let path = paths.svg.iter().find(|path| path.ends_with(format!("{figure}.svg")));
+    description(&read(path.unwrap_or_else(|| panic!("no {figure}")))).to_owned()
+}
+
+/// Points are not mixed: the rate of each stands in its number of operations.
+#[test]
+fn a_sweep_of_anything_shows_latency_cost_and_counters_against_its_values() {
+    let sample = Sample {
+        sites: vec!["virginia", "oregon", "ireland"],
+        swept: ("workload.keys.conflict", "%"),
+        points: vec![10, 50, 100],
+        void_at: Some(1),
+        ..Sample::default()
+    };
+    let paths = report("swept", &sample);
+    assert!(!paths.svg.iter().any(|path| path.ends_with("sweep-load.svg")), "the load is the same");
+    let latency = words_of(&paths, "sweep-latency");
+    for words in [
+        "Swept: workload.keys.conflict.",
+        "Hollow: void or not verified.",
+        "Warning: epaxos at workload.keys.conflict = 50%, repeat 1: VOID: late.",
+        "paxos, operations a second: 10% 30.0, 50% 150.0, 100% 300.0.",
+    ] {
+        assert!(latency.contains(words), "{words}: {latency}");
+    }
+    let results = Results::read(paths.html.parent().unwrap()).unwrap();
+    let runs: Vec<_> = results.summary.runs.iter().filter(|run| run.label == "epaxos").collect();
+    let at_point = |point: usize| {
+        let runs: Vec<_> = runs.iter().copied().filter(|run| run.point_index == point).collect();
+        let (merged, unit) = results.merged(&runs, &sample.sites).unwrap().unwrap();
+        let ms = |quantile| unit.to_ms(merged.value_at_quantile(quantile) as f64);
+        format!("{:.1} and {:.1}", ms(0.5), ms(0.99))
+    };
+    let line = format!(
+        "epaxos, median and 99th percentile in ms: 10% {}, 50% {}, 100% {}.",
+        at_point(0),
+        at_point(1),
+        at_point(2)
+    );
+    assert!(latency.contains(&line), "{line}: {latency}");
+    let cost = words_of(&paths, "sweep-cost");
+    for words in [
+        "epaxos, messages: 10% 6.10, 50% 6.10, 100% 6.10.",
+        "epaxos, CPU time (µs): 10% 43.60,",
+        "epaxos, writes to the log: 10% 3.00, 50% 6.00, 100% 9.00.",
+        "paxos, writes to the log: 10% 1.20, 50% 2.40, 100% 3.60.",
+    ] {
+        assert!(cost.contains(words), "{words}: {cost}");
+    }
+    let counters = words_of(&paths, "sweep-counters");
+    let line = "epaxos, epaxos: slow: 10% 0.0250, 50% 0.0500, 100% 0.0750.";
+    assert!(counters.contains(line) && !counters.contains("paxos, paxos"), "{counters}");
+}
+
+#[test]
+fn a_sweep_of_modes_whose_cores_count_nothing_that_is_drawn_has_no_such_figure() {
+    let sample = Sample {
+        labels: vec!["paxos"],
+        sites: vec!["virginia", "oregon"],
+        backend: Backend::Sim,
+        swept: ("workload.value", "B"),
+        points: vec![0, 100],
+        repeats: 1,
+        measure_s: 2,
+        ..Sample::default()
+    };
+    let paths = report("uncounted", &sample);
+    assert!(!paths.svg.iter().any(|path| path.ends_with("sweep-counters.svg")));
+    let cost = words_of(&paths, "sweep-cost");
+    assert!(
+        cost.contains("CPU time is not known.") && cost.contains("paxos, messages: 100B 6.10.")
+    );
+    let latency = words_of(&paths, "sweep-latency");
+    assert!(latency.contains("operations a second: 0B 0.0, 100B 200.0."), "{latency}");
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn what_speaks_against_either_run_stands_in_the_comparison_and_only_there_in_the
 fn every_figure_and_the_page_of_a_prediction_say_that_it_is_one() {
     let sweep = Sample { points: vec![100, 200], labels: vec!["paxos"], ..predicted() };
     let paths = write_report(&sweep.write(&gallery("said")), &[]).unwrap();
-    assert_eq!(paths.svg.len(), 1 + 2 * 4);
+    assert_eq!(paths.svg.len(), 3 + 2 * 4);
     for svg in &paths.svg {
         let words = description(svg);
         assert!(words.starts_with("Predicted in virtual time. "), "{}: {words}", svg.display());

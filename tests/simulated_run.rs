@@ -335,6 +335,53 @@ fn thirteen_sites_on_five_continents_are_simulated_in_seconds() {
     }
 }
 
+/// Two modes at two points: each run has files of its own, and what it says of itself is of its point.
+#[test]
+fn a_sweep_runs_every_mode_at_every_point_and_says_which() {
+    let lab = Lab::new();
+    let modes = "modes=[{ mode: paxos, leader: oslo }, epaxos]";
+    let sweep = "sweep={ workload.arrival.open: [20/s, 100/s] }";
+    let measure = "phases.measure=4s";
+    let ended = simulate(&lab, &[modes, sweep, measure, "thresholds.p50=1ms"]);
+    assert_eq!(ended.code(), 5, "{ended:?}");
+    let said = "run 4 of 4: paxos, workload.arrival.open = 100/s, repeat 1\n";
+    assert!(ended.stderr.contains(said), "{ended:?}");
+    let missed = "threshold missed: epaxos, workload.arrival.open = 20/s, repeat 1: p50 of";
+    assert!(ended.stdout.contains(missed), "{ended:?}");
+    let dir = lab.finished();
+    let results = Results::read(&dir).unwrap();
+    let runs: Vec<_> =
+        results.summary.runs.iter().map(|run| (run.label.as_str(), run.point_index)).collect();
+    assert_eq!(runs, [("paxos", 0), ("epaxos", 0), ("epaxos", 1), ("paxos", 1)]);
+    for run in &results.summary.runs {
+        let rate = [20, 100][run.point_index];
+        let point = serde_json::json!({ "workload.arrival.open": format!("{rate}/s") });
+        assert_eq!(run.point, point);
+        assert_eq!(totals(run), (3 * 4 * rate, 0), "a schedule of the point's own");
+        let stem = run.file_stem();
+        for file in [
+            format!("histograms/{stem}-oslo-put.hlog"),
+            format!("history/{stem}-rome.jsonl.zst"),
+            format!("replicas/{stem}-cairo.json"),
+        ] {
+            assert!(dir.join(&file).exists(), "{file}");
+        }
+    }
+    let timeline = results.timeline().unwrap();
+    let completed = |point: usize| -> u64 {
+        let rows = timeline.iter().filter(|row| row.point_index == point && row.t_ms >= 0);
+        rows.map(|row| row.completed).sum()
+    };
+    assert!(completed(1) > 4 * completed(0), "{} {}", completed(0), completed(1));
+    let said = ["paxos, workload.arrival.open = 20/s, repeat 1: valid, replicas converged"];
+    says(&lab, "check", &dir, &said);
+    std::fs::remove_dir_all(dir.join("figures")).unwrap();
+    says(&lab, "report", &dir, &["epaxos · workload.arrival.open = 100/s · "]);
+    for figure in ["sweep-latency", "sweep-cost", "sweep-counters", "sweep-load", "latency-1"] {
+        assert!(dir.join(format!("figures/{figure}.png")).exists(), "{figure}");
+    }
+}
+
 #[test]
 fn thresholds_hold_for_predictions_as_well() {
     let lab = Lab::new();

@@ -183,7 +183,7 @@ fn check(directory: &Path) -> Result<ExitCode, Failure> {
             None => "convergence unknown",
         };
         let word = checked.linearizable.as_str();
-        say(format!("{}, repeat {}: {word}, {words}\n", run.label, run.repeat + 1))?;
+        say(format!("{}: {word}, {words}\n", run.name()))?;
         if let Some(why) = &checked.why {
             say(format!("{why}\n"))?;
         }

@@ -1,6 +1,5 @@
 //! The runs of an experiment, and what a person should know before starting them.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
@@ -13,20 +12,21 @@ use crate::cluster::ProtocolChoice;
 use crate::load::plan::{Arrival, KeyChoice, OperationMix};
 use crate::load::workload::Kind;
 use crate::protocol::multicoordinated::options::{MulticoordinatedOptions, QuorumSizes, Rounds};
-
-/// What is varied in a run, by key path; nothing as long as the file sweeps nothing.
-pub type Point = BTreeMap<String, String>;
+use crate::results::Point;
 
 /// One run: one mode, at one point, once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Run {
     /// The mode, by its place in [`Experiment::modes`].
     pub mode: usize,
-    /// What is varied.
+    /// What is varied; nothing if the file sweeps nothing.
     pub point: Point,
+    /// Which point that is, from 0: its place in the sweep's points.
+    pub point_index: usize,
     /// Which repetition, counted from 0.
     pub repeat: u32,
-    /// What the run's random choices start from. All modes of a repetition get the same load.
+    /// What the run's random choices start from. All modes of a repetition get the same load, at each
+    /// point.
     pub seed: u64,
 }
 
@@ -38,19 +38,29 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Each repetition runs every mode, and begins with another one than the repetition before: what
-    /// drifts on the machine meets all modes alike.
+    /// Each repetition runs every mode at every point. Modes take turns at a point, and another one begins
+    /// than at the point before and in the repetition before: what drifts on the machine meets all modes
+    /// alike.
     pub fn of(experiment: &Experiment) -> Plan {
         let modes = experiment.modes.len();
-        let run = |repeat: u32, turn: usize| Run {
-            mode: (repeat as usize + turn) % modes,
-            point: Point::new(),
-            repeat,
-            seed: run_seed(experiment.seed, repeat),
-        };
-        let repeats = 0..experiment.phases.repeat;
-        let runs = repeats.flat_map(|repeat| (0..modes).map(move |turn| run(repeat, turn)));
-        Plan { runs: runs.collect() }
+        let mut points: Vec<_> = experiment.sweep.points.iter().map(|it| &it.values).collect();
+        let nothing = Point::new();
+        if points.is_empty() {
+            points.push(&nothing);
+        }
+        let mut runs = Vec::new();
+        for repeat in 0..experiment.phases.repeat {
+            for (point_index, point) in points.iter().enumerate() {
+                let first = repeat as usize + point_index;
+                let seed = run_seed(experiment.seed, repeat);
+                let run = |turn| {
+                    let (mode, point) = ((first + turn) % modes, (*point).clone());
+                    Run { mode, point, point_index, repeat, seed }
+                };
+                runs.extend((0..modes).map(run));
+            }
+        }
+        Plan { runs }
     }
 
     /// How long all runs apply load. Starting, stopping and checking come on top.
@@ -73,7 +83,6 @@ fn run_seed(seed: u64, repeat: u32) -> u64 {
 /// The plan in words, as `paxbench validate` prints it.
 pub fn describe(experiment: &Experiment) -> String {
     let plan = Plan::of(experiment);
-    let phases = experiment.phases;
     let mut text = format!(
         "{}: {}, {} of load; starting, stopping and checking each run comes on top\n",
         experiment.name,
@@ -86,19 +95,17 @@ pub fn describe(experiment: &Experiment) -> String {
     for mode in &experiment.modes {
         line("mode", &ModeInWords { mode, sites: &experiment.network.sites });
     }
+    for swept in &experiment.sweep.paths {
+        line("sweep", &format!("{}: {}", swept.path, swept.words().join(", ")));
+    }
     line("sites", &experiment.network.sites.join(", "));
     if !experiment.network.spares.is_empty() {
         line("spares", &spares_in_words(&experiment.network));
     }
-    line("network", &network_in_words(experiment));
-    line("clients", &clients_in_words(experiment));
-    line("arrival", &arrival_in_words(experiment));
-    line("operations", &operations_in_words(experiment.workload.operations));
-    line("keys", &keys_in_words(experiment.workload.keys));
-    line("values", &format_bytes(experiment.workload.value_bytes as u64));
-    let repeats = counted(phases.repeat as usize, "repeat");
-    let (warmup, measure) = (format_duration(phases.warmup), format_duration(phases.measure));
-    line("phases", &format!("{warmup} warm-up, {measure} measured, {repeats} of each mode"));
+    for (title, words) in VARIABLE {
+        line(title, &at_first(experiment, words));
+    }
+    line("phases", &phases_in_words(experiment));
     line("faults", &faults_in_words(experiment));
     let checked = if experiment.check.history {
         "every operation is recorded, the history checked for linearizability"
@@ -109,6 +116,42 @@ pub fn describe(experiment: &Experiment) -> String {
     line("thresholds", &thresholds_in_words(experiment));
     text.push_str(&bounds_table(experiment));
     text
+}
+
+/// Says something of an experiment.
+type Words = fn(&Experiment) -> String;
+
+/// What a sweep may vary, in words.
+const VARIABLE: [(&str, Words); 6] = [
+    ("network", network_in_words),
+    ("clients", clients_in_words),
+    ("arrival", arrival_in_words),
+    ("operations", |experiment| operations_in_words(experiment.workload.operations)),
+    ("keys", |experiment| keys_in_words(experiment.workload.keys)),
+    ("values", |experiment| format_bytes(experiment.workload.value_bytes as u64)),
+];
+
+/// Whether the words differ from point to point.
+fn varies(experiment: &Experiment, words: impl Fn(&Experiment) -> String) -> bool {
+    let first = words(experiment);
+    experiment.sweep.points.iter().any(|point| words(&point.experiment) != first)
+}
+
+/// The words for the first point; where others differ they say so.
+fn at_first(experiment: &Experiment, words: impl Fn(&Experiment) -> String) -> String {
+    let first = words(experiment);
+    if varies(experiment, words) { format!("at the first point {first}") } else { first }
+}
+
+fn phases_in_words(experiment: &Experiment) -> String {
+    let phases = experiment.phases;
+    let repeats = counted(phases.repeat as usize, "repeat");
+    let (warmup, measure) = (format_duration(phases.warmup), format_duration(phases.measure));
+    let points = match experiment.sweep.points.len() {
+        0 => String::new(),
+        points => format!(" at each of {}", counted(points, "point")),
+    };
+    format!("{warmup} warm-up, {measure} measured, {repeats} of each mode{points}")
 }
 
 fn faults_in_words(experiment: &Experiment) -> String {
@@ -292,7 +335,9 @@ fn bounds_table(experiment: &Experiment) -> String {
     }
     let labels = experiment.modes.iter().map(|mode| mode.label.chars().count());
     let first = labels.max().unwrap_or(0);
-    let mut text = "The least latency that the network allows, in ms:\n".to_owned();
+    let all = |experiment: &Experiment| format!("{:?}", bounds_of(experiment));
+    let which = if varies(experiment, all) { " at the first point" } else { "" };
+    let mut text = format!("The least latency that the network allows{which}, in ms:\n");
     let mut row = |label: &str, cells: &mut dyn Iterator<Item = String>| {
         let _ = write!(text, "  {label:<first$}");
         for (cell, site) in cells.zip(sites) {
@@ -301,12 +346,18 @@ fn bounds_table(experiment: &Experiment) -> String {
         text.push('\n');
     };
     row("", &mut sites.iter().cloned());
-    for mode in &experiment.modes {
-        let bound = |site| experiment.least_bound_ms(mode, site);
-        let cell = |site| bound(site).map_or("-".to_owned(), |ms| format!("{ms:.1}"));
-        row(&mode.label, &mut (0..sites.len()).map(cell));
+    for (mode, bounds_ms) in experiment.modes.iter().zip(bounds_of(experiment)) {
+        let cell = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
+        row(&mode.label, &mut bounds_ms.into_iter().map(cell));
     }
     text
+}
+
+/// The bound of each mode at each site, in ms.
+fn bounds_of(experiment: &Experiment) -> Vec<Vec<Option<f64>>> {
+    let sites = 0..experiment.network.sites.len();
+    let bounds = |mode| sites.clone().map(|site| experiment.least_bound_ms(mode, site)).collect();
+    experiment.modes.iter().map(bounds).collect()
 }
 
 #[cfg(test)]
@@ -342,6 +393,48 @@ phases: { warmup: 5s, measure: 25s, repeat: 3 }
         assert!(seeds[0] == seeds[1] && seeds[2] == seeds[3]);
         assert!(seeds[0] != seeds[2] && seeds[2] != seeds[4] && seeds[0] != seeds[4]);
         assert_ne!(run_seed(7, 1), run_seed(8, 0));
+    }
+
+    fn swept(sweep: &str) -> Experiment {
+        let text = TWO_MODES.replace("repeat: 3", "repeat: 2");
+        experiment(&format!("{text}sweep: {sweep}\n"))
+    }
+
+    #[test]
+    fn every_repetition_runs_every_point_and_at_each_every_mode_in_turn() {
+        let plan = Plan::of(&swept("{ workload.keys.conflict: [0%, 2%, 100%] }"));
+        let order: Vec<_> =
+            plan.runs.iter().map(|run| (run.repeat, run.point_index, run.mode)).collect();
+        let first = [(0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0), (0, 2, 0), (0, 2, 1)];
+        let second = [(1, 0, 1), (1, 0, 0), (1, 1, 0), (1, 1, 1), (1, 2, 1), (1, 2, 0)];
+        assert_eq!(order, [first, second].concat());
+        let point =
+            |share: &str| Point::from([("workload.keys.conflict".to_owned(), share.to_owned())]);
+        assert_eq!((&plan.runs[2].point, &plan.runs[11].point), (&point("2%"), &point("100%")));
+        assert!(plan.runs[..6].iter().all(|run| run.seed == plan.runs[0].seed));
+        assert_ne!(plan.runs[0].seed, plan.runs[6].seed);
+    }
+
+    #[test]
+    fn the_plan_of_a_sweep_says_its_points_and_what_varies_with_them() {
+        let sweep = "{ workload.keys.conflict: [0%, 2%], workload.value: [16B, 1KiB, 2KiB] }";
+        let experiment = swept(sweep);
+        let text = describe(&experiment);
+        for line in [
+            "two: 24 runs, 12 min of load; starting, stopping and checking each run comes on top\n",
+            "  sweep       workload.keys.conflict: 0%, 2%\n",
+            "  sweep       workload.value: 16B, 1KiB, 2KiB\n",
+            "  arrival     200/s a site, evenly spaced; 600/s in all\n",
+            "  keys        at the first point 0% one key that all share, else one of 1000 of the",
+            "  values      at the first point 16B\n",
+            "  phases      5s warm-up, 25s measured, 2 repeats of each mode at each of 6 points\n",
+            "The least latency that the network allows, in ms:\n",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        assert_eq!(Plan::of(&experiment).load_duration(&experiment), Duration::from_secs(720));
+        let increments = "{ workload.operations: [{ get: 100% }, { increment: 100% }] }";
+        assert!(describe(&swept(increments)).contains("allows at the first point, in ms:\n"));
     }
 
     #[test]

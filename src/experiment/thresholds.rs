@@ -10,7 +10,7 @@ use crate::results::{Linearizable, SiteSummary, Summary};
 pub fn missed(thresholds: &Thresholds, summary: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
     for run in &summary.runs {
-        let name = format!("{}, repeat {}", run.label, run.repeat + 1);
+        let name = run.name();
         for site in &run.sites {
             let Some(latency) = site.latency_ms else { continue };
             let limits = [

@@ -2,8 +2,8 @@
 //! merged.
 
 use crate::results::{
-    Backend, LatencyHistogram, LatencyMs, ReplicaCounters, Result, Results, RunSummary,
-    SiteSummary, Unit, new_histogram,
+    Backend, Cost, LatencyHistogram, LatencyMs, Point, ReplicaCounters, Result, Results,
+    RunSummary, SiteSummary, Unit, new_histogram,
 };
 
 /// One mode at one sweep point.
@@ -131,6 +131,51 @@ impl<'a> Cell<'a> {
     pub fn throughput_per_s(&self) -> f64 {
         let total: f64 = self.runs.iter().map(|run| run.throughput_per_s).sum();
         total / self.runs.len() as f64
+    }
+
+    /// What an operation cost, all repeats together; none if nothing completed or it is not known of
+    /// every repeat.
+    pub fn cost(&self, of: fn(&Cost) -> Option<f64>) -> Option<f64> {
+        let (mut sum, mut operations) = (0.0, 0.0);
+        // All repeats measure for the same time.
+        for run in self.runs.iter().filter(|run| run.throughput_per_s > 0.0) {
+            sum += of(&run.cost)? * run.throughput_per_s;
+            operations += run.throughput_per_s;
+        }
+        (operations > 0.0).then(|| sum / operations)
+    }
+
+    /// Operations since the start of the replicas, from which on their cores count: what the one that was
+    /// furthest has executed; where each core answers its own clients' only, what all of them have answered.
+    pub fn executed(&self) -> u64 {
+        let executed = |run: &Vec<ReplicaCounters>| -> u64 {
+            let answered = || run.iter().filter_map(|replica| replica.core.get("answered"));
+            match answered().next() {
+                Some(_) => answered().sum(),
+                None => run.iter().map(|replica| replica.executed).max().unwrap_or(0),
+            }
+        };
+        self.replicas.iter().map(executed).sum()
+    }
+
+    /// What all cores counted of something, for each operation that was executed since their start; none
+    /// if no core counts it or nothing was executed.
+    pub fn counted(&self, name: &str) -> Option<f64> {
+        let cores = self.replicas.iter().flatten().map(|replica| &replica.core);
+        let counts: Vec<u64> = cores.filter_map(|core| core.get(name).copied()).collect();
+        let executed = self.executed();
+        let known = !counts.is_empty() && executed > 0;
+        known.then(|| counts.iter().sum::<u64>() as f64 / executed as f64)
+    }
+
+    /// What the sweep set.
+    pub fn values(&self) -> Point {
+        self.runs.first().map(|run| run.point_values()).unwrap_or_default()
+    }
+
+    /// The protocol's mode.
+    pub fn mode(&self) -> &str {
+        self.runs.first().map_or("", |run| &run.mode)
     }
 
     /// Percentiles over all sites, from their merged histograms.

@@ -11,8 +11,8 @@ use super::cells::{Cell, CellSite};
 use super::figures::{Figure, grouped};
 use super::table::Table;
 use crate::results::{
-    Backend, LatencyMs, Linearizable, LinkRtt, Manifest, ReplicaCounters, Results, RttMs,
-    RunSummary, ShaperLateness, Verdict,
+    Backend, LatencyMs, Linearizable, LinkRtt, Manifest, Results, RttMs, RunSummary,
+    ShaperLateness, Verdict,
 };
 
 /// The page of a run. The error is one line.
@@ -42,7 +42,7 @@ pub(super) fn page(
         silences: beside.silences.as_ref().map(Section::of),
         silence_details: Section::of(&beside.details),
         published: beside.published.iter().map(Section::of).collect(),
-        figures: figures.iter().enumerate().map(|(i, f)| Picture::of(f, sweep && i > 0)).collect(),
+        figures: figures.iter().map(|figure| Picture::of(figure, sweep)).collect(),
         links: results.manifest.rtt.iter().map(link).collect(),
         shaper: results.manifest.shaper.iter().map(lateness).collect(),
         experiment: &results.experiment,
@@ -286,16 +286,6 @@ struct Counted {
     never: String,
 }
 
-/// Operations since the start of the replicas, from which on their cores count: what the one that was
-/// furthest has executed; where each core answers its own clients' only, what all of them have answered.
-fn executed(run: &[ReplicaCounters]) -> u64 {
-    let answered = || run.iter().filter_map(|replica| replica.core.get("answered"));
-    match answered().next() {
-        Some(_) => answered().sum(),
-        None => run.iter().map(|replica| replica.executed).max().unwrap_or(0),
-    }
-}
-
 /// The quotients of what was counted, as far as it was.
 fn quotients<'a>(cores: impl Iterator<Item = &'a BTreeMap<String, u64>> + Clone) -> String {
     let sum = |names: &[&str]| -> u64 {
@@ -319,7 +309,7 @@ fn counted(cell: &Cell<'_>) -> Option<Counted> {
     names.sort_unstable();
     names.dedup();
     names.retain(|name| !NO_COUNTS.contains(name));
-    let executed: u64 = cell.replicas.iter().map(|run| executed(run)).sum();
+    let executed = cell.executed();
     let counts = |name: &str| cores().map(|core| core.get(name).copied().unwrap_or(0)).collect();
     let row = |name: &&str| {
         let counts: Vec<u64> = counts(name);
@@ -352,7 +342,9 @@ struct Picture<'a> {
 }
 
 impl Picture<'_> {
-    fn of(figure: &Figure, folded: bool) -> Picture<'_> {
+    /// Of a sweep, only what shows all of it is open.
+    fn of(figure: &Figure, sweep: bool) -> Picture<'_> {
+        let folded = sweep && !figure.is_of_all_points();
         Picture { name: &figure.name, title: &figure.title, folded, svg: &figure.drawing.svg }
     }
 }

@@ -31,7 +31,8 @@ pub use environment::{CpuFacts, DiskFacts, Environment};
 pub use histograms::{HistogramName, IntervalLog, LatencyHistogram, Unit, new_histogram};
 pub use manifest::{Backend, LinkRtt, Manifest, RttMs, ShaperLateness};
 pub use summary::{
-    Cost, FaultMark, LatencyMs, Linearizable, RunSummary, SiteSummary, Summary, SummaryRow, Verdict,
+    Cost, FaultMark, LatencyMs, Linearizable, Point, RunSummary, SiteSummary, Summary, SummaryRow,
+    Verdict, point_words, run_name,
 };
 pub use timeline::TimelineRow;
 pub use unavailability::{SiteSilence, Unavailability};

@@ -1,5 +1,6 @@
 //! `summary.json` and `summary.csv`: what each run measured, what it cost, and its verdict.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -241,6 +242,21 @@ impl RunSummary {
         format!("{label}-{}-{}", self.point_index, self.repeat)
     }
 
+    /// What people call the run: the mode, what the sweep set, which repeat.
+    pub fn name(&self) -> String {
+        run_name(&self.label, &self.point_words(), self.repeat)
+    }
+
+    /// What the sweep set: each path and its value in words, in the order of the paths' names.
+    pub fn point_values(&self) -> Point {
+        let words = |value: &serde_json::Value| match value {
+            serde_json::Value::String(s) => s.clone(),
+            other => other.to_string(),
+        };
+        let point = self.point.as_object().into_iter().flatten();
+        point.map(|(path, value)| (path.clone(), words(value))).collect()
+    }
+
     /// The name of the log of one of its entries.
     pub fn histogram_name(&self, site: &SiteSummary) -> HistogramName {
         HistogramName {
@@ -264,14 +280,23 @@ impl RunSummary {
 
     /// The sweep point in words, such as `workload.arrival.open = 100/s`; empty without a sweep.
     pub fn point_words(&self) -> String {
-        let Some(point) = self.point.as_object() else { return String::new() };
-        let words = |value: &serde_json::Value| match value {
-            serde_json::Value::String(s) => s.clone(),
-            other => other.to_string(),
-        };
-        let parts: Vec<_> = point.iter().map(|(k, v)| format!("{k} = {}", words(v))).collect();
-        parts.join(", ")
+        point_words(&self.point_values())
     }
+}
+
+/// What a sweep sets at a point: values in words, by key path.
+pub type Point = BTreeMap<String, String>;
+
+/// The point in words, such as `workload.arrival.open = 100/s`; empty without a sweep.
+pub fn point_words(point: &Point) -> String {
+    let parts: Vec<_> = point.iter().map(|(path, value)| format!("{path} = {value}")).collect();
+    parts.join(", ")
+}
+
+/// What people call a run; `repeat` counts from 0.
+pub fn run_name(label: &str, point: &str, repeat: usize) -> String {
+    let point = if point.is_empty() { String::new() } else { format!(", {point}") };
+    format!("{label}{point}, repeat {}", repeat + 1)
 }
 
 impl Summary {

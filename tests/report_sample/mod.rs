@@ -20,6 +20,10 @@ pub struct Sample {
     pub experiment: &'static str,
     pub sites: Vec<&'static str>,
     pub points: Vec<u32>,
+    /// The path that is swept, and the unit of its values.
+    pub swept: (&'static str, &'static str),
+    /// The point whose runs are void.
+    pub void_at: Option<usize>,
     pub repeats: usize,
     pub measure_s: u32,
     pub verdict: Verdict,
@@ -54,6 +58,8 @@ impl Default for Sample {
             experiment: "name: sample\nseed: 7\nmodes: [epaxos, paxos]\n",
             sites: vec!["virginia", "california", "oregon", "tokyo", "ireland"],
             points: vec![200],
+            swept: ("workload.arrival.open", "/s"),
+            void_at: None,
             repeats: 2,
             measure_s: 10,
             verdict: valid(),
@@ -127,8 +133,9 @@ impl Sample {
     fn run(&self, label: &str, point_index: usize, rate: u32, repeat: usize) -> RunSummary {
         let point = match self.points.len() {
             1 => serde_json::json!({}),
-            _ => serde_json::json!({ "workload.arrival.open": format!("{rate}/s") }),
+            _ => serde_json::json!({ self.swept.0: format!("{rate}{}", self.swept.1) }),
         };
+        let void = self.void_at.filter(|at| *at == point_index).map(|_| "late".to_owned());
         let measured = self.backend == Backend::Quic;
         RunSummary {
             faults: Vec::new(),
@@ -142,7 +149,7 @@ impl Sample {
             sites: Vec::new(),
             throughput_per_s: 0.0,
             cost: if rate == 0 { Cost::default() } else { cost(measured) },
-            verdict: self.verdict.clone(),
+            verdict: Verdict { void: self.verdict.void.clone().or(void), ..self.verdict.clone() },
         }
     }
 
@@ -178,6 +185,12 @@ impl Sample {
             };
             let leads = !run.mode.starts_with("epaxos") && *node == self.sites[0];
             let mut counters = counters(&run.mode, node, leads);
+            if self.points.len() > 1 {
+                let more = run.point_index as u64 + 1;
+                for name in ["slow", "log_records"] {
+                    counters.core.entry(name.to_owned()).and_modify(|count| *count *= more);
+                }
+            }
             if self.backend == Backend::Sim {
                 (counters.cpu_user_s, counters.cpu_system_s) = (None, None);
             }
@@ -245,7 +258,7 @@ pub fn counters(mode: &str, node: &str, leads: bool) -> ReplicaCounters {
         (_, false) => (5_250, 10_000, 0.059),
     };
     let core: &[(&str, u64)] = match mode {
-        "epaxos" => &[("fast", 2300), ("slow", 100), ("recovered", 0)],
+        "epaxos" => &[("fast", 2300), ("slow", 100), ("recovered", 0), ("log_records", 12_000)],
         "caspaxos" => &[
             ("answered", 2400),
             ("chosen", 2000),
@@ -257,7 +270,7 @@ pub fn counters(mode: &str, node: &str, leads: bool) -> ReplicaCounters {
             ("round_trip_us", 70_000),
             ("unknown", 0),
         ],
-        _ => &[("elections", 0), ("instances", 10_900), ("leader", 3)],
+        _ => &[("elections", 0), ("instances", 10_900), ("leader", 3), ("log_records", 4800)],
     };
     let accepts = |messages| {
         BTreeMap::from([("accept".to_owned(), Traffic { messages, bytes: 52 * messages })])

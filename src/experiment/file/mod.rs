@@ -2,7 +2,8 @@
 //!
 //! [`Experiment::read`] reads it strictly: whatever is unknown, in a wrong unit or impossible is a
 //! [`Problem`] with its place and its remedy, and all problems are reported at once. What the file
-//! leaves out gets its default; [`Experiment::to_yaml`] writes the whole.
+//! leaves out gets its default; [`Experiment::to_yaml`] writes the whole. Where the file sweeps something,
+//! the experiment is that of its first point, and [`Experiment::at`] has the others.
 
 use std::fmt;
 use std::path::Path;
@@ -13,6 +14,7 @@ pub use published::{
     Published, PublishedLatency, PublishedUnavailability, PublishedValues, Statistic,
 };
 pub use read::Problem;
+pub use sweep::{Sweep, SweepPoint, Swept};
 pub use tree::Override;
 
 use super::bounds;
@@ -21,13 +23,14 @@ use crate::cluster::{ProtocolChoice, ShapingPlan, TransportOptions};
 use crate::load::plan::{Arrival, KeyChoice, LoadPlan, OperationMix};
 use crate::load::workload::Kind;
 use read::Report;
-use tree::Document;
+use tree::{Document, Origin};
 
 mod faults;
 pub(super) mod modes;
 mod published;
 pub(crate) mod read;
 mod sections;
+mod sweep;
 pub(crate) mod tree;
 mod write;
 
@@ -52,6 +55,8 @@ pub struct Experiment {
     pub faults: Vec<Fault>,
     /// What others published, to stand beside what is measured.
     pub published: Vec<Published>,
+    /// What is varied from run to run. All else here is as it is at the first point.
+    pub sweep: Sweep,
     /// How QUIC is used.
     pub transport: TransportOptions,
     /// How the recorded histories are checked.
@@ -226,16 +231,44 @@ impl Experiment {
         let mut problems = Vec::new();
         for change in overrides {
             if let Err(message) = document.apply(change) {
-                problems.push(Problem::of_override(change.as_written(), message));
+                let origin = Origin { words: change.flag(), place: None };
+                problems.push(Problem::of_origin(origin, message));
             }
         }
         let report = Report::new(&document);
         let experiment = sections::read_experiment(&report.root(), folder);
-        problems.extend(report.into_problems());
+        let swept = sweep::read_sweep(&report.root(), overrides);
+        let found = report.into_problems();
+        let (experiment, found) = match swept {
+            Some(swept) if !swept.is_empty() && problems.is_empty() => {
+                Experiment::swept(&document, swept, &found, folder)
+            }
+            _ => (experiment, found),
+        };
+        problems.extend(found);
         match experiment {
             Some(experiment) if problems.is_empty() => Ok(experiment),
             _ => Err(BadExperiment { problems }),
         }
+    }
+
+    /// The experiment at the first point with all points, and the problems that there are at any.
+    /// What is wrong with the file as it stands, and not with a value in its place, is no problem.
+    fn swept(
+        document: &Document,
+        swept: Vec<sweep::Read>,
+        known: &[Problem],
+        folder: &Path,
+    ) -> (Option<Experiment>, Vec<Problem>) {
+        let (points, problems) = sweep::points(document, &swept, known, folder);
+        let first = points.first().map(|point| point.experiment.clone());
+        let sweep = Sweep { paths: sweep::paths(swept), points };
+        (first.map(|first| Experiment { sweep, ..first }), problems)
+    }
+
+    /// The experiment at a point of the sweep; all of it where nothing is swept.
+    pub fn at(&self, point_index: usize) -> &Experiment {
+        self.sweep.points.get(point_index).map_or(self, |point| &point.experiment)
     }
 
     /// The whole experiment, every default and the matrix included: reading it gives the same.

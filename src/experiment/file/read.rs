@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::tree::{Document, Node, Part, Place, Step, Value};
+use super::tree::{Document, Node, Origin, Part, Place, Step, Value};
 use crate::experiment::units::{self, BadQuantity};
 
 /// One thing that is wrong with a file.
@@ -16,7 +16,7 @@ pub struct Problem {
     origin: String,
     place: Option<Place>,
     /// The key path, as `--set` takes it; empty for the whole file.
-    key: String,
+    pub(super) key: String,
     message: String,
 }
 
@@ -30,9 +30,25 @@ impl Problem {
         Problem { origin, place, key: String::new(), message }
     }
 
-    /// A problem of a flag, such as `--set a.b=1`.
-    pub(crate) fn of_override(flag: &str, message: String) -> Problem {
-        Problem { origin: format!("--set {flag}"), place: None, key: String::new(), message }
+    /// A problem of a flag, such as `--set a.b=1`, or of what else is to blame.
+    pub(crate) fn of_origin(origin: Origin, message: String) -> Problem {
+        let Origin { words, place } = origin;
+        Problem { origin: words, place, key: String::new(), message }
+    }
+
+    /// The same problem, for which something else is to blame.
+    pub(crate) fn blamed_on(self, origin: &Origin) -> Problem {
+        Problem { origin: origin.words.clone(), place: origin.place, ..self }
+    }
+
+    /// Whether both say the same of the same key, whatever is to blame.
+    pub(crate) fn says_what(&self, other: &Problem) -> bool {
+        (&self.key, &self.message) == (&other.key, &other.message)
+    }
+
+    /// Whether this is to blame.
+    pub(crate) fn is_of(&self, origin: &Origin) -> bool {
+        (&self.origin, self.place) == (&origin.words, origin.place)
     }
 }
 
@@ -80,16 +96,10 @@ impl<'a> Report<'a> {
 
     /// Reports a problem of the key `under` below `path`, or of `path` itself.
     fn add(&self, path: &[Step], part: Part, under: Option<&str>, message: String) {
-        let (origin, place) = match self.document.override_of(path) {
-            Some(flag) => (format!("--set {flag}"), None),
-            None => match self.document.locate(path, part) {
-                Some(at) => (format!("{}:{}:{}", self.document.name, at.line, at.column), Some(at)),
-                None => (self.document.name.clone(), None),
-            },
-        };
+        let Origin { words, place } = self.document.origin_of(path, part);
         let names = path.iter().map(|step| step.name.as_str()).chain(under);
         let key = names.collect::<Vec<_>>().join(".");
-        self.problems.borrow_mut().push(Problem { origin, place, key, message });
+        self.problems.borrow_mut().push(Problem { origin: words, place, key, message });
     }
 }
 
@@ -108,6 +118,11 @@ impl<'a> At<'a> {
 
     pub(crate) fn value(&self) -> &'a Value {
         &self.node.value
+    }
+
+    /// What is to blame for the value.
+    pub(crate) fn origin(&self) -> Origin {
+        self.report.document.origin_of(&self.path, Part::Value)
     }
 
     /// Reports `message`; returns nothing, as the reader that found it does.
@@ -153,6 +168,14 @@ impl<'a> At<'a> {
             }
         }
         Some(read)
+    }
+
+    /// An entry of a map, if it is one and has it; reports nothing.
+    pub(crate) fn entry(&self, key: &str) -> Option<At<'a>> {
+        let Value::Map(entries) = self.value() else { return None };
+        let mut entries = entries.iter().enumerate();
+        let (index, (_, node)) = entries.find(|(_, (name, _))| name == key)?;
+        Some(self.child(index, key.to_owned(), node))
     }
 
     /// Reports a problem of the node's key rather than of its value.

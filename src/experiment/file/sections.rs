@@ -8,8 +8,8 @@ use super::modes::read_modes;
 use super::published::{Named, read_published};
 use super::read::{At, Fields, unknown};
 use super::tree::Value;
-use super::{Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Thresholds};
-use super::{Workload, write};
+use super::{Check, Experiment, LogKind, Mode, Network, Phases, Shaping, Storage, Sweep};
+use super::{Thresholds, Workload, write};
 use crate::cluster::{Congestion, IDENTITIES_MAX, TransportOptions};
 use crate::command::{APPENDED_BYTES_MAX, SESSION_WINDOW, VALUE_BYTES_MAX};
 use crate::experiment::network::{Matrix, read_rtt, read_sites};
@@ -28,7 +28,7 @@ const OWN_KEYS: u64 = 1000;
 /// How far shares may be from 100 % by rounding.
 const SHARES_TOLERANCE: f64 = 1e-9;
 
-const ROOT_KEYS: [&str; 12] = [
+const ROOT_KEYS: [&str; 13] = [
     "name",
     "seed",
     "modes",
@@ -38,22 +38,19 @@ const ROOT_KEYS: [&str; 12] = [
     "storage",
     "faults",
     "published",
+    "sweep",
     "transport",
     "check",
     "thresholds",
 ];
-/// Keys of later versions.
-const KEYS_NOT_BUILT: [&str; 1] = ["sweep"];
 
-/// Reads the whole file. None stands for problems, which were reported; problems may have been
+/// Reads the whole file but for what it sweeps. None stands for problems, which were reported; problems may have been
 /// reported beside a value as well.
 pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment> {
     if *root.value() == Value::Null {
         return root.wrong("the file is empty; write name, modes and network in it");
     }
-    let fields =
-        root.fields_beside(&ROOT_KEYS, &KEYS_NOT_BUILT, "keys such as name, modes and network")?;
-    refuse_what_is_not_built(&fields);
+    let fields = root.fields(&ROOT_KEYS, "keys such as name, modes and network")?;
     let name = fields.need("name", "quickstart", |at| at.name("quickstart"));
     let seed = fields.or("seed", 7, |at| at.count(0..=u64::MAX, 7));
     let sites_at = fields.get("network").and_then(sites_of);
@@ -95,24 +92,11 @@ pub(super) fn read_experiment(root: &At<'_>, folder: &Path) -> Option<Experiment
         storage: storage?,
         faults: faults?,
         published: published?,
+        sweep: Sweep::default(),
         transport: transport?,
         check: check?,
         thresholds: thresholds?,
     })
-}
-
-fn refuse_what_is_not_built(fields: &Fields<'_>) {
-    for key in KEYS_NOT_BUILT {
-        let Some(at) = fields.get(key) else { continue };
-        let empty = match at.value() {
-            Value::List(items) => items.is_empty(),
-            Value::Map(entries) => entries.is_empty(),
-            _ => false,
-        };
-        if !empty {
-            at.wrong_key(format!("not in this version; remove `{key}`"));
-        }
-    }
 }
 
 /// The sites that modes may name, as far as they can be read; problems with them are reported

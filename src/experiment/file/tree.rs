@@ -16,7 +16,7 @@ use serde::de::{
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Node {
     pub(crate) value: Value,
-    /// The `--set` that put it here, by its place among them.
+    /// The change that put it here, by its place among them.
     pub(crate) set_by: Option<usize>,
 }
 
@@ -34,14 +34,22 @@ pub(crate) enum Value {
 }
 
 /// A file, read into a tree.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Document {
     /// How messages call it.
     pub(crate) name: String,
     pub(crate) text: String,
     pub(crate) root: Node,
-    /// The `--set` flags that were applied, as the user wrote them.
-    pub(crate) overrides: Vec<String>,
+    /// Where the changes came from that were made since.
+    pub(crate) changes: Vec<Origin>,
+}
+
+/// What is to blame for a value: a place in the file, the file, or a `--set`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Origin {
+    /// `FILE:LINE:COLUMN`, `FILE`, or the flag as the user wrote it.
+    pub(crate) words: String,
+    pub(crate) place: Option<Place>,
 }
 
 /// Where in a text: counted from 1, columns in characters.
@@ -75,22 +83,46 @@ impl Document {
             (place, message.replacen(&said.unwrap_or_default(), "", 1))
         })?;
         let (name, text) = (name.to_owned(), text.to_owned());
-        Ok(Document { name, text, root, overrides: Vec::new() })
+        Ok(Document { name, text, root, changes: Vec::new() })
     }
 
     /// Puts a value where the override says; the error says why it cannot be put there.
     pub(crate) fn apply(&mut self, change: &Override) -> Result<(), String> {
-        let by = Some(self.overrides.len());
-        expand_short_mode(&mut self.root, &change.path);
-        let node = put(&mut self.root, &change.path, 0, by)?;
-        node.value = change.value.clone();
+        let origin = Origin { words: change.flag(), place: None };
+        self.put(&change.path, &change.value, origin)
+    }
+
+    /// Puts a value that came from `origin` where `path` leads.
+    pub(crate) fn put(
+        &mut self,
+        path: &[String],
+        value: &Value,
+        origin: Origin,
+    ) -> Result<(), String> {
+        let by = Some(self.changes.len());
+        expand_short_mode(&mut self.root, path);
+        let node = put(&mut self.root, path, 0, by)?;
+        node.value = value.clone();
         node.set_by = by;
-        self.overrides.push(change.text.clone());
+        self.changes.push(origin);
         Ok(())
     }
 
-    /// The override that put the node at `path` there, if one did.
-    pub(crate) fn override_of(&self, path: &[Step]) -> Option<&str> {
+    /// What is to blame for the node at `path`.
+    pub(crate) fn origin_of(&self, path: &[Step], part: Part) -> Origin {
+        if let Some(origin) = self.change_of(path) {
+            return origin.clone();
+        }
+        let place = self.locate(path, part);
+        let words = match place {
+            Some(at) => format!("{}:{}:{}", self.name, at.line, at.column),
+            None => self.name.clone(),
+        };
+        Origin { words, place }
+    }
+
+    /// Where the change came from that put the node at `path` there, if one did.
+    fn change_of(&self, path: &[Step]) -> Option<&Origin> {
         let mut node = &self.root;
         let mut by = node.set_by;
         for step in path {
@@ -101,7 +133,7 @@ impl Document {
             };
             by = node.set_by.or(by);
         }
-        by.and_then(|index| self.overrides.get(index)).map(String::as_str)
+        by.and_then(|index| self.changes.get(index))
     }
 
     /// Where the node at `path` stands in the text.
@@ -207,9 +239,14 @@ pub struct Override {
 }
 
 impl Override {
-    /// The flag's argument.
-    pub(crate) fn as_written(&self) -> &str {
-        &self.text
+    /// The flag as the user wrote it.
+    pub(crate) fn flag(&self) -> String {
+        format!("--set {}", self.text)
+    }
+
+    /// Where it puts its value, step by step.
+    pub(crate) fn path(&self) -> &[String] {
+        &self.path
     }
 }
 

@@ -5,6 +5,7 @@ use serde_yaml::{Mapping, Value};
 use super::faults::write_faults;
 use super::modes::write_mode;
 use super::published::write_published;
+use super::sweep::write_sweep;
 use super::{Check, Experiment, LogKind, Network, Phases, Shaping, Storage, Thresholds, Workload};
 use crate::cluster::{Congestion, TransportOptions};
 use crate::experiment::network::Matrix;
@@ -30,6 +31,7 @@ pub(super) fn write_experiment(experiment: &Experiment) -> String {
         ("storage", write_storage(experiment.storage)),
         ("faults", write_faults(&experiment.faults)),
         ("published", write_published(&experiment.published)),
+        ("sweep", write_sweep(&experiment.sweep)),
         ("transport", write_transport(&experiment.transport)),
         ("check", write_check(experiment.check)),
         ("thresholds", write_thresholds(experiment.thresholds)),

@@ -30,7 +30,7 @@ pub(super) fn gather(
         label: setting.label().to_owned(),
         options: options(setting),
         point: serde_json::to_value(&setting.run.point).unwrap_or_default(),
-        point_index: 0,
+        point_index: setting.run.point_index,
         repeat: setting.run.repeat as usize,
         sites,
         throughput_per_s: outcome.reports.iter().map(|report| report.throughput_per_s).sum(),
@@ -82,7 +82,7 @@ fn write_histograms(setting: &Setting<'_>, outcome: &Outcome) -> Result<(), RunE
         for operation in report.operations.iter().filter(|operation| operation.count > 0) {
             let name = HistogramName {
                 label: setting.label().to_owned(),
-                point_index: 0,
+                point_index: setting.run.point_index,
                 repeat: setting.run.repeat as usize,
                 site: report.site.clone(),
                 op: operation.op.clone(),
@@ -97,7 +97,7 @@ fn write_replicas(setting: &Setting<'_>, outcome: &Outcome) -> Result<(), RunErr
     for counters in &outcome.replicas {
         let name = ReplicaFileName {
             label: setting.label().to_owned(),
-            point_index: 0,
+            point_index: setting.run.point_index,
             repeat: setting.run.repeat as usize,
             node: counters.node.clone(),
         };
@@ -181,7 +181,7 @@ fn timeline<'a>(
         t_ms: bucket.t_ms,
         mode: setting.mode().protocol.name().to_owned(),
         label: setting.label().to_owned(),
-        point_index: 0,
+        point_index: setting.run.point_index,
         repeat: setting.run.repeat as usize,
         site: report.site.clone(),
         completed: bucket.completed,

@@ -169,8 +169,8 @@ async fn run_all(
     let progress = Progress::new(experiment, backend, plan.runs.len());
     let driver = Driver::of(experiment, backend)?;
     for (index, run) in plan.runs.iter().enumerate() {
-        let setting = Setting { experiment, run, directory };
-        progress.start(index, setting.label(), run.repeat);
+        let setting = Setting { experiment: experiment.at(run.point_index), run, directory };
+        progress.start(index, &setting.run_name());
         let outcome = driver.conduct(&setting, &progress).await?;
         progress.say("checking");
         let checked = gather::check(&setting, &outcome.reports).await?;

@@ -36,8 +36,8 @@ impl Progress {
     }
 
     /// A run begins.
-    pub(super) fn start(&self, index: usize, label: &str, repeat: u32) {
-        let prefix = format!("run {} of {}: {label}, repeat {}", index + 1, self.runs, repeat + 1);
+    pub(super) fn start(&self, index: usize, name: &str) {
+        let prefix = format!("run {} of {}: {name}", index + 1, self.runs);
         if self.bar.is_hidden() {
             say_line(&prefix);
         }
@@ -67,13 +67,7 @@ impl Progress {
         } else {
             objections.join("; ")
         };
-        let line = format!(
-            "{}, repeat {}: {:.0} operations/s; {verdict}",
-            run.label,
-            run.repeat + 1,
-            run.throughput_per_s
-        );
-        self.tell(&line);
+        self.tell(&format!("{}: {:.0} operations/s; {verdict}", run.name(), run.throughput_per_s));
     }
 
     /// Says something in a line that stays.

@@ -9,11 +9,14 @@ use crate::experiment::file::{Experiment, Mode};
 use crate::experiment::plan::Run;
 use crate::load::report::SiteReport;
 use crate::net::ShaperReport;
-use crate::results::{FaultMark, HistoryFileName, ReplicaCounters, RunDirectory};
+use crate::results::{
+    FaultMark, HistoryFileName, ReplicaCounters, RunDirectory, point_words, run_name,
+};
 
 /// What is run.
 #[derive(Clone, Copy)]
 pub(super) struct Setting<'a> {
+    /// As it is at the run's point.
     pub(super) experiment: &'a Experiment,
     pub(super) run: &'a Run,
     pub(super) directory: &'a RunDirectory,
@@ -35,7 +38,7 @@ impl<'a> Setting<'a> {
 
     /// What notes and messages call the run.
     pub(super) fn run_name(&self) -> String {
-        format!("{}, repeat {}", self.label(), self.run.repeat + 1)
+        run_name(self.label(), &point_words(&self.run.point), self.run.repeat as usize)
     }
 
     /// Where the history of a site goes; none if no operation is recorded.
@@ -56,7 +59,7 @@ impl<'a> Setting<'a> {
     fn file_name(&self, site: &str) -> HistoryFileName {
         HistoryFileName {
             label: self.label().to_owned(),
-            point_index: 0,
+            point_index: self.run.point_index,
             repeat: self.run.repeat as usize,
             site: site.to_owned(),
         }

@@ -50,7 +50,8 @@ impl Multicoordinated {
         // Who does not hear a majority could not begin a round, and would only be in the way of others.
         if self.leader != self.me || !self.election.hears_majority() {
             self.leading = None;
-            self.opening = self.opening.take().filter(|(phase1, _)| phase1.round.creator != self.me);
+            self.opening =
+                self.opening.take().filter(|(phase1, _)| phase1.round.creator != self.me);
             return;
         }
         if self.leading.is_none() {
@@ -144,9 +145,10 @@ impl Multicoordinated {
         round: Round,
         out: &mut Effects<Self>,
     ) {
-        let is_covered = self.opening.as_ref().is_some_and(|(opening, from)| {
-            opening.round.creator == self.me && instance >= *from
-        });
+        let is_covered = self
+            .opening
+            .as_ref()
+            .is_some_and(|(opening, from)| opening.round.creator == self.me && instance >= *from);
         if round.creator != self.me || is_covered {
             return;
         }
@@ -387,6 +389,8 @@ impl Multicoordinated {
             }
         };
         if let Some((phase1, from)) = &mut self.opening {
+            // What was executed meanwhile needs no round, and others may have forgotten it.
+            *from = (*from).max(self.executing);
             again(phase1, *from, true);
         }
         for (instance, held) in (self.base..).zip(&mut self.instances) {

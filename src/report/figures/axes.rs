@@ -5,23 +5,44 @@ use plotters::style::RGBColor;
 use super::canvas::{Align, Canvas, Dash, Mark, Stroke, TEXT, Type, WIDTH};
 use super::palette::{self, Look};
 
-/// A linear axis.
+/// An axis, linear unless it is made by [`Axis::logarithmic`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct Axis {
     /// Where it begins.
     pub from: f64,
     /// Where it ends.
     pub to: f64,
-    /// The distance of its ticks.
-    step: f64,
+    /// The distance of its ticks; none where the axis is logarithmic.
+    step: Option<f64>,
 }
+
+/// Where a logarithmic axis has its ticks in each decade.
+const LOG_TICKS: [f64; 3] = [1.0, 2.0, 5.0];
 
 impl Axis {
     /// From 0 to the first tick at or above `to`, with at most `ticks` ticks above 0.
     pub fn from_zero(to: f64, ticks: usize) -> Axis {
         let mut axis = Axis::exact(0.0, to, ticks);
-        axis.to = (axis.to / axis.step - 1e-9).ceil() * axis.step;
+        if let Some(step) = axis.step {
+            axis.to = (axis.to / step - 1e-9).ceil() * step;
+        }
         axis
+    }
+
+    /// Logarithmic, from the last tick at or below `from`, which is above 0, to the first at or above `to`.
+    pub fn logarithmic(from: f64, to: f64) -> Axis {
+        let ticks = || log_ticks(from, to);
+        let below = ticks().filter(|tick| *tick <= from * (1.0 + 1e-9)).fold(0.0, f64::max);
+        let above = ticks().filter(|tick| *tick >= to * (1.0 - 1e-9) && *tick > below);
+        Axis { from: below, to: above.fold(f64::INFINITY, f64::min), step: None }
+    }
+
+    /// Where a value lies: 0 at the axis's beginning, 1 at its end.
+    pub fn part(&self, value: f64) -> f64 {
+        match self.step {
+            Some(_) => (value - self.from) / (self.to - self.from),
+            None => (value / self.from).ln() / (self.to / self.from).ln(),
+        }
     }
 
     /// From `from` to `to`, with at most `ticks` intervals between ticks.
@@ -32,25 +53,38 @@ impl Axis {
         let decade = 10_f64.powf(least.log10().floor());
         let fits = |step: &f64| *step >= least * (1.0 - 1e-9);
         let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * decade).into_iter().find(fits);
-        Axis { from, to, step: step.unwrap_or(10.0 * decade) }
+        Axis { from, to, step: Some(step.unwrap_or(10.0 * decade)) }
     }
 
     /// Where its ticks are.
     pub fn ticks(&self) -> impl Iterator<Item = f64> {
-        let first = (self.from / self.step - 1e-9).ceil() as i64;
-        let last = (self.to / self.step + 1e-9).floor() as i64;
-        (first..=last).map(|i| i as f64 * self.step)
+        let ticks: Vec<f64> = if let Some(step) = self.step {
+            let first = (self.from / step - 1e-9).ceil() as i64;
+            let last = (self.to / step + 1e-9).floor() as i64;
+            (first..=last).map(|i| i as f64 * step).collect()
+        } else {
+            let shown = |tick: &f64| (-1e-9..=1.0 + 1e-9).contains(&self.part(*tick));
+            log_ticks(self.from, self.to).filter(shown).collect()
+        };
+        ticks.into_iter()
     }
 
     /// A tick's label: as many decimals as the step needs, thousands apart.
     pub fn label(&self, tick: f64) -> String {
+        let step = self.step.unwrap_or(tick);
         let whole = |decimals: &usize| {
-            let scaled = self.step * 10_f64.powi(*decimals as i32);
+            let scaled = step * 10_f64.powi(*decimals as i32);
             (scaled - scaled.round()).abs() < 1e-6 * scaled
         };
         let decimals = (0..9).find(whole).unwrap_or(9);
         grouped(&format!("{tick:.decimals$}")).replace('-', "−")
     }
+}
+
+/// Ticks from below `from` to above `to`, both above 0.
+fn log_ticks(from: f64, to: f64) -> impl Iterator<Item = f64> {
+    let decades = from.log10().floor() as i32..=to.log10().floor() as i32 + 1;
+    decades.flat_map(|decade| LOG_TICKS.map(|tick| tick * 10_f64.powi(decade)))
 }
 
 /// `12345.5` as `12,345.5`.
@@ -92,12 +126,12 @@ impl Panel {
 
     /// The place of an x, in px.
     pub fn x_at(&self, x: f64) -> f64 {
-        self.left + (x - self.x.from) / (self.x.to - self.x.from) * self.width
+        self.left + self.x.part(x) * self.width
     }
 
     /// The place of a y, in px.
     pub fn y_at(&self, y: f64) -> f64 {
-        self.top + self.height - (y - self.y.from) / (self.y.to - self.y.from) * self.height
+        self.top + self.height - self.y.part(y) * self.height
     }
 
     /// The right edge in px.
@@ -112,14 +146,19 @@ impl Panel {
 
     /// Horizontal grid lines, their labels and the axis's name.
     pub fn draw_y(&self, canvas: &mut Canvas<'_>, name: &str) {
+        self.draw_grid(canvas);
+        let middle = self.top + self.height / 2.0;
+        canvas.upwards((MARGIN + 3.0, middle), name, Type::normal(Align::Center));
+    }
+
+    /// Horizontal grid lines and their labels.
+    pub fn draw_grid(&self, canvas: &mut Canvas<'_>) {
         for tick in self.y.ticks() {
             let y = self.y_at(tick);
             canvas.line(&[(self.left, y), (self.right(), y)], Stroke::solid(palette::GRID, 0.75));
             let label = self.y.label(tick);
             canvas.text((self.left - 6.0, y), &label, Type::normal(Align::Right));
         }
-        let middle = self.top + self.height / 2.0;
-        canvas.upwards((MARGIN + 3.0, middle), name, Type::normal(Align::Center));
     }
 
     /// Ticks below; with a `name`, their labels and the axis's name too.
@@ -415,6 +454,22 @@ mod tests {
         for to in [0.0, f64::NAN, -1.0] {
             assert!(Axis::from_zero(to, 5).ticks().count() > 1);
         }
+    }
+
+    #[test]
+    fn a_logarithmic_axis_spans_its_values_and_has_ticks_of_one_two_and_five() {
+        for (from, to, labels) in [
+            (71.0, 2252.0, vec!["50", "100", "200", "500", "1,000", "2,000", "5,000"]),
+            (100.0, 1000.0, vec!["100", "200", "500", "1,000"]),
+            (0.3, 4.0, vec!["0.2", "0.5", "1", "2", "5"]),
+            (10.0, 10.0, vec!["10", "20"]),
+        ] {
+            let axis = Axis::logarithmic(from, to);
+            assert_eq!(axis.ticks().map(|t| axis.label(t)).collect::<Vec<_>>(), labels);
+            assert!(axis.part(axis.from).abs() < 1e-9 && (axis.part(axis.to) - 1.0).abs() < 1e-9);
+            assert!(axis.part(from) >= -1e-9 && axis.part(to) <= 1.0 + 1e-9);
+        }
+        assert!((Axis::logarithmic(10.0, 1000.0).part(100.0) - 0.5).abs() < 1e-9);
     }
 
     #[test]

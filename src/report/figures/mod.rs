@@ -34,6 +34,13 @@ pub struct Figure {
     pub drawing: Drawing,
 }
 
+impl Figure {
+    /// Whether it shows all points of a sweep.
+    pub fn is_of_all_points(&self) -> bool {
+        self.name.starts_with(sweep::NAME)
+    }
+}
+
 /// Draws all figures of a run; `halves` has what there is to compare with its counterpart.
 pub fn all(
     results: &Results,
@@ -47,7 +54,7 @@ pub fn all(
     points.dedup();
     let mut figures = Vec::new();
     if points.len() > 1 {
-        figures.push(sweep::draw(cells).map_err(bad)?);
+        figures.extend(sweep::all(cells).map_err(bad)?);
     }
     for point in &points {
         let here: Vec<&Cell<'_>> = cells.iter().filter(|c| c.point_index == *point).collect();
