@@ -46,7 +46,6 @@ impl Invariants<Multicoordinated> for MulticoordinatedInvariants {
     }
 
     fn owes(&self, _: NodeId, core: &Multicoordinated) -> Option<String> {
-        let open = core.unlearned();
-        (open > 0).then(|| format!("{open} commands of its clients are not learned"))
+        core.undone()
     }
 }

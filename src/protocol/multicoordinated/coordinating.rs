@@ -184,6 +184,7 @@ impl Multicoordinated {
         promises: &[Option<Vec<Vote>>],
         out: &mut Effects<Self>,
     ) -> Option<Value> {
+        self.instance_mut(instance)?;
         let q = promises.iter().flatten().count();
         let vote_of =
             |votes: &Vec<Vote>| votes.iter().find(|vote| vote.instance == instance).copied();
@@ -410,6 +411,7 @@ impl Multicoordinated {
         let (round, instance) = self.standing;
         let begun = self.coordinating.is_some_and(|(begun, _)| begun >= round);
         if round.kind == RType::Multi && round.coordinators.contains(self.me) && !begun {
+            let instance = instance.max(self.executing);
             let message = MulticoordinatedMessage::Phase1a { round, instance, onwards: true };
             self.tell_all(message, self.major_edge, out);
         }

@@ -63,7 +63,7 @@ impl Multicoordinated {
         from: NodeId,
         (life, major, hears_majority): (u32, u32, bool),
         executed_below: u64,
-        open: Vec<Progress>,
+        (standing, open): ((Round, u64), Vec<Progress>),
         out: &mut Effects<Self>,
     ) {
         let now = self.now;
@@ -76,6 +76,10 @@ impl Multicoordinated {
             self.lag(from, out);
         }
         for progress in open {
+            let (round, first) = standing;
+            if progress.rnd != round || progress.instance < first {
+                self.note_ending(progress.instance, progress.rnd);
+            }
             self.on_progress(from, progress, out);
         }
     }
@@ -88,7 +92,6 @@ impl Multicoordinated {
         }
         self.open(instance);
         self.note_round(rnd);
-        self.note_ending(instance, rnd);
         let index = usize::from(from.0);
         let Some(held) = self.instance(instance) else { return };
         let (coordinator, acceptor) = (&held.coordinators[index], &held.acceptors[index]);

@@ -449,7 +449,8 @@ impl Multicoordinated {
                 standing,
                 open,
             } => {
-                self.on_heartbeat(from, (life, major, hears_majority), executed_below, open, out);
+                let progress = (standing, open);
+                self.on_heartbeat(from, (life, major, hears_majority), executed_below, progress, out);
                 self.bring_to_standing(from, standing.0, out);
             }
             MulticoordinatedMessage::Lagging { instance, from: position } => {
@@ -467,6 +468,29 @@ impl Multicoordinated {
     /// How many commands of its clients are not learned, or not proposed yet.
     pub fn unlearned(&self) -> u64 {
         self.own.iter().map(|own| own.left).sum::<u64>() + self.requests.len() as u64
+    }
+
+    /// What it has still to learn, or to begin, as far as it knows; none if nothing.
+    pub fn undone(&self) -> Option<String> {
+        let behind = self.executed_below.iter().max().is_some_and(|most| *most > self.executing);
+        let open = (self.base..).zip(&self.instances).skip_while(|(n, _)| *n < self.executing);
+        let unlearned = open.clone().find(|(_, held)| {
+            let mut accepted = held.accepted.vval.names.iter();
+            accepted.any(|name| !held.learned.contains.get(name))
+        });
+        if self.unlearned() > 0 {
+            Some(format!("{} commands of its clients are not learned", self.unlearned()))
+        } else if behind {
+            Some(format!("instance {} is executed elsewhere", self.executing))
+        } else if self.executing < self.proposing {
+            Some(format!("instance {} is not closed", self.executing))
+        } else if self.leading.is_some() && self.opening.is_some() {
+            Some("it leads, and has not begun its round".to_owned())
+        } else {
+            unlearned.map(|(instance, _)| {
+                format!("what it accepted in instance {instance} is not learned")
+            })
+        }
     }
 
     /// Sends to one replica once a write is durable; to itself, too.
