@@ -147,33 +147,33 @@ impl Multicoordinated {
         }
     }
 
-    /// Asks for the commands of names that have been here for a while without them.
+    /// Asks for the commands of names that have been here for a while without them: another replica each time, as
+    /// who named them may be gone.
     pub(super) fn want_commands(&mut self, out: &mut Effects<Self>) {
-        let mut missing: Vec<(NodeId, Run)> = Vec::new();
+        let mut names: Vec<Run> = Vec::new();
         for held in self.instances.iter().filter(|held| !held.learned.value.is_closed) {
-            for (source, mirror) in (0..).map(NodeId).zip(&held.coordinators) {
-                self.missing_of(source, &mirror.value, &mut missing);
-            }
-            for (source, mirror) in (0..).map(NodeId).zip(&held.acceptors) {
-                self.missing_of(source, &mirror.value, &mut missing);
+            for mirror in held.coordinators.iter().chain(&held.acceptors) {
+                self.missing_of(&mirror.value, &mut names);
             }
         }
-        for node in self.cluster.others(self.me) {
-            let names: Vec<Run> =
-                missing.iter().filter(|(source, _)| *source == node).map(|(_, run)| *run).collect();
-            if !names.is_empty() {
-                self.counters.wants += 1;
-                out.send(node, MulticoordinatedMessage::WantCommands { names });
-            }
+        names.sort_unstable();
+        names.dedup();
+        let others: Vec<NodeId> = self.cluster.others(self.me).collect();
+        if names.is_empty() || others.is_empty() {
+            return;
         }
+        self.asked = (self.asked + 1) % others.len();
+        self.counters.wants += 1;
+        out.send(others[self.asked], MulticoordinatedMessage::WantCommands { names });
     }
 
-    fn missing_of(&self, source: NodeId, value: &Value, missing: &mut Vec<(NodeId, Run)>) {
+    /// The first names of a value whose commands are not here.
+    fn missing_of(&self, value: &Value, missing: &mut Vec<Run>) {
         let mut found = 0;
         for run in value.names.runs() {
             let known = self.proposals.known(*run);
             if known < run.count && found < WANTED_MAX {
-                missing.push((source, run.part(u64::from(known), 1)));
+                missing.push(run.part(u64::from(known), 1));
                 found += 1;
             }
         }

@@ -213,6 +213,8 @@ pub struct Multicoordinated {
     state_sent: Vec<Option<Time>>,
     /// When this replica last asked for what it lacks.
     lagging_asked: Option<Time>,
+    /// Whom it asked last for what anybody may have: each in turn.
+    asked: usize,
     /// How much another replica has told of an instance that it has learned.
     told: (u64, u64),
     counters: Counters,
@@ -334,6 +336,7 @@ impl Multicoordinated {
             executed_below: vec![0; size],
             state_sent: vec![None; size],
             lagging_asked: None,
+            asked: 0,
             told: (0, 0),
             counters: Counters::default(),
         }
