@@ -416,6 +416,12 @@ impl Multicoordinated {
         standing: Round,
         out: &mut Effects<Self>,
     ) {
+        let outgrown = |leading: &Leading| standing > leading.round && standing.creator != self.me;
+        if self.leading.as_ref().is_some_and(outgrown) {
+            self.note_round(standing);
+            self.take_over(out);
+            return;
+        }
         let Some((round, from)) = self.coordinating else { return };
         let stands = self.leading.as_ref().is_some_and(|leading| leading.round == round);
         if !stands || standing >= round || node == self.me {

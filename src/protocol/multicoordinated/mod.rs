@@ -453,7 +453,13 @@ impl Multicoordinated {
                 open,
             } => {
                 let progress = (standing, open);
-                self.on_heartbeat(from, (life, major, hears_majority), executed_below, progress, out);
+                self.on_heartbeat(
+                    from,
+                    (life, major, hears_majority),
+                    executed_below,
+                    progress,
+                    out,
+                );
                 self.bring_to_standing(from, standing.0, out);
             }
             MulticoordinatedMessage::Lagging { instance, from: position } => {
@@ -487,7 +493,7 @@ impl Multicoordinated {
             Some(format!("instance {} is executed elsewhere", self.executing))
         } else if self.executing < self.proposing {
             Some(format!("instance {} is not closed", self.executing))
-        } else if self.leading.is_some() && self.opening.is_some() {
+        } else if self.opening.as_ref().is_some_and(|(phase1, _)| phase1.round.creator == self.me) {
             Some("it leads, and has not begun its round".to_owned())
         } else {
             unlearned.map(|(instance, _)| {
