@@ -537,6 +537,9 @@ mutants! {
     LowRoundJoined "low-round-joined" Multicoordinated
         "A 1a below rnd is refused."
         "§3.2, Phase1b";
+    DeferredDespitePromise "deferred-despite-promise" Multicoordinated
+        "What was left to other acceptors is not accepted in a round below rnd."
+        "§3.2, Phase2bClassic; found by schedules";
     LowRoundAccepted "low-round-accepted" Multicoordinated
         "A 2a below rnd is refused."
         "§3.2, Phase2bClassic";

@@ -370,7 +370,12 @@ impl Multicoordinated {
 
     /// Accepts what it had left to others, in an order in which it may.
     pub(super) fn accept_deferred(&mut self, instance: u64) {
+        let rnd = self.rnd(instance);
         let Some(held) = self.instance_mut(instance) else { return };
+        // A round that was joined since forbids it.
+        if rnd > held.accepted.vrnd && !mutant!(DeferredDespitePromise) {
+            return;
+        }
         for name in std::mem::take(&mut held.accepted.deferred) {
             self.accept(instance, name);
         }
@@ -378,7 +383,13 @@ impl Multicoordinated {
 
     /// *vval* • C
     pub(super) fn accept(&mut self, instance: u64, name: Name) {
+        let rnd = self.rnd(instance);
         let Some(held) = self.instance_mut(instance) else { return };
+        let in_order = rnd <= held.accepted.vrnd
+            || mutant!(DeferredDespitePromise)
+            || mutant!(LowRoundAccepted)
+            || mutant!(VrndNotUpdated);
+        assert!(in_order, "accepts in {}, and has joined {rnd}", held.accepted.vrnd);
         if !held.accepted.contains.set(name, true) {
             held.accepted.vval.names.push_name(name);
             self.counters.accepted += 1;

@@ -221,6 +221,33 @@ impl Multicoordinated {
         out.send(other, MulticoordinatedMessage::Lagging { instance, from: 0 });
     }
 
+    /// Commands are known in the instance that is to be executed next, and none was learned for long: others may
+    /// have learned them by votes that will not come here any more.
+    pub(super) fn ask_for_learned(&mut self, out: &mut Effects<Self>) {
+        let (now, patience) = (self.now, self.fallback() * 2);
+        let instance = self.executing;
+        let Some(held) = self.instance(instance) else { return };
+        if now.since(held.touched) < patience || !self.has_unlearned(instance) {
+            return;
+        }
+        let others: Vec<NodeId> = self.cluster.others(self.me).collect();
+        if !others.is_empty() {
+            self.asked += 1;
+            let other = others[self.asked % others.len()];
+            out.send(other, MulticoordinatedMessage::Lagging { instance, from: 0 });
+        }
+    }
+
+    /// Whether commands of an instance are known that are not learned.
+    pub(super) fn has_unlearned(&self, instance: u64) -> bool {
+        let Some(held) = self.instance(instance) else { return false };
+        let unlearned = |name: super::names::Name| !held.learned.contains.get(name);
+        let mut accepted = held.acceptors.iter().flat_map(|mirror| mirror.value.names.iter());
+        let mut proposed =
+            self.proposals.of(instance).map(|(proposer, parcel)| parcel.run(proposer));
+        proposed.any(|run| run.names().any(unlearned)) || accepted.any(unlearned)
+    }
+
     /// Another replica lags: it is sent what was learned in the instance, or the state if that is forgotten.
     pub(super) fn on_lagging(
         &mut self,
@@ -229,7 +256,7 @@ impl Multicoordinated {
         position: u64,
         out: &mut Effects<Self>,
     ) {
-        if instance >= self.executing {
+        if instance > self.executing {
             return;
         }
         if instance >= self.base {

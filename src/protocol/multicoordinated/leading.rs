@@ -461,20 +461,8 @@ impl Multicoordinated {
         let mut stuck = Vec::new();
         for (instance, held) in (self.base..).zip(&self.instances) {
             let waits = now.since(held.touched) >= patience && !held.learned.value.is_closed;
-            let accepted = || {
-                let all = held.acceptors.iter().flat_map(|mirror| mirror.value.names.iter());
-                all.into_iter().any(|name| !held.learned.contains.get(name))
-            };
-            let unlearned = || {
-                let mut parcels = self.proposals.of(instance);
-                parcels.any(|(proposer, parcel)| {
-                    parcel.run(proposer).names().any(|name| !held.learned.contains.get(name))
-                })
-            };
-            if waits
-                && instance >= self.executing
-                && (instance < self.proposing || unlearned() || accepted())
-            {
+            let is_open = waits && instance >= self.executing;
+            if is_open && (instance < self.proposing || self.has_unlearned(instance)) {
                 stuck.push(instance);
             }
         }

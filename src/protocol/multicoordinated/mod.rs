@@ -386,6 +386,7 @@ impl Multicoordinated {
         self.repeat_proposals(out);
         self.adopt_proposals(out);
         self.step_back();
+        self.ask_for_learned(out);
         self.want_commands(out);
         self.arm_check(out);
     }
