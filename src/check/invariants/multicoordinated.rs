@@ -428,15 +428,13 @@ impl Invariants<Multicoordinated> for MulticoordinatedInvariants {
 
     /// *Liveness* (§2.3): what its clients have asked for is learned, and what is learned is executed.
     fn owes(&self, node: NodeId, core: &Multicoordinated) -> Option<String> {
-        let open = core.unlearned();
-        if open > 0 {
-            return Some(format!("{open} commands of its clients are not learned"));
-        }
         let executing = self.processes[usize::from(node.0)].executing;
-        let held = core.instance(executing)?;
-        let (learned, executed) = (held.learned.value.names.len(), held.learned.executed);
-        (executed < learned).then(|| {
+        let held = core.instance(executing);
+        let (learned, executed) =
+            held.map_or((0, 0), |held| (held.learned.value.names.len(), held.learned.executed));
+        let late = || {
             format!("it has learned {learned} commands of i{executing}, and executed {executed}")
-        })
+        };
+        core.undone().or_else(|| (executed < learned).then(late))
     }
 }

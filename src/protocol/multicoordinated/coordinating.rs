@@ -87,7 +87,8 @@ impl Multicoordinated {
             return;
         }
         let promises = phase1.promises.clone();
-        let Some(picked) = self.pick(instance, &promises, out) else { return };
+        let Some(promises) = self.known_promises(promises, out) else { return };
+        let Some(picked) = self.pick(instance, &promises) else { return };
         if let Some(held) = self.instance_mut(instance) {
             held.phase1 = None;
         }
@@ -103,12 +104,13 @@ impl Multicoordinated {
             return;
         }
         let promises = phase1.promises.clone();
+        let Some(promises) = self.known_promises(promises, out) else { return };
         let all = promises.iter().flatten().flatten();
         let last = all.map(|vote| vote.instance).filter(|instance| *instance >= from).max();
         let voted: Vec<u64> = (from.max(self.base)..last.map_or(0, |last| last + 1)).collect();
         let mut picks = Vec::new();
         for instance in &voted {
-            picks.push(self.pick(*instance, &promises, out));
+            picks.push(self.pick(*instance, &promises));
         }
         if picks.iter().any(Option::is_none) {
             return;
@@ -178,12 +180,7 @@ impl Multicoordinated {
     }
 
     /// *ProvedSafe* for the acceptors that have answered: none if not all is known here of what they voted for.
-    fn pick(
-        &mut self,
-        instance: u64,
-        promises: &[Option<Vec<Vote>>],
-        out: &mut Effects<Self>,
-    ) -> Option<Value> {
+    fn pick(&mut self, instance: u64, promises: &[Option<Vec<Vote>>]) -> Option<Value> {
         let q = promises.iter().flatten().count();
         let vote_of =
             |votes: &Vec<Vote>| votes.iter().find(|vote| vote.instance == instance).copied();
@@ -200,33 +197,55 @@ impl Multicoordinated {
         let voters = votes.into_iter().filter(|(_, vote)| vote.vrnd == k);
         let mut known = Vec::new();
         for (acceptor, vote) in voters {
-            known.push(self.value_of_vote(acceptor, vote, out)?);
+            let value = self.value_of_vote(acceptor, &vote)?;
+            known.push(Known { acceptor, vote, value });
         }
         self.proved_safe(instance, k, q, known)
     }
 
-    /// The value that a vote stands for; else asks for it.
-    fn value_of_vote(
+    /// The promises of those acceptors whose votes are known here, as far as *ProvedSafe* needs them; others are
+    /// asked to say again. None if that is no quorum.
+    fn known_promises(
         &mut self,
-        acceptor: NodeId,
-        vote: Vote,
+        mut promises: Vec<Option<Vec<Vote>>>,
         out: &mut Effects<Self>,
-    ) -> Option<Known> {
-        let held = self.instance(vote.instance)?;
+    ) -> Option<Vec<Option<Vec<Vote>>>> {
+        while let Some((acceptor, vote)) = self.unknown_vote(&promises) {
+            let held = self.instance_mut(vote.instance)?;
+            let mirror = &held.acceptors[usize::from(acceptor.0)];
+            let from = if mirror.round == vote.vrnd { mirror.value.names.len() } else { 0 };
+            self.want(acceptor, Stream::Acceptor, (vote.vrnd, vote.instance), from, out);
+            promises[usize::from(acceptor.0)] = None;
+        }
+        let enough = promises.iter().flatten().count() >= self.promises_needed();
+        enough.then_some(promises)
+    }
+
+    /// A vote of the highest round of an instance whose value is not known here.
+    fn unknown_vote(&self, promises: &[Option<Vec<Vote>>]) -> Option<(NodeId, Vote)> {
+        let all = || {
+            (0..).map(NodeId).zip(promises).flat_map(|(acceptor, votes)| {
+                votes.iter().flatten().map(move |vote| (acceptor, *vote))
+            })
+        };
+        all().find(|(acceptor, vote)| {
+            let higher = |other: &Vote| other.instance == vote.instance && other.vrnd > vote.vrnd;
+            let is_highest = !all().any(|(_, other)| higher(&other));
+            let is_held = vote.instance >= self.base;
+            is_held && is_highest && self.value_of_vote(*acceptor, vote).is_none()
+        })
+    }
+
+    /// The value that a vote stands for, if it is known.
+    fn value_of_vote(&self, acceptor: NodeId, vote: &Vote) -> Option<Value> {
         if vote.length == 0 {
-            return Some(Known { acceptor, vote, value: Value::default() });
+            return Some(Value::default());
         }
+        let held = self.instance(vote.instance)?;
         if acceptor == self.me && held.accepted.vrnd == vote.vrnd {
-            let value = held.accepted.vval.prefix(vote.length);
-            return Some(Known { acceptor, vote, value });
+            return Some(held.accepted.vval.prefix(vote.length));
         }
-        if let Some(value) = held.value_of(acceptor, &vote) {
-            return Some(Known { acceptor, vote, value });
-        }
-        let mirror = &held.acceptors[usize::from(acceptor.0)];
-        let from = if mirror.round == vote.vrnd { mirror.value.names.len() } else { 0 };
-        self.want(acceptor, Stream::Acceptor, (vote.vrnd, vote.instance), from, out);
-        None
+        held.value_of(acceptor, vote)
     }
 
     /// *ProvedSafe(Q, 1bMsg)*: with t = |Q| + |k-quorum| − n acceptors of Q in any k-quorum, the ⊔ of Γ, which has
@@ -410,6 +429,7 @@ impl Multicoordinated {
         let (round, instance) = self.standing;
         let begun = self.coordinating.is_some_and(|(begun, _)| begun >= round);
         if round.kind == RType::Multi && round.coordinators.contains(self.me) && !begun {
+            let instance = instance.max(self.executing);
             let message = MulticoordinatedMessage::Phase1a { round, instance, onwards: true };
             self.tell_all(message, self.major_edge, out);
         }

@@ -63,7 +63,7 @@ impl Multicoordinated {
         from: NodeId,
         (life, major, hears_majority): (u32, u32, bool),
         executed_below: u64,
-        open: Vec<Progress>,
+        (standing, open): ((Round, u64), Vec<Progress>),
         out: &mut Effects<Self>,
     ) {
         let now = self.now;
@@ -76,6 +76,10 @@ impl Multicoordinated {
             self.lag(from, out);
         }
         for progress in open {
+            let (round, first) = standing;
+            if progress.rnd != round || progress.instance < first {
+                self.note_ending(progress.instance, progress.rnd);
+            }
             self.on_progress(from, progress, out);
         }
     }
@@ -88,7 +92,6 @@ impl Multicoordinated {
         }
         self.open(instance);
         self.note_round(rnd);
-        self.note_ending(instance, rnd);
         let index = usize::from(from.0);
         let Some(held) = self.instance(instance) else { return };
         let (coordinator, acceptor) = (&held.coordinators[index], &held.acceptors[index]);
@@ -144,33 +147,33 @@ impl Multicoordinated {
         }
     }
 
-    /// Asks for the commands of names that have been here for a while without them.
+    /// Asks for the commands of names that have been here for a while without them: another replica each time, as
+    /// who named them may be gone.
     pub(super) fn want_commands(&mut self, out: &mut Effects<Self>) {
-        let mut missing: Vec<(NodeId, Run)> = Vec::new();
+        let mut names: Vec<Run> = Vec::new();
         for held in self.instances.iter().filter(|held| !held.learned.value.is_closed) {
-            for (source, mirror) in (0..).map(NodeId).zip(&held.coordinators) {
-                self.missing_of(source, &mirror.value, &mut missing);
-            }
-            for (source, mirror) in (0..).map(NodeId).zip(&held.acceptors) {
-                self.missing_of(source, &mirror.value, &mut missing);
+            for mirror in held.coordinators.iter().chain(&held.acceptors) {
+                self.missing_of(&mirror.value, &mut names);
             }
         }
-        for node in self.cluster.others(self.me) {
-            let names: Vec<Run> =
-                missing.iter().filter(|(source, _)| *source == node).map(|(_, run)| *run).collect();
-            if !names.is_empty() {
-                self.counters.wants += 1;
-                out.send(node, MulticoordinatedMessage::WantCommands { names });
-            }
+        names.sort_unstable();
+        names.dedup();
+        let others: Vec<NodeId> = self.cluster.others(self.me).collect();
+        if names.is_empty() || others.is_empty() {
+            return;
         }
+        self.asked = (self.asked + 1) % others.len();
+        self.counters.wants += 1;
+        out.send(others[self.asked], MulticoordinatedMessage::WantCommands { names });
     }
 
-    fn missing_of(&self, source: NodeId, value: &Value, missing: &mut Vec<(NodeId, Run)>) {
+    /// The first names of a value whose commands are not here.
+    fn missing_of(&self, value: &Value, missing: &mut Vec<Run>) {
         let mut found = 0;
         for run in value.names.runs() {
             let known = self.proposals.known(*run);
             if known < run.count && found < WANTED_MAX {
-                missing.push((source, run.part(u64::from(known), 1)));
+                missing.push(run.part(u64::from(known), 1));
                 found += 1;
             }
         }

@@ -416,12 +416,19 @@ impl Multicoordinated {
         standing: Round,
         out: &mut Effects<Self>,
     ) {
+        let outgrown = |leading: &Leading| standing > leading.round && standing.creator != self.me;
+        if self.leading.as_ref().is_some_and(outgrown) {
+            self.note_round(standing);
+            self.take_over(out);
+            return;
+        }
         let Some((round, from)) = self.coordinating else { return };
         let stands = self.leading.as_ref().is_some_and(|leading| leading.round == round);
         if !stands || standing >= round || node == self.me {
             return;
         }
-        let message = MulticoordinatedMessage::Phase1a { round, instance: from, onwards: true };
+        let instance = from.max(self.executing);
+        let message = MulticoordinatedMessage::Phase1a { round, instance, onwards: true };
         self.tell(node, message, self.major_edge, out);
         let (any, instance) = self.any;
         if any == round {
@@ -454,13 +461,20 @@ impl Multicoordinated {
         let mut stuck = Vec::new();
         for (instance, held) in (self.base..).zip(&self.instances) {
             let waits = now.since(held.touched) >= patience && !held.learned.value.is_closed;
+            let accepted = || {
+                let all = held.acceptors.iter().flat_map(|mirror| mirror.value.names.iter());
+                all.into_iter().any(|name| !held.learned.contains.get(name))
+            };
             let unlearned = || {
                 let mut parcels = self.proposals.of(instance);
                 parcels.any(|(proposer, parcel)| {
                     parcel.run(proposer).names().any(|name| !held.learned.contains.get(name))
                 })
             };
-            if waits && instance >= self.executing && (instance < self.proposing || unlearned()) {
+            if waits
+                && instance >= self.executing
+                && (instance < self.proposing || unlearned() || accepted())
+            {
                 stuck.push(instance);
             }
         }

@@ -213,6 +213,8 @@ pub struct Multicoordinated {
     state_sent: Vec<Option<Time>>,
     /// When this replica last asked for what it lacks.
     lagging_asked: Option<Time>,
+    /// Whom it asked last for what anybody may have: each in turn.
+    asked: usize,
     /// How much another replica has told of an instance that it has learned.
     told: (u64, u64),
     counters: Counters,
@@ -334,6 +336,7 @@ impl Multicoordinated {
             executed_below: vec![0; size],
             state_sent: vec![None; size],
             lagging_asked: None,
+            asked: 0,
             told: (0, 0),
             counters: Counters::default(),
         }
@@ -449,7 +452,14 @@ impl Multicoordinated {
                 standing,
                 open,
             } => {
-                self.on_heartbeat(from, (life, major, hears_majority), executed_below, open, out);
+                let progress = (standing, open);
+                self.on_heartbeat(
+                    from,
+                    (life, major, hears_majority),
+                    executed_below,
+                    progress,
+                    out,
+                );
                 self.bring_to_standing(from, standing.0, out);
             }
             MulticoordinatedMessage::Lagging { instance, from: position } => {
@@ -472,6 +482,29 @@ impl Multicoordinated {
     /// How many commands of its clients are not learned, or not proposed yet.
     pub fn unlearned(&self) -> u64 {
         self.own.iter().map(|own| own.left).sum::<u64>() + self.requests.len() as u64
+    }
+
+    /// What it has still to learn, or to begin, as far as it knows; none if nothing.
+    pub fn undone(&self) -> Option<String> {
+        let behind = self.executed_below.iter().max().is_some_and(|most| *most > self.executing);
+        let open = (self.base..).zip(&self.instances).skip_while(|(n, _)| *n < self.executing);
+        let unlearned = open.clone().find(|(_, held)| {
+            let mut accepted = held.accepted.vval.names.iter();
+            accepted.any(|name| !held.learned.contains.get(name))
+        });
+        if self.unlearned() > 0 {
+            Some(format!("{} commands of its clients are not learned", self.unlearned()))
+        } else if behind {
+            Some(format!("instance {} is executed elsewhere", self.executing))
+        } else if self.executing < self.proposing {
+            Some(format!("instance {} is not closed", self.executing))
+        } else if self.opening.as_ref().is_some_and(|(phase1, _)| phase1.round.creator == self.me) {
+            Some("it leads, and has not begun its round".to_owned())
+        } else {
+            unlearned.map(|(instance, _)| {
+                format!("what it accepted in instance {instance} is not learned")
+            })
+        }
     }
 
     /// Sends to one replica once a write is durable; to itself, too.

@@ -113,6 +113,8 @@ impl Multicoordinated {
             return;
         }
         self.open(instance);
+        // Its proposer knows that the instances before are closed, or will be.
+        self.proposing = self.proposing.max(instance);
         let run = Run { proposer, first, count: commands.len() as u32 };
         let name = super::names::Name { proposer, number: first };
         let me = self.me;
