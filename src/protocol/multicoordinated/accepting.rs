@@ -20,7 +20,7 @@ impl Multicoordinated {
     }
 
     /// Joins a round of an instance, unless it is there already.
-    fn join(&mut self, instance: u64, round: Round, out: &mut Effects<Self>) {
+    pub(super) fn join(&mut self, instance: u64, round: Round, out: &mut Effects<Self>) {
         self.note_round(round);
         self.join_major(round.major, out);
         let Some(held) = self.instance_mut(instance) else { return };
@@ -199,8 +199,9 @@ impl Multicoordinated {
         }
         let have = if vrnd == round { held.accepted.vval.names.len() } else { 0 };
         let known = self.known_names(mirror, have);
-        let safe = mutant!(PartOfThePickAccepted)
-            || known + u64::from(mirror.value.is_closed) >= mirror.mark;
+        // A checkpoint counts only behind all that is before it.
+        let closes = mirror.value.is_closed && known == mirror.value.names.len();
+        let safe = mutant!(PartOfThePickAccepted) || known + u64::from(closes) >= mirror.mark;
         let begins = mirror.value.length() > 0 || mirror.mark == 0;
         (safe && begins).then_some(known)
     }
@@ -404,9 +405,9 @@ impl Multicoordinated {
 
     /// *Phase2Start* of a fast round with ⊥: from this instance on, acceptors take proposals.
     pub(super) fn on_2a_any(&mut self, round: Round, from: u64, out: &mut Effects<Self>) {
-        if round < self.highest_rnd(from, true) {
-            let message =
-                MulticoordinatedMessage::TooLow { round, instance: from, rnd: self.standing.0 };
+        let rnd = self.highest_rnd(from, true);
+        if round < rnd {
+            let message = MulticoordinatedMessage::TooLow { round, instance: from, rnd };
             self.tell(round.creator, message, self.major_edge, out);
             return;
         }

@@ -175,6 +175,7 @@ impl Multicoordinated {
         let names: Vec<Name> = coordinated.cval.names.iter().collect();
         if self.instance(instance).is_some_and(|held| held.accepted.vrnd < round) {
             self.begin_vote(instance, round, out);
+            self.join(instance, round, out);
             names.into_iter().for_each(|name| self.accept(instance, name));
         }
     }

@@ -73,11 +73,13 @@ impl Multicoordinated {
         self.on_major_of(major, out);
         self.forget();
         if executed_below > self.executing {
-            self.lag(from, out);
+            self.lag(out);
         }
         for progress in open {
             let (round, first) = standing;
-            if progress.rnd != round || progress.instance < first {
+            // Who has just restarted knows no standing round yet.
+            let knows = round.minor > 0;
+            if knows && (progress.rnd != round || progress.instance < first) {
                 self.note_ending(progress.instance, progress.rnd);
             }
             self.on_progress(from, progress, out);
@@ -162,9 +164,12 @@ impl Multicoordinated {
         if names.is_empty() || others.is_empty() {
             return;
         }
-        self.asked = (self.asked + 1) % others.len();
+        self.asked += 1;
         self.counters.wants += 1;
-        out.send(others[self.asked], MulticoordinatedMessage::WantCommands { names });
+        out.send(
+            others[self.asked % others.len()],
+            MulticoordinatedMessage::WantCommands { names },
+        );
     }
 
     /// The first names of a value whose commands are not here.
@@ -197,13 +202,20 @@ impl Multicoordinated {
     }
 
     /// This replica has executed less than another.
-    fn lag(&mut self, other: NodeId, out: &mut Effects<Self>) {
+    fn lag(&mut self, out: &mut Effects<Self>) {
         if self.lagging_asked.is_some_and(|asked| self.now.since(asked) < self.fallback() / 4) {
             return;
         }
         self.lagging_asked = Some(self.now);
         self.counters.catch_ups += 1;
         let instance = self.executing;
+        let ahead = |node: &NodeId| self.executed_below[usize::from(node.0)] > instance;
+        let ahead: Vec<NodeId> = self.cluster.others(self.me).filter(ahead).collect();
+        if ahead.is_empty() {
+            return;
+        }
+        self.asked += 1;
+        let other = ahead[self.asked % ahead.len()];
         out.send(other, MulticoordinatedMessage::Lagging { instance, from: 0 });
     }
 

@@ -379,6 +379,8 @@ impl Multicoordinated {
         self.lead(out);
         self.coordinate_late(out);
         self.repeat_proposals(out);
+        self.adopt_proposals(out);
+        self.step_back();
         self.want_commands(out);
         self.arm_check(out);
     }

@@ -234,6 +234,43 @@ impl Multicoordinated {
     }
 }
 
+impl Multicoordinated {
+    /// Nothing happens in the instance that is to be executed next, and nobody has proposed in a later one: it was
+    /// taken for closed too early.
+    pub(super) fn step_back(&mut self) {
+        let (now, patience) = (self.now, self.fallback() * 2);
+        let next = self.executing;
+        let is_idle = self.instance(next).is_some_and(|held| now.since(held.touched) >= patience);
+        let mut later = next + 1..=self.proposing;
+        if is_idle && later.all(|instance| self.proposals.of(instance).next().is_none()) {
+            self.proposing = next;
+        }
+    }
+
+    /// Commands that came by way of others, and are not learned for long: their proposer may be gone, or think that
+    /// everybody has them. Every replica that may forward or accept them does.
+    pub(super) fn adopt_proposals(&mut self, out: &mut Effects<Self>) {
+        let (now, patience) = (self.now, self.fallback());
+        let mut late: Vec<(u64, Run)> = Vec::new();
+        for (instance, held) in (self.base..).zip(&self.instances) {
+            if instance < self.executing || now.since(held.touched) < patience {
+                continue;
+            }
+            for (proposer, parcel) in self.proposals.of(instance) {
+                let run = parcel.run(proposer);
+                if run.names().any(|name| !held.learned.contains.get(name)) {
+                    late.push((instance, run));
+                }
+            }
+        }
+        for (instance, run) in late {
+            self.forward_proposal(instance, run, self.options.balance);
+            self.accept_proposal(instance, run, self.options.balance, out);
+            self.accept_deferred(instance);
+        }
+    }
+}
+
 impl Own {
     fn run(&self, me: NodeId) -> Run {
         Run { proposer: me, first: self.first, count: self.count as u32 }
