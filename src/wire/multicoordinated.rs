@@ -186,6 +186,7 @@ fn kind(message: &MulticoordinatedMessage) -> u8 {
         MulticoordinatedMessage::Lagging { .. } => 12,
         MulticoordinatedMessage::Learned { .. } => 13,
         MulticoordinatedMessage::State { .. } => 14,
+        MulticoordinatedMessage::Relay { .. } => 15,
     }
 }
 
@@ -258,6 +259,7 @@ fn encode_general_fields(message: &MulticoordinatedMessage, out: &mut BytesMut) 
             commands.encode(out);
         }
         MulticoordinatedMessage::WantCommands { names } => encode_short_list(names, out),
+        MulticoordinatedMessage::Relay { proposers } => proposers.encode(out),
         MulticoordinatedMessage::Commands { proposer, instance, first, commands } => {
             out.put_u8(proposer.0);
             encode_varint(*instance, out);
@@ -345,6 +347,7 @@ fn decode_general(kind: u8, from: &mut Reader<'_>) -> Result<MulticoordinatedMes
             let (first, commands) = (decode_place(from)?, Batch::decode(from)?);
             MulticoordinatedMessage::Commands { proposer, instance, first, commands }
         }
+        15 => MulticoordinatedMessage::Relay { proposers: NodeSet::decode(from)? },
         11 => MulticoordinatedMessage::Heartbeat {
             life: decode_small(from)?,
             major: decode_small(from)?,
@@ -471,6 +474,7 @@ mod tests {
                 acceptors,
             },
             MulticoordinatedMessage::WantCommands { names: names.clone() },
+            MulticoordinatedMessage::Relay { proposers: NodeSet::all(3) },
             MulticoordinatedMessage::Commands {
                 proposer: NodeId(2),
                 instance,

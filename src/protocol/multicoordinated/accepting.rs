@@ -208,9 +208,24 @@ impl Multicoordinated {
 
     /// Notes that commands are missing which a creator's value names.
     fn note_blocked(&mut self, instance: u64, round: Round, known: Option<u64>) {
-        let Some(held) = self.instance_mut(instance) else { return };
+        let Some(held) = self.instance(instance) else { return };
         let mirror = &held.coordinators[usize::from(round.creator.0)];
-        held.is_blocked |= known.is_none_or(|known| known < mirror.value.names.len());
+        let vrnd = held.accepted.vrnd;
+        let have = if vrnd == round { held.accepted.vval.names.len() } else { 0 };
+        let known =
+            known.unwrap_or_else(|| self.known_names(mirror, have.min(mirror.value.names.len())));
+        let missing = mirror.value.names.between(known, known + 1).next();
+        self.note_missing(instance, round.creator, missing);
+    }
+
+    /// Notes that the command of this name, if there is one, keeps a coordinator's value from being taken.
+    fn note_missing(&mut self, instance: u64, coordinator: NodeId, missing: Option<Run>) {
+        let Some(missing) = missing else { return };
+        let name = Name { proposer: missing.proposer, number: missing.first };
+        self.note_waiting(coordinator, name);
+        if let Some(held) = self.instance_mut(instance) {
+            held.is_blocked = true;
+        }
     }
 
     /// How many names of a mirror have known commands, which those before `from` have.
@@ -278,12 +293,8 @@ impl Multicoordinated {
             return;
         }
         let known = self.known_names(mirror, counted);
-        let all = mirror.value.names.len();
-        if known < all
-            && let Some(held) = self.instance_mut(instance)
-        {
-            held.is_blocked = true;
-        }
+        let missing = mirror.value.names.between(known, known + 1).next();
+        self.note_missing(instance, from, missing);
         if known < start {
             return;
         }

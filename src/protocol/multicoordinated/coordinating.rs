@@ -280,7 +280,10 @@ impl Multicoordinated {
         let mut names = Names::default();
         for Known { acceptor, value, .. } in known {
             for name in value.names.iter() {
-                let touches = self.classes(instance, name)?;
+                let Some(touches) = self.classes(instance, name) else {
+                    self.instance_mut(instance)?.is_blocked = true;
+                    return None;
+                };
                 let voted = tally.vote(acceptor, name, touches);
                 if voted.is_some_and(|voted| voted.is_agreed) {
                     names.push_name(name);
@@ -401,6 +404,8 @@ impl Multicoordinated {
         }
         coordinated.sent = length;
         let messages = coordinated.messages(instance, base);
+        let names: Vec<Run> = coordinated.cval.names.between(base, length).collect();
+        self.send_along(instance, &names, out);
         for message in messages {
             self.tell_all(message, self.major_edge, out);
         }

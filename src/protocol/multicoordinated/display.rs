@@ -190,6 +190,9 @@ fn general_fields(message: &MulticoordinatedMessage, f: &mut Formatter<'_>) -> R
             write!(f, ", coordinators {}, acceptors {}", Nodes(*coordinators), Nodes(*acceptors))
         }
         MulticoordinatedMessage::WantCommands { names } => runs(names, f),
+        MulticoordinatedMessage::Relay { proposers } => {
+            write!(f, "{}", crate::protocol::Destination::Some(*proposers))
+        }
         MulticoordinatedMessage::Commands { proposer, instance, first, commands } => {
             write!(f, "i{instance}, {} ", Name { proposer: *proposer, number: *first })?;
             batch(commands, f)

@@ -153,9 +153,11 @@ impl Multicoordinated {
     /// who named them may be gone.
     pub(super) fn want_commands(&mut self, out: &mut Effects<Self>) {
         let mut names: Vec<Run> = Vec::new();
-        for held in self.instances.iter().filter(|held| !held.learned.value.is_closed) {
+        for held in
+            self.instances.iter().filter(|held| held.is_blocked && !held.learned.value.is_closed)
+        {
             for mirror in held.coordinators.iter().chain(&held.acceptors) {
-                self.missing_of(&mirror.value, &mut names);
+                self.missing_of(mirror, &mut names);
             }
         }
         names.sort_unstable();
@@ -172,11 +174,11 @@ impl Multicoordinated {
         );
     }
 
-    /// The first names of a value whose commands are not here.
-    fn missing_of(&self, value: &Value, missing: &mut Vec<Run>) {
+    /// The first names of a value whose commands are not here, of those that are not counted yet.
+    fn missing_of(&self, mirror: &super::instance::Mirror, missing: &mut Vec<Run>) {
         let mut found = 0;
-        for run in value.names.runs() {
-            let known = self.proposals.known(*run);
+        for run in mirror.value.names.between(mirror.counted, mirror.value.names.len()) {
+            let known = self.proposals.known(run);
             if known < run.count && found < WANTED_MAX {
                 missing.push(run.part(u64::from(known), 1));
                 found += 1;

@@ -268,6 +268,9 @@ impl Multicoordinated {
         let all = up.map(|node| self.executed_below[usize::from(node.0)]).min().unwrap_or(0);
         let kept = self.executing.saturating_sub(super::INSTANCES_KEPT);
         let below = all.max(kept).min(self.executing);
+        if self.base == below {
+            return;
+        }
         while self.base < below {
             self.instances.pop_front();
             self.base += 1;

@@ -163,6 +163,11 @@ pub enum MulticoordinatedMessage {
         /// The commands.
         commands: Batch,
     },
+    /// "Send me these proposers' commands with your 2a messages: they come later from themselves."
+    Relay {
+        /// The proposers.
+        proposers: NodeSet,
+    },
     /// "I am up, and this far."
     Heartbeat {
         /// The sender's life: its *MCount* when it started.
@@ -266,6 +271,7 @@ impl Message for MulticoordinatedMessage {
             MulticoordinatedMessage::Want { .. } => "Want",
             MulticoordinatedMessage::WantCommands { .. } => "WantCommands",
             MulticoordinatedMessage::Commands { .. } => "Commands",
+            MulticoordinatedMessage::Relay { .. } => "Relay",
             MulticoordinatedMessage::Heartbeat { .. } => "Heartbeat",
             MulticoordinatedMessage::Lagging { .. } => "Lagging",
             MulticoordinatedMessage::Learned { .. } => "Learned",

@@ -41,6 +41,7 @@
 //! | `accepting` | Phase1b, Phase2bClassic, Phase2bFast; collisions | §3.2, §4.2 |
 //! | `learning` | Learn; execution; checkpoints | §3.2, Lamport §6.3 |
 //! | `leading` | Phase1a; which rounds stand | §4.3, §4.5 |
+//! | `relaying` | commands that come sooner by way of a coordinator | |
 //! | `keeping` | what was missed, who lags, what a crash leaves | §4.4 |
 //! | [`names`], [`proposals`], [`classes`] | commands by number, and what interferes | |
 //!
@@ -72,6 +73,7 @@ use self::message::{MulticoordinatedMessage, MulticoordinatedRecord, Multicoordi
 use self::names::{Name, Run};
 use self::options::{MulticoordinatedOptions, QuorumSizes};
 use self::proposals::Proposals;
+use self::relaying::Relaying;
 use self::round::{RType, Round};
 use super::election::Election;
 use super::{Batch, Cluster, Effect, Effects as AllEffects, Input, Protocol, Time, WriteId};
@@ -92,6 +94,7 @@ pub mod options;
 mod plausible;
 pub mod proposals;
 mod proposing;
+mod relaying;
 pub mod round;
 pub mod structs;
 pub mod tally;
@@ -211,6 +214,7 @@ pub struct Multicoordinated {
     executed_below: Vec<u64>,
     /// When each replica was last sent the state.
     state_sent: Vec<Option<Time>>,
+    relaying: Relaying,
     /// When this replica last asked for what it lacks.
     lagging_asked: Option<Time>,
     /// Whom it asked last for what anybody may have: each in turn.
@@ -335,6 +339,7 @@ impl Multicoordinated {
             durable: WriteId(0),
             executed_below: vec![0; size],
             state_sent: vec![None; size],
+            relaying: Relaying::new(cluster.size),
             lagging_asked: None,
             asked: 0,
             told: (0, 0),
@@ -443,6 +448,7 @@ impl Multicoordinated {
             MulticoordinatedMessage::WantCommands { names } => {
                 self.on_want_commands(from, &names, out)
             }
+            MulticoordinatedMessage::Relay { proposers } => self.on_relay(from, proposers),
             MulticoordinatedMessage::Commands { proposer, instance, first, commands } => {
                 self.on_commands((proposer, instance), (first, commands), out);
             }

@@ -82,6 +82,7 @@ impl Judge {
                     && self.nodes(*acceptors)
                     && self.commands(self.from, *first, commands)
             }
+            MulticoordinatedMessage::Relay { proposers } => proposers.is_within(self.size),
             MulticoordinatedMessage::WantCommands { names } => {
                 !names.is_empty() && self.part(0, names)
             }

@@ -150,6 +150,8 @@ impl Multicoordinated {
             }
         }
         if is_new {
+            let directly = !coordinators.is_empty();
+            self.note_arrived(run, directly, out);
             self.go_on(instance, out);
         }
     }
