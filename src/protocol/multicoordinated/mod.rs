@@ -483,6 +483,11 @@ impl Multicoordinated {
         }
     }
 
+    /// What the experiment file has chosen.
+    pub fn options(&self) -> &MulticoordinatedOptions {
+        &self.options
+    }
+
     /// How many commands of its clients are not learned, or not proposed yet.
     pub fn unlearned(&self) -> u64 {
         self.own.iter().map(|own| own.left).sum::<u64>() + self.requests.len() as u64
