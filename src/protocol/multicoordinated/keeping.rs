@@ -166,10 +166,10 @@ impl Multicoordinated {
         if names.is_empty() || others.is_empty() {
             return;
         }
-        self.asked += 1;
+        self.asked[0] += 1;
         self.counters.wants += 1;
         out.send(
-            others[self.asked % others.len()],
+            others[self.asked[0] % others.len()],
             MulticoordinatedMessage::WantCommands { names },
         );
     }
@@ -216,8 +216,8 @@ impl Multicoordinated {
         if ahead.is_empty() {
             return;
         }
-        self.asked += 1;
-        let other = ahead[self.asked % ahead.len()];
+        self.asked[1] += 1;
+        let other = ahead[self.asked[1] % ahead.len()];
         out.send(other, MulticoordinatedMessage::Lagging { instance, from: 0 });
     }
 
@@ -232,8 +232,8 @@ impl Multicoordinated {
         }
         let others: Vec<NodeId> = self.cluster.others(self.me).collect();
         if !others.is_empty() {
-            self.asked += 1;
-            let other = others[self.asked % others.len()];
+            self.asked[2] += 1;
+            let other = others[self.asked[2] % others.len()];
             out.send(other, MulticoordinatedMessage::Lagging { instance, from: 0 });
         }
     }

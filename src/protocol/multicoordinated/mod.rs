@@ -217,8 +217,9 @@ pub struct Multicoordinated {
     relaying: Relaying,
     /// When this replica last asked for what it lacks.
     lagging_asked: Option<Time>,
-    /// Whom it asked last for what anybody may have: each in turn.
-    asked: usize,
+    /// How often it has asked for commands, for the rest of an order, and for what is learned: each replica in
+    /// turn, and each of these by itself, or two that alternate would always ask the same.
+    asked: [usize; 3],
     /// How much another replica has told of an instance that it has learned.
     told: (u64, u64),
     counters: Counters,
@@ -341,7 +342,7 @@ impl Multicoordinated {
             state_sent: vec![None; size],
             relaying: Relaying::new(cluster.size),
             lagging_asked: None,
-            asked: 0,
+            asked: [0; 3],
             told: (0, 0),
             counters: Counters::default(),
         }
