@@ -86,6 +86,7 @@ impl Multicoordinated {
             }
         }
         self.standing = (round, from);
+        self.highest_standing = self.highest_standing.max(round);
     }
 
     /// Sends a 1b to all coordinators of the round.
@@ -350,9 +351,10 @@ impl Multicoordinated {
     fn accept_or_defer(&mut self, instance: u64, name: Name, node: u32, is_picked: bool) {
         let me = self.me;
         let balance = self.options.balance;
-        let asked = self.proposals.find(name).is_none_or(|parcel| {
-            !balance || parcel.acceptors.contains(me) || parcel.acceptors.is_empty()
-        });
+        let asked = self
+            .proposals
+            .find(name)
+            .is_none_or(|parcel| !balance || parcel.acceptors.contains(me));
         let Some(held) = self.instance_mut(instance) else { return };
         if !asked && !is_picked {
             held.accepted.deferred.push_back(name);

@@ -54,16 +54,31 @@ impl Multicoordinated {
                 self.opening.take().filter(|(phase1, _)| phase1.round.creator != self.me);
             return;
         }
-        if self.leading.is_none() {
+        if self.leading.is_some() {
+            return;
+        }
+        if self.may_adopt() {
+            self.begin_to_lead(self.standing.0);
+        } else {
             self.take_over(out);
         }
     }
 
-    /// Begins to lead, or begins anew: with a single-coordinated round for everything that is open.
-    fn take_over(&mut self, out: &mut Effects<Self>) {
-        self.join_major(self.highest.major, out);
+    /// Whether the round that stands goes on under another leader: "a single failure will not require immediate round
+    /// change" (§4.1). It does as long as its coordinators have a quorum, and this replica is one of them.
+    fn may_adopt(&self) -> bool {
+        let (round, _) = self.standing;
+        let begun = self.coordinating.is_some_and(|(begun, _)| begun == round);
+        let up = round.coordinators.minus(self.suspects());
+        round.kind == RType::Multi
+            && begun
+            && round.major == self.major
+            && round == self.highest_standing
+            && up.len() >= round.coordinator_quorum()
+    }
+
+    fn begin_to_lead(&mut self, round: Round) {
         let return_after = Duration::from_millis(self.options.return_after_ms);
-        let round = self.fresh_single();
         self.leading = Some(Leading {
             round,
             conflict: Time(0),
@@ -71,6 +86,13 @@ impl Multicoordinated {
             returned: Time(0),
             coordinators_max: usize::from(self.cluster.size),
         });
+    }
+
+    /// Begins to lead, or begins anew: with a single-coordinated round for everything that is open.
+    fn take_over(&mut self, out: &mut Effects<Self>) {
+        self.join_major(self.highest.major, out);
+        let round = self.fresh_single();
+        self.begin_to_lead(round);
         self.counters.takeovers += 1;
         self.open_round(round, self.executing, out);
     }
@@ -416,6 +438,7 @@ impl Multicoordinated {
         standing: Round,
         out: &mut Effects<Self>,
     ) {
+        self.highest_standing = self.highest_standing.max(standing);
         let outgrown = |leading: &Leading| standing > leading.round && standing.creator != self.me;
         if self.leading.as_ref().is_some_and(outgrown) {
             self.note_round(standing);

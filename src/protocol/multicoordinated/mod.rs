@@ -203,6 +203,8 @@ pub struct Multicoordinated {
     election: Election,
     leader: NodeId,
     leading: Option<Leading>,
+    /// The highest round that anybody has joined for all instances from one on, as far as is known.
+    highest_standing: Round,
     /// The highest round that was heard of.
     highest: Round,
     /// What the log says was executed, until it is executed again.
@@ -334,6 +336,7 @@ impl Multicoordinated {
             leader: election.leader(),
             election,
             leading: None,
+            highest_standing: Round::ZERO,
             highest: Round::ZERO,
             replay: Vec::new(),
             to_self: VecDeque::new(),

@@ -139,7 +139,7 @@ impl Multicoordinated {
             held.acceptors = held.acceptors.or(acceptors);
         }
         let is_repeated =
-            self.options.balance && coordinators.or(acceptors) == NodeSet::all(self.cluster.size);
+            self.options.balance && coordinators.and(acceptors) == NodeSet::all(self.cluster.size);
         if coordinators.minus(before.0).contains(me) {
             self.forward_proposal(instance, run, is_repeated);
         }
