@@ -25,7 +25,7 @@
 //! | --- | --- |
 //! | [`command`] | ids, commands, the interference relation |
 //! | [`kv`] | the replicated state machine: a key-value store with client sessions |
-//! | [`protocol`] | the contract of a protocol core, and the cores: [`protocol::paxos`], [`protocol::epaxos`], [`protocol::caspaxos`] |
+//! | [`protocol`] | the contract of a protocol core, and the cores: [`protocol::paxos`], [`protocol::epaxos`], [`protocol::multicoordinated`], [`protocol::caspaxos`] |
 //! | [`wire`] | codec and framing of every message |
 //! | [`cluster`] | the cluster file: who takes part, and where |
 //! | [`net`] | QUIC endpoints, identities (mutual TLS), the WAN shaper |

@@ -1,5 +1,7 @@
 //! The acceptor: *Phase1b*, *Phase2bClassic*, *Phase2bFast* (§3.2), and the collisions that it sees (§4.2).
 
+use std::collections::VecDeque;
+
 use super::instance::Mirror;
 use super::message::{MulticoordinatedMessage, MulticoordinatedRecord, Vote};
 use super::names::{Name, Run};
@@ -357,7 +359,7 @@ impl Multicoordinated {
             .is_none_or(|parcel| !balance || parcel.acceptors.contains(me));
         let Some(held) = self.instance_mut(instance) else { return };
         if !asked && !is_picked {
-            held.accepted.deferred.push_back(name);
+            held.accepted.deferred.push_back((name, node));
             return;
         }
         let lacks = |before: Name| !held.accepted.contains.get(before);
@@ -378,8 +380,25 @@ impl Multicoordinated {
         if rnd > held.accepted.vrnd && !mutant!(DeferredDespitePromise) {
             return;
         }
-        for name in std::mem::take(&mut held.accepted.deferred) {
+        for (name, _) in std::mem::take(&mut held.accepted.deferred) {
             self.accept(instance, name);
+        }
+    }
+
+    /// Accepts those of them which, as it turns out, it was asked to accept itself.
+    pub(super) fn accept_deferred_of(&mut self, instance: u64, run: Run) {
+        let Some(held) = self.instance_mut(instance) else { return };
+        let deferred = std::mem::take(&mut held.accepted.deferred);
+        let (asked, others): (VecDeque<_>, VecDeque<_>) =
+            deferred.into_iter().partition(|(name, _)| run.contains(*name));
+        held.accepted.deferred = others;
+        let rnd = self.rnd(instance);
+        let is_over = |held: &super::instance::Instance| rnd > held.accepted.vrnd;
+        if self.instance(instance).is_none_or(is_over) {
+            return;
+        }
+        for (name, node) in asked {
+            self.accept_or_defer(instance, name, node, false);
         }
     }
 

@@ -149,8 +149,8 @@ pub struct Accepted {
     /// That write.
     pub edge: WriteId,
     /// In a multicoordinated round: commands that coordinator quorums agree on, and that others were asked to
-    /// accept.
-    pub deferred: VecDeque<Name>,
+    /// accept; with their nodes in the tally.
+    pub deferred: VecDeque<(Name, u32)>,
 }
 
 /// The learner's variables.

@@ -459,9 +459,5 @@ impl Multicoordinated {
 }
 
 fn taken_contains(names: &[Run], name: Name) -> bool {
-    names.iter().any(|run| {
-        run.proposer == name.proposer
-            && run.first <= name.number
-            && name.number < run.first + u64::from(run.count)
-    })
+    names.iter().any(|run| run.contains(name))
 }

@@ -56,6 +56,12 @@ impl Run {
         (first..first + u64::from(count)).map(move |number| Name { proposer, number })
     }
 
+    /// Whether a name is one of them.
+    pub fn contains(self, name: Name) -> bool {
+        let end = self.first + u64::from(self.count);
+        name.proposer == self.proposer && (self.first..end).contains(&name.number)
+    }
+
     /// Those from the `skip`-th on, at most `count`.
     #[must_use]
     pub fn part(self, skip: u64, count: u64) -> Run {

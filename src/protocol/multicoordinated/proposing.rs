@@ -145,8 +145,10 @@ impl Multicoordinated {
         }
         if acceptors.minus(before.1).contains(me) {
             self.accept_proposal(instance, run, is_repeated, out);
-            if !is_new || is_repeated {
+            if is_repeated {
                 self.accept_deferred(instance);
+            } else if !is_new {
+                self.accept_deferred_of(instance, run);
             }
         }
         if is_new {

@@ -62,14 +62,10 @@ impl Multicoordinated {
             return;
         }
         let (now, size) = (self.now, usize::from(self.cluster.size));
-        let within = |name: &Name| {
-            name.proposer == run.proposer
-                && (run.first..run.first + u64::from(run.count)).contains(&name.number)
-        };
         let relaying = &mut self.relaying;
         let mut ask = NodeSet::NONE;
         relaying.waiting.retain(|(coordinator, name, since)| {
-            if !within(name) {
+            if !run.contains(*name) {
                 return true;
             }
             let waits = &mut relaying.waits
