@@ -406,10 +406,10 @@ impl Multicoordinated {
     pub(super) fn accept(&mut self, instance: u64, name: Name) {
         let rnd = self.rnd(instance);
         let Some(held) = self.instance_mut(instance) else { return };
-        let in_order = rnd <= held.accepted.vrnd
-            || mutant!(DeferredDespitePromise)
-            || mutant!(LowRoundAccepted)
-            || mutant!(VrndNotUpdated);
+        // The mutants that break the rule are for the checks of the outcome to find.
+        let broken =
+            [mutant!(DeferredDespitePromise), mutant!(LowRoundAccepted), mutant!(VrndNotUpdated)];
+        let in_order = rnd <= held.accepted.vrnd || broken.contains(&true);
         assert!(in_order, "accepts in {}, and has joined {rnd}", held.accepted.vrnd);
         if !held.accepted.contains.set(name, true) {
             held.accepted.vval.names.push_name(name);
@@ -505,7 +505,9 @@ impl Multicoordinated {
         self.begin_fast(instance, out);
         if is_repeated {
             let learned: Vec<Name> = self.learned_names(instance);
-            learned.into_iter().for_each(|name| self.accept(instance, name));
+            for name in learned {
+                self.accept(instance, name);
+            }
         }
         run.names().for_each(|name| self.accept(instance, name));
     }

@@ -117,7 +117,9 @@ impl Multicoordinated {
         }
         self.opening = None;
         // Instances before it stay in the round that they are in.
-        (self.executing..from).for_each(|instance| drop(self.forwarding(instance)));
+        for instance in self.executing..from {
+            let _ = self.forwarding(instance);
+        }
         self.coordinating = Some((round, from));
         self.counters.rounds_begun += 1;
         for (instance, picked) in voted.iter().zip(picks.into_iter().flatten()) {
@@ -176,7 +178,9 @@ impl Multicoordinated {
         if self.instance(instance).is_some_and(|held| held.accepted.vrnd < round) {
             self.begin_vote(instance, round, out);
             self.join(instance, round, out);
-            names.into_iter().for_each(|name| self.accept(instance, name));
+            for name in names {
+                self.accept(instance, name);
+            }
         }
     }
 
@@ -328,7 +332,9 @@ impl Multicoordinated {
         let asked = self.proposals.of(instance);
         let asked = asked.filter(|(_, parcel)| all || parcel.coordinators.contains(me));
         let runs: Vec<Run> = asked.map(|(proposer, parcel)| parcel.run(proposer)).collect();
-        runs.into_iter().for_each(|run| self.append(instance, run));
+        for run in runs {
+            self.append(instance, run);
+        }
     }
 
     /// *Phase2aClassic*: *cval* • C, for commands that were proposed together. One that is there already is left
@@ -371,7 +377,9 @@ impl Multicoordinated {
         let learned = &held.learned.value.names;
         let runs: Vec<Run> = learned.between(from, learned.len()).collect();
         let covered = learned.len();
-        runs.into_iter().for_each(|run| self.append(instance, run));
+        for run in runs {
+            self.append(instance, run);
+        }
         if let Some(coordinated) = self.forwarding(instance) {
             coordinated.covered = covered;
         }

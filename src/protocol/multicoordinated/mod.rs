@@ -451,7 +451,7 @@ impl Multicoordinated {
                 self.on_want(from, stream, (round, instance), position, out);
             }
             MulticoordinatedMessage::WantCommands { names } => {
-                self.on_want_commands(from, &names, out)
+                self.on_want_commands(from, &names, out);
             }
             MulticoordinatedMessage::Relay { proposers } => self.on_relay(from, proposers),
             MulticoordinatedMessage::Commands { proposer, instance, first, commands } => {
@@ -482,7 +482,7 @@ impl Multicoordinated {
                 self.on_learned(instance, (base, names, closes), out);
             }
             MulticoordinatedMessage::State { instance, names } => {
-                self.on_state(instance, names, out)
+                self.on_state(instance, names, out);
             }
         }
     }
