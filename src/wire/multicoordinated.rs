@@ -518,7 +518,7 @@ mod tests {
         let mut kinds: Vec<u8> = some_of_each().iter().map(kind).collect();
         kinds.sort_unstable();
         kinds.dedup();
-        assert_eq!(kinds, (0..15).collect::<Vec<_>>());
+        assert_eq!(kinds, (0..16).collect::<Vec<_>>());
     }
 
     #[test]
@@ -538,7 +538,7 @@ mod tests {
     #[test]
     fn unknown_kinds_and_flags_are_refused() {
         let unknown = Err(Malformed("multicoordinated message: unknown kind"));
-        assert_eq!(MulticoordinatedMessage::decode_whole(&[15, 0, 0, 0, 0, 0]), unknown);
+        assert_eq!(MulticoordinatedMessage::decode_whole(&[16, 0, 0, 0, 0, 0]), unknown);
         let flag = Malformed("flag");
         // A 1a and a Want of the first round and instance.
         for kind in [0, 7] {

@@ -41,7 +41,9 @@ impl Judge {
     fn allows(self, message: &MulticoordinatedMessage) -> bool {
         match message {
             MulticoordinatedMessage::Phase1a { round, .. } => {
-                self.begun(*round) && (self.from == round.creator || self.coordinates(*round))
+                // A coordinator that has missed the promises of a round asks for them again.
+                let asks_again = round.kind == RType::Multi && self.coordinates(*round);
+                self.begun(*round) && (self.from == round.creator || asks_again)
             }
             MulticoordinatedMessage::Phase1b { round, instance, onwards, votes } => {
                 self.begun(*round) && self.votes(votes, *instance, *onwards)
@@ -253,12 +255,17 @@ mod tests {
     }
 
     #[test]
-    fn a_round_is_begun_by_its_creator() {
+    fn a_round_is_begun_by_its_creator_or_asked_for_again_by_one_of_many_coordinators() {
         for kind in [RType::Fast, RType::Uncoordinated, RType::Multi, RType::Single] {
             let (round, instance) = (round(kind), 3);
             let begins = MulticoordinatedMessage::Phase1a { round, instance, onwards: true };
             taken(CREATOR, &begins);
-            refused(COORDINATOR, &begins);
+            if kind == RType::Multi {
+                taken(COORDINATOR, &begins)
+            } else {
+                refused(COORDINATOR, &begins)
+            }
+            refused(OTHER, &begins);
             let any = MulticoordinatedMessage::Phase2aAny { round, instance };
             refused(COORDINATOR, &any);
             if kind == RType::Fast { taken(CREATOR, &any) } else { refused(CREATOR, &any) }
