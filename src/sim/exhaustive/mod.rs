@@ -79,7 +79,6 @@ mod epaxos;
 mod explore;
 mod fingerprint;
 mod judge;
-mod multicoordinated;
 mod node;
 mod paxos;
 pub mod report;
