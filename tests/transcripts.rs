@@ -10,6 +10,8 @@ use paxbench::protocol::caspaxos::Caspaxos;
 use paxbench::protocol::caspaxos::options::CaspaxosOptions;
 use paxbench::protocol::epaxos::Epaxos;
 use paxbench::protocol::epaxos::options::{EpaxosOptions, QuorumChoice};
+use paxbench::protocol::multicoordinated::Multicoordinated;
+use paxbench::protocol::multicoordinated::options::{MulticoordinatedOptions, Recovery, Rounds};
 use paxbench::protocol::paxos::{Paxos, PaxosOptions, Variant};
 use paxbench::protocol::quorum::NodeSet;
 use paxbench::sim::Subject;
@@ -401,4 +403,94 @@ fn caspaxos_goes_from_three_members_to_four() {
     }
     assert!(script.has_converged());
     compare("caspaxos_goes_from_three_members_to_four", &script);
+}
+
+fn multicoordinated(rounds: Rounds, recovery: Recovery) -> Script<Multicoordinated> {
+    let options = MulticoordinatedOptions {
+        rounds,
+        recovery,
+        heartbeat_ms: 50,
+        election_timeout_ms: 200,
+        fallback_ms: 200,
+        ..MulticoordinatedOptions::default()
+    };
+    let mut script = Script::traced(3, options, 10, 1);
+    // The leader closes instance 0, and opens the chosen round from instance 1 on.
+    script.run_for(200);
+    script
+}
+
+/// Propose, 2b: the proposer itself learns that all three have accepted its command, two steps after it was asked.
+#[test]
+fn multicoordinated_learns_in_two_steps_in_a_fast_round() {
+    let mut script = multicoordinated(Rounds::Fast, Recovery::Coordinated);
+    let only = script.ask(1);
+    script.run_for(40);
+    assert_eq!(script.answered_ms(only), Some(220));
+    assert_eq!(script.counter(0, "collisions"), 0);
+    assert!(script.has_converged());
+    compare("multicoordinated_learns_in_two_steps_in_a_fast_round", &script);
+}
+
+/// p0 and p1 propose at once, and each accepts its own command first. Whoever sees that joins the next
+/// round, whose coordinator, p0, puts both in order and closes the instance.
+#[test]
+fn multicoordinated_recovers_a_collision_of_a_fast_round() {
+    let mut script = multicoordinated(Rounds::Fast, Recovery::Coordinated);
+    let both = [script.ask(0), script.ask(1)];
+    script.run_for(100);
+    assert!(script.counter(0, "collisions") > 0 && script.counter(0, "recoveries") == 0);
+    assert!(both.iter().all(|asked| script.answered_ms(*asked).is_some()));
+    assert!(script.has_converged());
+    compare("multicoordinated_recovers_a_collision_of_a_fast_round", &script);
+}
+
+/// The same, but each acceptor is its own coordinator in the next round: all find that nothing was chosen, and
+/// accept both commands in the order of their names.
+#[test]
+fn multicoordinated_recovers_a_collision_without_a_coordinator() {
+    let mut script = multicoordinated(Rounds::Fast, Recovery::Uncoordinated);
+    let both = [script.ask(0), script.ask(1)];
+    script.run_for(100);
+    assert!(script.counter(0, "collisions") > 0);
+    assert!(both.iter().all(|asked| script.answered_ms(*asked).is_some()));
+    assert!(script.has_converged());
+    compare("multicoordinated_recovers_a_collision_without_a_coordinator", &script);
+}
+
+/// All three propose at once, and each forwards its own command first: no two coordinators agree on what comes first.
+/// Acceptors see that in the 2a messages, before they have accepted anything.
+#[test]
+fn multicoordinated_recovers_a_collision_of_coordinators() {
+    let mut script = multicoordinated(Rounds::Multi, Recovery::Coordinated);
+    let all = [0, 1, 2].map(|node| script.ask(node));
+    script.run_for(100);
+    assert!((0..3).all(|node| script.counter(node, "collisions") > 0));
+    assert!((0..3).all(|node| script.counter(node, "collision_writes") == 0));
+    assert!(all.iter().all(|asked| script.answered_ms(*asked).is_some()));
+    assert!(script.has_converged());
+    compare("multicoordinated_recovers_a_collision_of_coordinators", &script);
+}
+
+/// p0, one of three coordinators and the leader, is gone. The others are a quorum: the next command takes three steps,
+/// of which one stays at p1, as the one before; and so does one that is asked for when p1 leads. No round is begun.
+#[test]
+fn multicoordinated_does_not_miss_a_coordinator() {
+    let mut script = multicoordinated(Rounds::Multi, Recovery::Coordinated);
+    let before = script.ask(1);
+    script.run_for(40);
+    script.crash(0);
+    let begun = [1, 2].map(|node| script.counter(node, "rounds_begun"));
+    script.forget_sent();
+    let after = script.ask(1);
+    script.run_for(460);
+    assert_eq!(script.counter(1, "leader"), 1);
+    let later = script.ask(1);
+    script.run_for(40);
+    let answered = [before, after, later].map(|asked| script.answered_ms(asked));
+    assert_eq!(answered, [Some(220), Some(260), Some(720)]);
+    assert_eq!([1, 2].map(|node| script.counter(node, "rounds_begun")), begun);
+    assert_eq!(script.sent("1a"), 0);
+    assert!(script.has_converged());
+    compare("multicoordinated_does_not_miss_a_coordinator", &script);
 }

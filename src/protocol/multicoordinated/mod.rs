@@ -98,6 +98,8 @@ mod relaying;
 pub mod round;
 pub mod structs;
 pub mod tally;
+#[cfg(test)]
+mod tests;
 
 /// The effects of this core.
 type Effects<P> = AllEffects<P>;
