@@ -261,9 +261,9 @@ mod tests {
             let begins = MulticoordinatedMessage::Phase1a { round, instance, onwards: true };
             taken(CREATOR, &begins);
             if kind == RType::Multi {
-                taken(COORDINATOR, &begins)
+                taken(COORDINATOR, &begins);
             } else {
-                refused(COORDINATOR, &begins)
+                refused(COORDINATOR, &begins);
             }
             refused(OTHER, &begins);
             let any = MulticoordinatedMessage::Phase2aAny { round, instance };
