@@ -226,8 +226,9 @@ impl Multicoordinated {
         let Some(missing) = missing else { return };
         let name = Name { proposer: missing.proposer, number: missing.first };
         self.note_waiting(coordinator, name);
+        let now = self.now;
         if let Some(held) = self.instance_mut(instance) {
-            held.is_blocked = true;
+            held.block(now);
         }
     }
 

@@ -285,7 +285,8 @@ impl Multicoordinated {
         for Known { acceptor, value, .. } in known {
             for name in value.names.iter() {
                 let Some(touches) = self.classes(instance, name) else {
-                    self.instance_mut(instance)?.is_blocked = true;
+                    let now = self.now;
+                    self.instance_mut(instance)?.block(now);
                     return None;
                 };
                 let voted = tally.vote(acceptor, name, touches);

@@ -192,7 +192,10 @@ pub struct Instance {
     pub votes: Option<(Round, Tally)>,
     /// The last round in which a collision was seen.
     pub collided: Round,
-    /// When something was learned in it, or it began.
+    /// How many commands proposed in it are here and not learned.
+    pub unlearned: u64,
+    /// When something was learned in it, or when something to be learned was first heard of after a time with nothing,
+    /// or it began. What waits since then is late.
     pub touched: Time,
     /// Whether names were heard of whose commands are not here.
     pub is_blocked: bool,
@@ -230,6 +233,7 @@ impl Instance {
             forwarded: None,
             votes: None,
             collided: Round::ZERO,
+            unlearned: 0,
             touched: now,
             is_blocked: false,
             is_ending: false,
@@ -239,6 +243,28 @@ impl Instance {
     /// *crnd*, or the round before all others.
     pub fn crnd(&self) -> Round {
         self.coordinated.as_ref().map_or(Round::ZERO, |coordinated| coordinated.crnd)
+    }
+
+    /// Something is to be learned: if all that has come so far was, waiting begins now.
+    pub fn await_more(&mut self, now: Time) {
+        if self.unlearned == 0 {
+            self.touched = now;
+        }
+    }
+
+    /// So many commands have come that are not learned.
+    pub fn await_commands(&mut self, count: u64, now: Time) {
+        if count > 0 {
+            self.await_more(now);
+        }
+        self.unlearned += count;
+    }
+
+    /// Names were heard of whose commands are not here.
+    pub fn block(&mut self, now: Time) {
+        if !std::mem::replace(&mut self.is_blocked, true) {
+            self.await_more(now);
+        }
     }
 
     /// Forgets all but what was learned and accepted, once it is closed and executed.

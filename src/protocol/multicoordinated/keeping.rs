@@ -241,11 +241,22 @@ impl Multicoordinated {
     /// Whether commands of an instance are known that are not learned.
     pub(super) fn has_unlearned(&self, instance: u64) -> bool {
         let Some(held) = self.instance(instance) else { return false };
-        let unlearned = |name: super::names::Name| !held.learned.contains.get(name);
+        let unlearned = |name: &Name| !held.learned.contains.get(*name);
+        debug_assert_eq!(
+            self.count_unlearned(instance),
+            held.unlearned,
+            "what has come is counted"
+        );
         let mut accepted = held.acceptors.iter().flat_map(|mirror| mirror.value.names.iter());
-        let mut proposed =
-            self.proposals.of(instance).map(|(proposer, parcel)| parcel.run(proposer));
-        proposed.any(|run| run.names().any(unlearned)) || accepted.any(unlearned)
+        held.unlearned > 0 || accepted.any(|name| unlearned(&name))
+    }
+
+    fn count_unlearned(&self, instance: u64) -> u64 {
+        let runs = self.proposals.of(instance).map(|(proposer, parcel)| parcel.run(proposer));
+        let is_learned = |name: &Name| {
+            self.instance(instance).is_some_and(|held| held.learned.contains.get(*name))
+        };
+        runs.flat_map(Run::names).filter(|name| !is_learned(name)).count() as u64
     }
 
     /// Another replica lags: it is sent what was learned in the instance, or the state if that is forgotten.
@@ -367,6 +378,10 @@ impl Multicoordinated {
             taken.push_name(name);
         }
         held.learned.value.names = taken;
+        let (unlearned, now) = (self.count_unlearned(instance), self.now);
+        let Some(held) = self.instance_mut(instance) else { return };
+        held.unlearned = 0;
+        held.await_commands(unlearned, now);
     }
 
     /// Helps who is about something that is over here.
@@ -428,7 +443,11 @@ impl Multicoordinated {
                 classes: Vec::new(),
                 is_logged: true,
             };
-            self.proposals.insert(proposer, parcel);
+            let run = parcel.run(proposer);
+            if self.proposals.insert(proposer, parcel) {
+                self.open(instance);
+                self.await_commands(instance, run);
+            }
         }
     }
 

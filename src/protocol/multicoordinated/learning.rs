@@ -94,9 +94,12 @@ impl Multicoordinated {
                 break;
             }
         }
+        let now = self.now;
         let Some(held) = self.instance_mut(instance) else { return };
         held.learned.prefix = (round, at);
-        held.is_blocked |= !complete;
+        if !complete {
+            held.block(now);
+        }
         if closes && complete {
             self.on_closed(instance, out);
         }
@@ -141,9 +144,11 @@ impl Multicoordinated {
         for name in runs.into_iter().flat_map(Run::names) {
             self.count_vote(instance, round, from, name, out);
         }
-        if let Some(held) = self.instance_mut(instance) {
-            held.acceptors[index].counted = known;
-            held.is_blocked |= is_blocked;
+        let now = self.now;
+        let Some(held) = self.instance_mut(instance) else { return };
+        held.acceptors[index].counted = known;
+        if is_blocked {
+            held.block(now);
         }
     }
 
@@ -182,6 +187,7 @@ impl Multicoordinated {
         }
         held.learned.value.names.push_name(name);
         held.touched = now;
+        held.unlearned = held.unlearned.saturating_sub(1);
         if name.proposer == self.me {
             self.note_learned(name.number);
         }

@@ -597,8 +597,23 @@ impl Multicoordinated {
     fn note_ended(&mut self, instance: u64) {
         let next = instance + 1;
         if next > self.proposing && self.is_open(next) {
-            self.proposing = next;
             self.open(next);
+            self.propose_in(next);
+        }
+    }
+
+    /// Proposals go to this instance from now on. Those before are to be closed: where nothing else was waited for,
+    /// waiting begins now.
+    fn propose_in(&mut self, instance: u64) {
+        if instance <= self.proposing {
+            return;
+        }
+        self.proposing = instance;
+        let now = self.now;
+        for ended in self.executing..instance {
+            if let Some(held) = self.instance_mut(ended) {
+                held.await_more(now);
+            }
         }
     }
 

@@ -114,7 +114,7 @@ impl Multicoordinated {
         }
         self.open(instance);
         // Its proposer knows that the instances before are closed, or will be.
-        self.proposing = self.proposing.max(instance);
+        self.propose_in(instance);
         let run = Run { proposer, first, count: commands.len() as u32 };
         let name = super::names::Name { proposer, number: first };
         let me = self.me;
@@ -152,10 +152,20 @@ impl Multicoordinated {
             }
         }
         if is_new {
+            self.await_commands(instance, run);
             let directly = !coordinators.is_empty();
             self.note_arrived(run, directly, out);
             self.go_on(instance, out);
         }
+    }
+
+    /// The commands of these names, proposed in this instance, have come.
+    pub(super) fn await_commands(&mut self, instance: u64, run: Run) {
+        let now = self.now;
+        let Some(held) = self.instance_mut(instance) else { return };
+        let is_learned = |name: &super::names::Name| held.learned.contains.get(*name);
+        let count = run.names().filter(|name| !is_learned(name)).count();
+        held.await_commands(count as u64, now);
     }
 
     /// Commands that another replica proposed, from one who has them.
@@ -257,7 +267,8 @@ impl Multicoordinated {
         let (now, patience) = (self.now, self.fallback());
         let mut late: Vec<(u64, Run)> = Vec::new();
         for (instance, held) in (self.base..).zip(&self.instances) {
-            if instance < self.executing || now.since(held.touched) < patience {
+            let is_late = held.unlearned > 0 && now.since(held.touched) >= patience;
+            if instance < self.executing || !is_late {
                 continue;
             }
             for (proposer, parcel) in self.proposals.of(instance) {

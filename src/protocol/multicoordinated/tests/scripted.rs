@@ -342,3 +342,26 @@ fn a_fast_round_that_has_lost_its_quorum_is_replaced_before_anything_waits() {
     assert!(answered_without_a_fast_quorum());
     assert!(!with(Mutant::RoundKeptWithoutQuorum, answered_without_a_fast_quorum));
 }
+
+/// Commands that come after pauses longer than any patience, at all phases of the timer that looks for what is late.
+/// Nothing is asked for, or begun, that only helps who is stuck.
+#[test]
+fn a_command_that_comes_after_a_pause_is_not_late() {
+    for rounds in [Rounds::Multi, Rounds::Fast, Rounds::Single] {
+        let options = MulticoordinatedOptions { rounds, ..MulticoordinatedOptions::default() };
+        let mut script = Script::<Multicoordinated>::new(3, options, 20, 1);
+        script.run_for(500);
+        script.forget_sent();
+        let begun = script.counter(0, "rounds_begun");
+        for pause in 0..40 {
+            script.run_for(2000 + 7 * pause);
+            script.ask((pause % 3) as u8);
+        }
+        script.run_for(200);
+        assert!(script.all_answered());
+        let helped = ["Lagging", "Learned", "WantCommands"].map(|kind| script.sent(kind));
+        assert_eq!(helped, [0; 3], "{rounds:?}");
+        assert_eq!([script.counter(0, "stuck"), script.counter(0, "fallbacks")], [0; 2]);
+        assert_eq!(script.counter(0, "rounds_begun"), begun, "{rounds:?}");
+    }
+}
