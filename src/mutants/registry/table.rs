@@ -522,6 +522,9 @@ mutants! {
     LowestVoteCounts "lowest-vote-counts" Multicoordinated
         "ProvedSafe looks at the votes of the highest round."
         "§3.3.2";
+    PickedTakenForFresh "picked-taken-for-fresh" Multicoordinated
+        "A value that was picked closed is left to a single-coordinated round, and not begun with nothing."
+        "§3.2, Phase2Start";
     VotesOfThisRoundPicked "votes-of-this-round-picked" Multicoordinated
         "What was accepted in a round is no promise for it."
         "§3.2, Phase1b";

@@ -326,7 +326,7 @@ impl Multicoordinated {
         let Some(held) = self.instance_mut(instance) else { return };
         let Some((_, tally)) = &mut held.forwarded else { return };
         let Some(voted) = tally.vote(from, name, touches) else { return };
-        if voted.is_disputed && self.is_collision(instance, name, round) {
+        if voted.is_disputed && self.is_collision(instance, round, (from, voted.node)) {
             self.on_collision(instance, round, out);
         }
         if !voted.is_agreed || self.rnd(instance) > round {
@@ -340,13 +340,16 @@ impl Multicoordinated {
         self.accept_or_defer(instance, name, voted.node, is_picked);
     }
 
-    /// Whether a coordinators' dispute over a command cannot be settled by who has not spoken yet.
-    fn is_collision(&self, instance: u64, name: Name, round: Round) -> bool {
-        let asked = self.proposals.find(name).map(|parcel| parcel.coordinators);
-        let asked = asked.filter(|set| !set.is_empty()).unwrap_or(round.coordinators);
-        let awaited = asked.and(round.coordinators).minus(self.suspects());
+    /// Whether a coordinators' dispute that this vote has led to cannot be settled by who has not spoken yet.
+    fn is_collision(&self, instance: u64, round: Round, (from, node): (NodeId, u32)) -> bool {
         let forwarded = self.instance(instance).and_then(|held| held.forwarded.as_ref());
-        forwarded.is_some_and(|(_, tally)| tally.is_stuck(name, awaited))
+        let Some((_, tally)) = forwarded else { return false };
+        let up = round.coordinators.minus(self.suspects());
+        tally.disputed(from, node).any(|name| {
+            let asked = self.proposals.find(name).map(|parcel| parcel.coordinators);
+            let asked = asked.filter(|set| !set.is_empty()).unwrap_or(round.coordinators);
+            tally.is_stuck(name, asked.and(up))
+        })
     }
 
     /// A coordinator quorum agrees on a command. Who was not asked to accept it does not, unless it must be there

@@ -120,12 +120,13 @@ impl Multicoordinated {
         for instance in self.executing..from {
             let _ = self.forwarding(instance);
         }
+        let fresh = last.map_or(from, |last| last + 1);
         self.coordinating = Some((round, from));
+        self.fresh = if mutant!(PickedTakenForFresh) { from } else { fresh };
         self.counters.rounds_begun += 1;
         for (instance, picked) in voted.iter().zip(picks.into_iter().flatten()) {
             self.begin_value(*instance, round, picked, out);
         }
-        let fresh = last.map_or(from, |last| last + 1);
         if round.kind == RType::Fast && round.creator == self.me {
             let message = MulticoordinatedMessage::Phase2aAny { round, instance: fresh };
             self.tell_all(message, self.major_edge, out);
@@ -302,11 +303,11 @@ impl Multicoordinated {
     /// later round is known.
     fn forwarding(&mut self, instance: u64) -> Option<&mut Coordinated> {
         let (me, size) = (self.me, self.cluster.size);
-        let onwards = self.coordinating;
+        let (onwards, fresh) = (self.coordinating, self.fresh);
         let rnd = self.rnd(instance);
         let held = self.instance_mut(instance)?;
-        if let Some((round, from)) = onwards
-            && instance >= from
+        if let Some((round, _)) = onwards
+            && instance >= fresh
             && held.crnd() < round
             && matches!(round.kind, RType::Single | RType::Multi)
             && round.coordinators.contains(me)

@@ -18,6 +18,9 @@ use crate::protocol::{Batch, Effect};
 /// Instances that a heartbeat tells of, at most.
 const PROGRESS_MAX: u64 = 3;
 
+/// Parcels that another replica is told of at a time because they are not learned.
+const TOLD_MAX: usize = 16;
+
 /// Runs of names that are asked for at a time.
 const WANTED_MAX: usize = 256;
 
@@ -222,7 +225,8 @@ impl Multicoordinated {
     }
 
     /// Commands are known in the instance that is to be executed next, and none was learned for long: others may
-    /// have learned them by votes that will not come here any more.
+    /// have learned them by votes that will not come here any more. Or nobody else has these commands: their proposer
+    /// may be gone, and who coordinates may know nothing of them.
     pub(super) fn ask_for_learned(&mut self, out: &mut Effects<Self>) {
         let (now, patience) = (self.now, self.fallback() * 2);
         let instance = self.executing;
@@ -235,6 +239,7 @@ impl Multicoordinated {
             self.asked[2] += 1;
             let other = others[self.asked[2] % others.len()];
             out.send(other, MulticoordinatedMessage::Lagging { instance, from: 0 });
+            self.on_want_commands(other, &self.unlearned_of(instance), out);
         }
     }
 
@@ -249,6 +254,16 @@ impl Multicoordinated {
         );
         let mut accepted = held.acceptors.iter().flat_map(|mirror| mirror.value.names.iter());
         held.unlearned > 0 || accepted.any(|name| unlearned(&name))
+    }
+
+    /// Some of the commands of an instance that are here and not learned, by a name of each parcel.
+    fn unlearned_of(&self, instance: u64) -> Vec<Run> {
+        let Some(held) = self.instance(instance).filter(|held| held.unlearned > 0) else {
+            return Vec::new();
+        };
+        let all = self.proposals.of(instance).map(|(proposer, parcel)| parcel.run(proposer));
+        let late = all.filter(|run| run.names().any(|name| !held.learned.contains.get(name)));
+        late.map(|run| run.part(0, 1)).take(TOLD_MAX).collect()
     }
 
     fn count_unlearned(&self, instance: u64) -> u64 {
@@ -345,6 +360,7 @@ impl Multicoordinated {
         let record = MulticoordinatedRecord::Installed { instance, names: names.clone() };
         out.persist(record);
         self.counters.states_installed += 1;
+        self.ask_for_answers(instance, &names);
         self.begin_at(instance, &names);
         let before = self.own.iter().map(|own| own.instance).filter(|own| *own < instance).max();
         if let Some(before) = before {

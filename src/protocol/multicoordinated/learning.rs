@@ -166,16 +166,23 @@ impl Multicoordinated {
         let Some(voted) = tally.vote(from, name, touches) else { return };
         if voted.is_agreed {
             self.learn(instance, name);
-        } else if voted.is_disputed && round.is_fast() {
-            let asked = self.proposals.find(name).map(|parcel| parcel.acceptors);
-            let everybody = NodeSet::all(self.cluster.size);
-            let asked = asked.filter(|set| !set.is_empty()).unwrap_or(everybody);
-            let awaited = asked.minus(self.suspects());
-            let votes = self.instance(instance).and_then(|held| held.votes.as_ref());
-            if votes.is_some_and(|(_, tally)| tally.is_stuck(name, awaited)) {
-                self.on_collision(instance, round, out);
-            }
         }
+        let is_disputed = voted.is_disputed && round.is_fast();
+        if is_disputed && self.is_collision_of_votes(instance, (from, voted.node)) {
+            self.on_collision(instance, round, out);
+        }
+    }
+
+    /// Whether a dispute of acceptors that this vote has led to cannot be settled by who has not voted yet.
+    fn is_collision_of_votes(&self, instance: u64, (from, node): (NodeId, u32)) -> bool {
+        let votes = self.instance(instance).and_then(|held| held.votes.as_ref());
+        let Some((_, tally)) = votes else { return false };
+        let everybody = NodeSet::all(self.cluster.size);
+        tally.disputed(from, node).any(|name| {
+            let asked = self.proposals.find(name).map(|parcel| parcel.acceptors);
+            let asked = asked.filter(|set| !set.is_empty()).unwrap_or(everybody);
+            tally.is_stuck(name, asked.minus(self.suspects()))
+        })
     }
 
     /// *learned* ⊔ …

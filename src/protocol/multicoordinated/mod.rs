@@ -187,6 +187,8 @@ pub struct Multicoordinated {
     any: (Round, u64),
     /// The round that this replica coordinates for all instances from one on.
     coordinating: Option<(Round, u64)>,
+    /// The first instance of these that it begins with nothing. Of those before, it knows what may be chosen.
+    fresh: u64,
     /// The round that it wants to coordinate for all instances from one on.
     opening: Option<(Phase1, u64)>,
     /// The first instance that is held.
@@ -325,6 +327,7 @@ impl Multicoordinated {
             standing: (Round::ZERO, 0),
             any: (Round::ZERO, 0),
             coordinating: None,
+            fresh: 0,
             opening: None,
             base: 0,
             instances: VecDeque::new(),

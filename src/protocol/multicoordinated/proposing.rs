@@ -218,6 +218,21 @@ impl Multicoordinated {
         }
     }
 
+    /// These commands of an instance come executed, with another's state. Of this replica's own, which have not been
+    /// answered, only another execution, which changes nothing, tells what they returned.
+    pub(super) fn ask_for_answers(&mut self, instance: u64, names: &[Run]) {
+        let Some(held) = self.instance(instance) else { return };
+        let mine = names.iter().filter(|run| run.proposer == self.me).copied();
+        let unanswered: Vec<super::names::Name> =
+            mine.flat_map(Run::names).filter(|name| !held.learned.contains.get(*name)).collect();
+        for name in unanswered {
+            let is_waiting = self.own.iter().any(|own| own.run(self.me).contains(name));
+            let command = self.proposals.command(name).filter(|_| is_waiting).cloned();
+            self.note_learned(name.number);
+            self.on_requests(command.into_iter().collect());
+        }
+    }
+
     /// What is not learned in time is sent to all, which never leads to another round by itself (§4.1).
     pub(super) fn repeat_proposals(&mut self, out: &mut Effects<Self>) {
         let (now, patience) = (self.now, self.fallback());

@@ -24,7 +24,9 @@
 //! order that is a history.
 //!
 //! *Stuck:* histories that disagree on a command may still leave one of its nodes a quorum. It is a
-//! collision once none can have one any more.
+//! collision once none can have one any more. Who has not voted for a command can still vote for a node of it
+//! if all in its history that interferes with the command comes before that node. So ⟨C⟩ and ⟨D⟩ of two
+//! sources of which both are needed are a collision at once, before either has the other's command.
 
 use smallvec::SmallVec;
 
@@ -38,6 +40,9 @@ use crate::protocol::quorum::NodeSet;
 #[derive(Clone, Hash, Debug)]
 struct Node {
     name: Name,
+    touches: Classes,
+    /// How many nodes are on the longest way back from it.
+    height: u32,
     /// Direct predecessors, ascending.
     predecessors: SmallVec<[u32; 2]>,
     /// Whose histories have it.
@@ -62,9 +67,12 @@ pub struct Voted {
     pub node: u32,
     /// Whether just now a quorum agrees.
     pub is_agreed: bool,
-    /// Whether histories disagree on the command.
+    /// Whether histories disagree on the command, or on what comes next to another's last.
     pub is_disputed: bool,
 }
+
+/// Nodes on the way back from one to another, at most; beyond that it is not known whether there is a way.
+const WAY_MAX: usize = 64;
 
 /// Several growing histories, and what quorums of them have in common.
 #[derive(Clone, Hash, Debug)]
@@ -100,24 +108,75 @@ impl Tally {
             return None;
         }
         let predecessors = self.predecessors(source, touches);
-        let node = self.intern(name, first, predecessors);
+        let node = self.intern((name, touches), first, predecessors);
         self.advance(source, touches, node);
         let votes = &mut self.nodes[node as usize].votes;
         votes.insert(source);
         let is_agreed = votes.len() == self.quorum;
-        let is_disputed = self.nodes[(self.first.get(name) - 1) as usize].next != 0;
+        let is_disputed = self.nodes[(self.first.get(name) - 1) as usize].next != 0
+            || self.rivals(source, node).next().is_some();
         Some(Voted { node, is_agreed, is_disputed })
+    }
+
+    /// The commands on which quorums may have become unable to agree by a source's vote for a node: its own, and
+    /// the last ones of other histories that are neither before nor after it.
+    pub fn disputed(&self, source: NodeId, node: u32) -> impl Iterator<Item = Name> {
+        let rivals = self.rivals(source, node).map(|rival| self.nodes[rival as usize].name);
+        std::iter::once(self.nodes[node as usize].name).chain(rivals)
     }
 
     /// Whether no quorum can agree on a command any more, if only these sources may still have it.
     pub fn is_stuck(&self, name: Name, awaited: NodeSet) -> bool {
-        let mut have = NodeSet::default();
-        let mut most = 0;
-        for (_, node) in self.variants(self.first.get(name)) {
-            have = have.or(node.votes);
-            most = most.max(node.votes.len());
+        let have = self.variants(self.first.get(name)).map(|(_, node)| node.votes);
+        let lack = awaited.minus(have.fold(NodeSet::default(), NodeSet::or));
+        let may_agree = |(index, node): (u32, &Node)| {
+            let can_still =
+                |source: &NodeId| self.ends_beside(*source, index).all(|(_, before)| before);
+            node.votes.len() + lack.iter().filter(can_still).count() >= self.quorum
+        };
+        lack.len() < self.quorum && !self.variants(self.first.get(name)).any(may_agree)
+    }
+
+    /// The last nodes of other histories that interfere with a node and are neither before nor after it.
+    fn rivals(&self, source: NodeId, node: u32) -> impl Iterator<Item = u32> {
+        let others = (0..self.sources as u8).map(NodeId).filter(move |other| *other != source);
+        let ends = others.flat_map(move |other| self.ends_beside(other, node));
+        ends.filter(move |(end, is_before)| !is_before && !self.may_be_before(node, *end))
+            .map(|(end, _)| end)
+    }
+
+    /// The last nodes of a source's history that interfere with a node and are not it; and whether each may come
+    /// before it.
+    fn ends_beside(&self, source: NodeId, node: u32) -> impl Iterator<Item = (u32, bool)> {
+        let touches = self.nodes[node as usize].touches;
+        let classes = touches.classes.into_iter().filter(|class| *class != NONE);
+        let ends = classes.flat_map(move |class| {
+            let at = class as usize * self.sources + usize::from(source.0);
+            let end = self.ends.get(at).copied().unwrap_or_default();
+            let first_read = if touches.is_read { 0 } else { end.read };
+            let read = |read: u32| Some(self.reads[read.checked_sub(1)? as usize]);
+            let reads = std::iter::successors(read(first_read), move |(_, before)| read(*before));
+            end.write.checked_sub(1).into_iter().chain(reads.map(|(read, _)| read))
+        });
+        ends.filter(move |end| *end != node).map(move |end| (end, self.may_be_before(end, node)))
+    }
+
+    /// Whether a node is among those that come before another; yes, if the way back is too long to tell.
+    fn may_be_before(&self, node: u32, other: u32) -> bool {
+        let height = self.nodes[node as usize].height;
+        let mut open: SmallVec<[u32; 8]> = SmallVec::from_slice(&[other]);
+        for _ in 0..WAY_MAX {
+            let Some(next) = open.pop() else { return false };
+            for before in &self.nodes[next as usize].predecessors {
+                if *before == node {
+                    return true;
+                }
+                if self.nodes[*before as usize].height > height && !open.contains(before) {
+                    open.push(*before);
+                }
+            }
         }
-        most + awaited.minus(have).len() < self.quorum
+        true
     }
 
     /// The direct predecessors of a node.
@@ -158,7 +217,12 @@ impl Tally {
     }
 
     /// The node of a command with these predecessors.
-    fn intern(&mut self, name: Name, first: u32, predecessors: SmallVec<[u32; 2]>) -> u32 {
+    fn intern(
+        &mut self,
+        (name, touches): (Name, Classes),
+        first: u32,
+        predecessors: SmallVec<[u32; 2]>,
+    ) -> u32 {
         let anything = mutant!(PredecessorsIgnored);
         let mut last = None;
         for (index, node) in self.variants(first) {
@@ -168,7 +232,10 @@ impl Tally {
             last = Some(index);
         }
         let index = self.nodes.len() as u32;
-        self.nodes.push(Node { name, predecessors, votes: NodeSet::default(), next: 0 });
+        let heights = predecessors.iter().map(|before| self.nodes[*before as usize].height);
+        let height = 1 + heights.max().unwrap_or(0);
+        let votes = NodeSet::default();
+        self.nodes.push(Node { name, touches, height, predecessors, votes, next: 0 });
         match last {
             Some(last) => self.nodes[last as usize].next = index + 1,
             None => {

@@ -9,7 +9,7 @@ use crate::mutants::{Mutant, with};
 use crate::protocol::multicoordinated::classes::ClassIndex;
 use crate::protocol::multicoordinated::names::Name;
 use crate::protocol::multicoordinated::options::Structure as Interference;
-use crate::protocol::multicoordinated::structs::{History, Proposal, Structure};
+use crate::protocol::multicoordinated::structs::{History, Interferes, Proposal, Structure};
 use crate::protocol::multicoordinated::tally::Tally;
 use crate::protocol::quorum::NodeSet;
 
@@ -33,6 +33,7 @@ struct Compared {
     incompatible: usize,
     stuck: usize,
     not_stuck: usize,
+    seen: usize,
 }
 
 fn operation(random: &mut StdRng) -> Operation {
@@ -133,15 +134,27 @@ impl Case {
         agreed.len() == lub.len() && Whole::of(&agreed) == lub
     }
 
-    /// Whether every quorum has somebody who will not have a command any more, or two who have it differently.
-    fn is_stuck(&self, quorum: usize, whole: &[Whole], named: &Named, awaited: NodeSet) -> bool {
+    /// Whether every quorum has somebody who cannot have a command any more as others have it: it is not awaited, or
+    /// `can_follow` says so of its history and of the others' as far as the command. Where nobody of a quorum has it,
+    /// nothing is said against it.
+    fn is_stuck(
+        &self,
+        quorum: usize,
+        whole: &[Whole],
+        (named, awaited): (&Named, NodeSet),
+        can_follow: fn(&Whole, &Whole, &Named) -> bool,
+    ) -> bool {
         let may_agree = |set: &Vec<usize>| {
             let (have, lack): (Vec<usize>, Vec<usize>) =
                 set.iter().partition(|at| whole[**at].contains(named));
             let all_awaited = lack.iter().all(|at| awaited.contains(NodeId(*at as u8)));
-            let same =
-                have.is_empty() || Whole::glb_of(have.iter().map(|at| &whole[*at])).contains(named);
-            all_awaited && same
+            let same = || {
+                let common = Whole::glb_of(have.iter().map(|at| &whole[*at]));
+                let past = past(&common, named);
+                common.contains(named)
+                    && lack.iter().all(|at| can_follow(&whole[*at], &past, named))
+            };
+            all_awaited && (have.is_empty() || same())
         };
         !self.quorums(quorum).iter().any(may_agree)
     }
@@ -151,26 +164,85 @@ impl Case {
         let (tally, _) = self.counted(quorum);
         (0..1u64 << self.size()).map(NodeSet::from_bits).all(|awaited| {
             self.pool.iter().all(|named| {
-                let is_stuck = self.is_stuck(quorum, whole, named, awaited);
+                let asked = (named, awaited);
+                let is_stuck = self.is_stuck(quorum, whole, asked, comes_before);
+                let truly =
+                    self.is_stuck(quorum, whole, asked, |one, past, _| one.is_compatible(past));
+                assert!(truly || !is_stuck, "what is stuck is stuck");
                 let count = if is_stuck { &mut compared.stuck } else { &mut compared.not_stuck };
                 *count += 1;
                 tally.is_stuck(named.name, awaited) == is_stuck
             })
         })
     }
+
+    /// Whether a collision is seen in what votes dispute no later than with the vote that makes a quorum impossible.
+    fn is_timely(&self, quorum: usize, compared: &mut Compared) -> bool {
+        let (mut tally, mut classes) = (Tally::new(5, quorum), ClassIndex::default());
+        let mut said: Vec<Vec<Named>> = vec![Vec::new(); self.size()];
+        let all = NodeSet::all(self.size() as u8);
+        for &source in &self.turns {
+            let named = &self.said[source][said[source].len()];
+            said[source].push(named.clone());
+            let touches = classes.of(&named.command, Interference::History);
+            let from = NodeId(source as u8);
+            let voted = tally.vote(from, named.name, touches).expect("it is the first time");
+            let seen = voted.is_disputed
+                && tally.disputed(from, voted.node).any(|name| tally.is_stuck(name, all));
+            if seen {
+                compared.seen += 1;
+                return true;
+            }
+            let whole: Vec<Whole> = said.iter().map(Whole::of).collect();
+            let is_stuck =
+                |named: &Named| self.is_stuck(quorum, &whole, (named, all), comes_before);
+            if self.pool.iter().any(is_stuck) {
+                return false;
+            }
+        }
+        true
+    }
 }
 
-/// The first seed with a quorum size that a tally is wrong with.
-fn first_wrong(seeds: u64, compared: &mut Compared) -> Option<(u64, usize)> {
+/// A history as far as one of its commands.
+fn past(history: &Whole, named: &Named) -> Whole {
+    let mut kept: Vec<&Named> = Vec::new();
+    for command in history.commands().iter().rev() {
+        let is_it = command.name == named.name;
+        let leads = kept.iter().any(|after| after.interferes(command));
+        if is_it || leads {
+            kept.push(command);
+        }
+    }
+    Whole::of(kept.into_iter().rev())
+}
+
+/// Whether all in one's history that interferes with a command comes before it in another's, as it does in the one's.
+/// Two histories may still be incompatible for what comes before the command, which is seen when it is voted for.
+fn comes_before(one: &Whole, past: &Whole, named: &Named) -> bool {
+    let common = one.glb(past);
+    one.commands()
+        .iter()
+        .filter(|command| command.interferes(named))
+        .all(|command| common.contains(command))
+}
+
+/// The first seed, with a quorum size, that a tally is wrong with, and what is wrong.
+fn first_wrong(seeds: u64, compared: &mut Compared) -> Option<(u64, usize, &'static str)> {
     for seed in 0..seeds {
         let case = draw(seed);
         let whole: Vec<Whole> = case.said.iter().map(Whole::of).collect();
         for quorum in 1..=case.size() {
-            let fine =
-                case.agrees(quorum, &whole, compared) && case.sticks(quorum, &whole, compared);
-            if !fine {
-                return Some((seed, quorum));
-            }
+            let wrong = if !case.agrees(quorum, &whole, compared) {
+                "agrees on something else"
+            } else if !case.sticks(quorum, &whole, compared) {
+                "is stuck elsewhere"
+            } else if !case.is_timely(quorum, compared) {
+                "sees a collision late"
+            } else {
+                continue;
+            };
+            return Some((seed, quorum, wrong));
         }
     }
     None
@@ -179,11 +251,12 @@ fn first_wrong(seeds: u64, compared: &mut Compared) -> Option<(u64, usize)> {
 #[test]
 fn a_tally_agrees_on_the_lub_of_the_glbs_of_all_quorums_and_is_stuck_where_none_can() {
     let mut compared = Compared::default();
-    assert_eq!(first_wrong(400, &mut compared), None, "the seed, and the size of quorums");
-    let Compared { lubs, longer_than_one_glb, incompatible, stuck, not_stuck } = compared;
+    assert_eq!(first_wrong(400, &mut compared), None, "the seed, the size of quorums");
+    let Compared { lubs, longer_than_one_glb, incompatible, stuck, not_stuck, seen } = compared;
     assert!(lubs > 300, "{lubs}");
     assert!(longer_than_one_glb > 50, "{longer_than_one_glb}: one quorum would do");
     assert!(incompatible > 50, "{incompatible}: they never differ");
+    assert!(seen > 200, "{seen}: collisions");
     assert!(stuck > 1000 && not_stuck > 1000, "{stuck}, {not_stuck}");
 }
 

@@ -291,6 +291,43 @@ fn a_coordinator_that_comes_late_begins_behind_what_was_accepted_in_its_round() 
     assert_eq!(breaks.core.coordinating, Some((round, 0)), "the schedule leads there");
 }
 
+/// p2 has accepted a value that is closed, in its own round, and maybe others have; what p1 forwards in the
+/// multicoordinated round that follows.
+fn forwarded_behind_a_checkpoint() -> bool {
+    let (all, round) = (NodeSet::all(3), multi(NodeSet::all(3)));
+    let closing = Round::single(1, 2, NodeId(2));
+    let mut one = One::new(1, 3, MulticoordinatedOptions::default());
+    one.hear(2, propose(2, all, all));
+    let names = runs([name(2)]);
+    one.hear(
+        2,
+        MulticoordinatedMessage::Phase2b {
+            round: closing,
+            instance: 0,
+            base: 0,
+            names,
+            closes: true,
+        },
+    );
+    one.hear(0, begin(round, true));
+    let votes = vec![Vote { instance: 0, vrnd: closing, length: 2 }];
+    one.hear(2, MulticoordinatedMessage::Phase1b { round, instance: 0, onwards: true, votes });
+    assert_eq!(one.core.coordinating, Some((round, 0)), "two promises are a quorum");
+    one.hear(0, propose(0, all, all));
+    let speaks = |message: &MulticoordinatedMessage| {
+        matches!(message, MulticoordinatedMessage::Phase2a { instance: 0, .. })
+    };
+    one.sent.iter().any(speaks)
+}
+
+/// Only a single-coordinated round goes on with what is closed; the leader begins one. An earlier version skipped the
+/// instance, and then took it for one in which nothing had been accepted.
+#[test]
+fn a_coordinator_of_many_says_nothing_in_an_instance_that_was_picked_closed() {
+    assert!(!forwarded_behind_a_checkpoint());
+    assert!(with(Mutant::PickedTakenForFresh, forwarded_behind_a_checkpoint));
+}
+
 /// p2 is not asked to forward p0's command, which is learned; then it is asked to forward that of p1.
 fn asked_for_the_second_only() -> Vec<Name> {
     let (all, round) = (NodeSet::all(3), multi(NodeSet::all(3)));
