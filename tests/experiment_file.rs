@@ -550,6 +550,7 @@ fn multicoordinated_options(sites: u8) -> impl Strategy<Value = Multicoordinated
                 checkpoint,
                 return_after_ms,
                 fallback_ms,
+                runs_max: MulticoordinatedOptions::default().runs_max,
                 heartbeat_ms,
                 election_timeout_ms: heartbeat_ms + more_ms,
             }

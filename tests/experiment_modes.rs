@@ -136,6 +136,7 @@ modes:
         checkpoint: 8,
         return_after_ms: 1500,
         fallback_ms: 90,
+        runs_max: 8192,
         heartbeat_ms: 70,
         election_timeout_ms: 2000,
     };

@@ -27,7 +27,7 @@ impl Subject for Multicoordinated {
         };
         let recovery = match rng.random_range(0..4) {
             0 => Recovery::Leader,
-            1 if rounds == Rounds::Fast => Recovery::Uncoordinated,
+            1 | 2 if rounds == Rounds::Fast => Recovery::Uncoordinated,
             _ => Recovery::Coordinated,
         };
         // Three coordinators of five, as in the paper's example; or all.
@@ -43,7 +43,7 @@ impl Subject for Multicoordinated {
             fast,
             balance: rounds != Rounds::Single && rng.random_bool(0.3),
             recovery,
-            shrink: rounds == Rounds::Multi && rng.random_bool(0.3),
+            shrink: rounds == Rounds::Multi && rng.random_bool(0.5),
             structure: match rng.random_bool(0.8) {
                 true => Structure::History,
                 false => Structure::Sequence,
@@ -52,6 +52,7 @@ impl Subject for Multicoordinated {
             checkpoint: one_of(rng, &[3, 10, 30, 65_536]) as usize,
             return_after_ms: one_of(rng, &[10, 50, 300]),
             fallback_ms: 100,
+            runs_max: one_of(rng, &[5, 20, 8192]) as usize,
             heartbeat_ms: 20,
             election_timeout_ms: 200,
         }

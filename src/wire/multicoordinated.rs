@@ -285,8 +285,9 @@ fn encode_general_fields(message: &MulticoordinatedMessage, out: &mut BytesMut) 
             encode_varint(*instance, out);
             encode_varint(*from, out);
         }
-        MulticoordinatedMessage::Learned { instance, base, names, closes } => {
+        MulticoordinatedMessage::Learned { instance, life, base, names, closes } => {
             encode_varint(*instance, out);
+            encode_varint(u64::from(*life), out);
             encode_part(*base, names, *closes, out);
         }
         MulticoordinatedMessage::State { instance, names } => {
@@ -361,8 +362,9 @@ fn decode_general(kind: u8, from: &mut Reader<'_>) -> Result<MulticoordinatedMes
             MulticoordinatedMessage::Lagging { instance, from: decode_number(from)? }
         }
         13 => {
-            let (instance, (base, names, closes)) = (decode_number(from)?, decode_part(from)?);
-            MulticoordinatedMessage::Learned { instance, base, names, closes }
+            let (instance, life) = (decode_number(from)?, decode_small(from)?);
+            let (base, names, closes) = decode_part(from)?;
+            MulticoordinatedMessage::Learned { instance, life, base, names, closes }
         }
         14 => {
             let instance = decode_number(from)?;
@@ -486,11 +488,18 @@ mod tests {
             MulticoordinatedMessage::Lagging { instance, from: 70_000 },
             MulticoordinatedMessage::Learned {
                 instance,
+                life: 3,
                 base: 70_000,
                 names: names.clone(),
                 closes: true,
             },
-            MulticoordinatedMessage::Learned { instance, base: 0, names: vec![], closes: false },
+            MulticoordinatedMessage::Learned {
+                instance,
+                life: u32::MAX,
+                base: 0,
+                names: vec![],
+                closes: false,
+            },
             MulticoordinatedMessage::State { instance, names },
         ]
     }

@@ -290,14 +290,17 @@ impl MulticoordinatedInvariants {
     fn recall(&mut self, node: NodeId, record: &MulticoordinatedRecord) -> Held {
         match record {
             MulticoordinatedRecord::Major(major) => self.process(node).recall_major(*major),
-            MulticoordinatedRecord::Accepted { instance, round, base, names, closes, .. } => {
+            MulticoordinatedRecord::Accepted { instance, round, base, names, closes, commands } => {
+                self.process(node).log_commands(commands);
                 let part = self.part(*instance, (*base, names, *closes))?;
                 self.agreement(*instance).recall((*round, node), &part);
             }
-            MulticoordinatedRecord::Executed { instance, .. } => {
+            MulticoordinatedRecord::Executed { instance, commands, .. } => {
+                self.process(node).log_commands(commands);
                 self.process(node).executing = instance + 1;
             }
-            MulticoordinatedRecord::Installed { instance, .. } => {
+            MulticoordinatedRecord::Installed { instance, names } => {
+                self.process(node).log_effects(names);
                 self.process(node).executing = *instance;
             }
         }
@@ -323,13 +326,17 @@ impl Invariants<Multicoordinated> for MulticoordinatedInvariants {
             MulticoordinatedRecord::Major(major) => self.process(node).mcount_rises(node, *major),
             MulticoordinatedRecord::Accepted { instance, round, base, names, closes, commands } => {
                 self.on_commands(node, *instance, commands, false)?;
-                self.on_accepted(node, (*round, *instance), (*base, names, *closes))
+                self.process(node).log_commands(commands);
+                self.on_accepted(node, (*round, *instance), (*base, names, *closes))?;
+                self.process(node).logs_what_it_accepts(node, names)
             }
             MulticoordinatedRecord::Executed { instance, names, commands } => {
                 self.on_commands(node, *instance, commands, false)?;
+                self.process(node).log_commands(commands);
                 self.on_closed(node, *instance, names)
             }
             MulticoordinatedRecord::Installed { instance, names } => {
+                self.process(node).log_effects(names);
                 self.on_installed(node, *instance, names)
             }
         }

@@ -413,6 +413,7 @@ fn read_multicoordinated(
         checkpoint: checkpoint?,
         return_after_ms: return_after_ms?,
         fallback_ms: fallback_ms?,
+        runs_max: usual.runs_max,
         heartbeat_ms: heartbeat_ms?,
         election_timeout_ms: election_timeout_ms?,
     };

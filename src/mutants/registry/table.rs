@@ -522,6 +522,15 @@ mutants! {
     LowestVoteCounts "lowest-vote-counts" Multicoordinated
         "ProvedSafe looks at the votes of the highest round."
         "§3.3.2";
+    RoundBegunTwice "round-begun-twice" Multicoordinated
+        "A coordinator begins a round once in an instance."
+        "§3.2, Phase2Start";
+    PickLeftForACollision "pick-left-for-a-collision" Multicoordinated
+        "Who sees a collision takes all of what was picked before it joins the next round."
+        "§4.2";
+    NamesAccepted "names-accepted" Multicoordinated
+        "What is accepted is in the log with its command: a pick waits for it, or leaves out who cannot tell it."
+        "§4.2; Generalized Paxos, §4";
     PickedTakenForFresh "picked-taken-for-fresh" Multicoordinated
         "A value that was picked closed is left to a single-coordinated round, and not begun with nothing."
         "§3.2, Phase2Start";

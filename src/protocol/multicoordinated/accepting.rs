@@ -79,6 +79,8 @@ impl Multicoordinated {
         self.join_major(round.major, out);
         let (before, began) = self.standing;
         if before == round {
+            // A promise for more instances, which comes late, holds as well.
+            self.standing.1 = began.min(from);
             return;
         }
         // Instances before it stay where they are.
@@ -155,6 +157,11 @@ impl Multicoordinated {
         let Some(held) = self.instance(instance) else { return };
         let round = held.coordinators[usize::from(from.0)].round;
         if round < rnd && !mutant!(LowRoundAccepted) || round.is_zero() {
+            return;
+        }
+        // What is closed has forgotten what interferes, and needs no votes but those of a row.
+        let is_over = held.learned.value.is_closed && round.kind != RType::Single;
+        if is_over {
             return;
         }
         match round.kind {
@@ -306,14 +313,21 @@ impl Multicoordinated {
         let mirror = &held.coordinators[index];
         let names: Vec<Name> =
             mirror.value.names.between(counted, known).flat_map(Run::names).collect();
+        let mut collides = false;
         for (at, name) in (counted..).zip(names) {
-            self.count_one_forwarded(instance, (round, from), name, at < start, out);
+            collides |= self.count_one_forwarded(instance, (round, from), name, at < start, out);
         }
         let Some(held) = self.instance_mut(instance) else { return };
         held.coordinators[index].counted = known;
+        // Not before all of it is counted: to join the next round is to tell what was accepted in this one, and part
+        // of what was picked is not safe.
+        if collides && !mutant!(PickLeftForACollision) {
+            self.on_collision(instance, round, out);
+        }
     }
 
-    /// A coordinator has put a command into its value; `is_picked` says that *Phase2Start* did.
+    /// A coordinator has put a command into its value; `is_picked` says that *Phase2Start* did. Whether that is a
+    /// collision.
     fn count_one_forwarded(
         &mut self,
         instance: u64,
@@ -321,23 +335,25 @@ impl Multicoordinated {
         name: Name,
         is_picked: bool,
         out: &mut Effects<Self>,
-    ) {
-        let Some(touches) = self.classes(instance, name) else { return };
-        let Some(held) = self.instance_mut(instance) else { return };
-        let Some((_, tally)) = &mut held.forwarded else { return };
-        let Some(voted) = tally.vote(from, name, touches) else { return };
-        if voted.is_disputed && self.is_collision(instance, round, (from, voted.node)) {
+    ) -> bool {
+        let Some(touches) = self.classes(instance, name) else { return false };
+        let Some(held) = self.instance_mut(instance) else { return false };
+        let Some((_, tally)) = &mut held.forwarded else { return false };
+        let Some(voted) = tally.vote(from, name, touches) else { return false };
+        let collides = voted.is_disputed && self.is_collision(instance, round, (from, voted.node));
+        if collides && mutant!(PickLeftForACollision) {
             self.on_collision(instance, round, out);
         }
         if !voted.is_agreed || self.rnd(instance) > round {
-            return;
+            return collides;
         }
-        let Some(held) = self.instance(instance) else { return };
+        let Some(held) = self.instance(instance) else { return collides };
         if held.accepted.vrnd < round {
             self.begin_vote(instance, round, out);
             self.join(instance, round, out);
         }
         self.accept_or_defer(instance, name, voted.node, is_picked);
+        collides
     }
 
     /// Whether a coordinators' dispute that this vote has led to cannot be settled by who has not spoken yet.
@@ -452,6 +468,9 @@ impl Multicoordinated {
 
     /// *Phase2Start* of a fast round with ⊥: from this instance on, acceptors take proposals.
     pub(super) fn on_2a_any(&mut self, round: Round, from: u64, out: &mut Effects<Self>) {
+        if !self.is_open(from.max(self.base)) {
+            return;
+        }
         let rnd = self.highest_rnd(from, true);
         if round < rnd {
             let message = MulticoordinatedMessage::TooLow { round, instance: from, rnd };
@@ -598,7 +617,11 @@ impl Multicoordinated {
             let (mut number, end) = (run.first, run.first + u64::from(run.count));
             while number < end {
                 let name = Name { proposer: run.proposer, number };
-                let Some(parcel) = self.proposals.find_mut(name) else { break };
+                let Some(parcel) = self.proposals.find_mut(name) else {
+                    // It came with the state, as what it has done.
+                    number += 1;
+                    continue;
+                };
                 if !std::mem::replace(&mut parcel.is_logged, true) {
                     commands.push((run.proposer, parcel.first, parcel.commands.clone()));
                 }

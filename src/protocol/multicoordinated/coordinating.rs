@@ -28,7 +28,10 @@ impl Multicoordinated {
         out: &mut Effects<Self>,
     ) {
         self.note_round(round);
-        if !self.coordinates(round) || round.major < self.life {
+        // Who knows of instances far ahead of this replica's knows better how to go on.
+        let is_open = |instance: u64| self.is_open(instance.max(self.base));
+        let is_near = is_open(instance) && votes.iter().all(|vote| is_open(vote.instance));
+        if !self.coordinates(round) || round.major < self.life || !is_near {
             return;
         }
         // It has MCount on disk before it acts in a round, so that it never does so again in a later life.
@@ -125,7 +128,11 @@ impl Multicoordinated {
         self.fresh = if mutant!(PickedTakenForFresh) { from } else { fresh };
         self.counters.rounds_begun += 1;
         for (instance, picked) in voted.iter().zip(picks.into_iter().flatten()) {
-            self.begin_value(*instance, round, picked, out);
+            // It may have begun this round there, or a later one, for that instance alone.
+            let has_begun = self.instance(*instance).is_some_and(|held| held.crnd() >= round);
+            if !has_begun || mutant!(RoundBegunTwice) {
+                self.begin_value(*instance, round, picked, out);
+            }
         }
         if round.kind == RType::Fast && round.creator == self.me {
             let message = MulticoordinatedMessage::Phase2aAny { round, instance: fresh };
@@ -209,25 +216,31 @@ impl Multicoordinated {
         self.proved_safe(instance, k, q, known)
     }
 
-    /// The promises of those acceptors whose votes are known here, as far as *ProvedSafe* needs them; others are
-    /// asked to say again. None if that is no quorum.
+    /// The promises of those acceptors whose votes are known here with their commands, as far as *ProvedSafe* needs
+    /// them; others are asked to say again. None if that is no quorum.
     fn known_promises(
         &mut self,
         mut promises: Vec<Option<Vec<Vote>>>,
         out: &mut Effects<Self>,
     ) -> Option<Vec<Option<Vec<Vote>>>> {
         while let Some((acceptor, vote)) = self.unknown_vote(&promises) {
-            let held = self.instance_mut(vote.instance)?;
-            let mirror = &held.acceptors[usize::from(acceptor.0)];
-            let from = if mirror.round == vote.vrnd { mirror.value.names.len() } else { 0 };
-            self.want(acceptor, Stream::Acceptor, (vote.vrnd, vote.instance), from, out);
+            if self.value_of_vote(acceptor, &vote).is_some() {
+                let now = self.now;
+                self.instance_mut(vote.instance)?.block(now);
+            } else {
+                let held = self.instance_mut(vote.instance)?;
+                let mirror = &held.acceptors[usize::from(acceptor.0)];
+                let has = if mirror.round == vote.vrnd { mirror.value.names.len() } else { 0 };
+                self.want(acceptor, Stream::Acceptor, (vote.vrnd, vote.instance), has, out);
+            }
             promises[usize::from(acceptor.0)] = None;
         }
         let enough = promises.iter().flatten().count() >= self.promises_needed();
         enough.then_some(promises)
     }
 
-    /// A vote of the highest round of an instance whose value is not known here.
+    /// A vote of the highest round of an instance whose value is not known here, or not with all its commands: others may
+    /// be unable to tell later what is behind the names.
     fn unknown_vote(&self, promises: &[Option<Vec<Vote>>]) -> Option<(NodeId, Vote)> {
         let all = || {
             (0..).map(NodeId).zip(promises).flat_map(|(acceptor, votes)| {
@@ -238,8 +251,14 @@ impl Multicoordinated {
             let higher = |other: &Vote| other.instance == vote.instance && other.vrnd > vote.vrnd;
             let is_highest = !all().any(|(_, other)| higher(&other));
             let is_held = vote.instance >= self.base;
-            is_held && is_highest && self.value_of_vote(*acceptor, vote).is_none()
+            is_held && is_highest && !self.knows_vote(*acceptor, vote)
         })
+    }
+
+    fn knows_vote(&self, acceptor: NodeId, vote: &Vote) -> bool {
+        let Some(value) = self.value_of_vote(acceptor, vote) else { return false };
+        let knows = |run: &Run| self.proposals.known(*run) == run.count;
+        value.names.runs().iter().all(knows) || mutant!(NamesAccepted)
     }
 
     /// The value that a vote stands for, if it is known.
@@ -406,6 +425,7 @@ impl Multicoordinated {
     }
 
     fn send_cval(&mut self, instance: u64, even_nothing: bool, out: &mut Effects<Self>) {
+        let runs_max = self.options.runs_max;
         let Some(held) = self.instance_mut(instance) else { return };
         let Some(coordinated) = &mut held.coordinated else { return };
         let (base, length) = (coordinated.sent, coordinated.cval.length());
@@ -413,7 +433,7 @@ impl Multicoordinated {
             return;
         }
         coordinated.sent = length;
-        let messages = coordinated.messages(instance, base);
+        let messages = coordinated.messages(instance, base, runs_max);
         let names: Vec<Run> = coordinated.cval.names.between(base, length).collect();
         self.send_along(instance, &names, out);
         for message in messages {
@@ -434,7 +454,9 @@ impl Multicoordinated {
         if coordinated.crnd != round || coordinated.crnd.kind == RType::Uncoordinated {
             return;
         }
-        for message in coordinated.messages(instance, from.min(coordinated.sent)) {
+        for message in
+            coordinated.messages(instance, from.min(coordinated.sent), self.options.runs_max)
+        {
             self.tell(to, message, self.major_edge, out);
         }
     }
@@ -474,9 +496,9 @@ impl Multicoordinated {
 
 impl Coordinated {
     /// 2a messages of the value from a position on.
-    fn messages(&self, instance: u64, from: u64) -> Vec<MulticoordinatedMessage> {
+    fn messages(&self, instance: u64, from: u64, runs_max: usize) -> Vec<MulticoordinatedMessage> {
         let (round, start) = (self.crnd, self.start);
-        let parts = super::parts(&self.cval, from);
+        let parts = super::parts(&self.cval, from, runs_max);
         let message = |(base, names, closes)| MulticoordinatedMessage::Phase2a {
             round,
             instance,

@@ -213,7 +213,7 @@ fn general_fields(message: &MulticoordinatedMessage, f: &mut Formatter<'_>) -> R
         MulticoordinatedMessage::Lagging { instance, from } => {
             write!(f, "i{instance}, from {from}")
         }
-        MulticoordinatedMessage::Learned { instance, base, names, closes } => {
+        MulticoordinatedMessage::Learned { instance, base, names, closes, .. } => {
             write!(f, "i{instance}, ")?;
             part(*base, names, *closes, f)
         }
@@ -407,6 +407,7 @@ mod tests {
             (MulticoordinatedMessage::Lagging { instance, from: 9 }, "Lagging(i3, from 9)"),
             (
                 MulticoordinatedMessage::Learned {
+                    life: 1,
                     instance,
                     base: 9,
                     names: names.clone(),

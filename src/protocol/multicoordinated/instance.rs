@@ -197,6 +197,8 @@ pub struct Instance {
     /// When something was learned in it, or when something to be learned was first heard of after a time with nothing,
     /// or it began. What waits since then is late.
     pub touched: Time,
+    /// How often this replica has begun a round because nothing was learned for long, since something was.
+    pub attempts: u32,
     /// Whether names were heard of whose commands are not here.
     pub is_blocked: bool,
     /// Whether the single-coordinated round of this instance only is known of: it will be closed, and commands
@@ -234,6 +236,7 @@ impl Instance {
             votes: None,
             collided: Round::ZERO,
             unlearned: 0,
+            attempts: 0,
             touched: now,
             is_blocked: false,
             is_ending: false,

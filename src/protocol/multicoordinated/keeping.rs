@@ -9,7 +9,7 @@ use super::message::{
 use super::names::{Name, Run};
 use super::proposals::Parcel;
 use super::round::{RType, Round};
-use super::{Effects, INSTANCES_KEPT, Multicoordinated, parts};
+use super::{Effects, INSTANCES_KEPT, Multicoordinated, Told, parts};
 use crate::command::NodeId;
 use crate::mutants::mutant;
 use crate::protocol::quorum::NodeSet;
@@ -146,7 +146,9 @@ impl Multicoordinated {
             return;
         }
         let (edge, written) = (accepted.edge, accepted.vval.prefix(accepted.written));
-        for (base, names, closes) in parts(&written, position.min(written.names.len())) {
+        for (base, names, closes) in
+            parts(&written, position.min(written.names.len()), self.options.runs_max)
+        {
             let message = MulticoordinatedMessage::Phase2b { round, instance, base, names, closes };
             self.tell(from, message, edge, out);
         }
@@ -221,7 +223,8 @@ impl Multicoordinated {
         }
         self.asked[1] += 1;
         let other = ahead[self.asked[1] % ahead.len()];
-        out.send(other, MulticoordinatedMessage::Lagging { instance, from: 0 });
+        let from = self.told_by(other, instance);
+        out.send(other, MulticoordinatedMessage::Lagging { instance, from });
     }
 
     /// Commands are known in the instance that is to be executed next, and none was learned for long: others may
@@ -238,7 +241,8 @@ impl Multicoordinated {
         if !others.is_empty() {
             self.asked[2] += 1;
             let other = others[self.asked[2] % others.len()];
-            out.send(other, MulticoordinatedMessage::Lagging { instance, from: 0 });
+            let from = self.told_by(other, instance);
+            out.send(other, MulticoordinatedMessage::Lagging { instance, from });
             self.on_want_commands(other, &self.unlearned_of(instance), out);
         }
     }
@@ -286,11 +290,21 @@ impl Multicoordinated {
             return;
         }
         if instance >= self.base {
+            // It is long, and may still be on its way.
+            let told = self.learned_sent[usize::from(from.0)];
+            let now = self.now;
+            let recently = |at: crate::protocol::Time| now.since(at) < self.fallback() / 2;
+            if told.is_some_and(|(to, at)| to == instance && recently(at)) {
+                return;
+            }
+            self.learned_sent[usize::from(from.0)] = Some((instance, now));
             let Some(held) = self.instance(instance) else { return };
-            let parts = parts(&held.learned.value, position);
+            let parts = parts(&held.learned.value, position, self.options.runs_max);
+            let life = self.life;
             for (base, names, closes) in parts {
                 self.on_want_commands(from, &self.parcels_of(&names), out);
-                let message = MulticoordinatedMessage::Learned { instance, base, names, closes };
+                let message =
+                    MulticoordinatedMessage::Learned { instance, life, base, names, closes };
                 self.tell(from, message, out.last_write(), out);
             }
             return;
@@ -316,7 +330,10 @@ impl Multicoordinated {
             let (mut number, end) = (run.first, run.first + u64::from(run.count));
             while number < end {
                 let name = Name { proposer: run.proposer, number };
-                let Some(parcel) = self.proposals.find(name) else { break };
+                let Some(parcel) = self.proposals.find(name) else {
+                    number += 1;
+                    continue;
+                };
                 found.push(Run::of(name));
                 number = parcel.end();
             }
@@ -324,10 +341,11 @@ impl Multicoordinated {
         found
     }
 
-    /// What another replica has learned in an instance that is closed.
+    /// What another replica has learned in an instance.
     pub(super) fn on_learned(
         &mut self,
-        instance: u64,
+        from: NodeId,
+        (life, instance): (u32, u64),
         (base, names, closes): (u64, Vec<Run>, bool),
         out: &mut Effects<Self>,
     ) {
@@ -335,20 +353,50 @@ impl Multicoordinated {
             return;
         }
         self.open(instance);
-        let all_known = names.iter().all(|run| self.proposals.known(*run) == run.count);
-        if base == 0 {
-            self.told = (instance, 0);
-        }
-        if self.told != (instance, base) || !all_known {
+        let told = &mut self.told[usize::from(from.0)];
+        if (life, instance) < (told.life, told.instance) {
             return;
         }
-        for name in names.into_iter().flat_map(Run::names) {
-            self.told.1 += 1;
-            self.learn(instance, name);
+        if (life, instance) != (told.life, told.instance) {
+            *told = Told { life, instance, ..Told::default() };
         }
-        if closes {
-            self.on_closed(instance, out);
+        told.parts.insert(base, (names, closes));
+        self.take_told(from, out);
+    }
+
+    /// Takes what has come of another replica's order without a gap, as far as the commands are here.
+    fn take_told(&mut self, from: NodeId, out: &mut Effects<Self>) {
+        let at = usize::from(from.0);
+        let instance = self.told[at].instance;
+        loop {
+            let Told { taken, parts, .. } = &self.told[at];
+            let Some((names, closes)) = parts.get(taken) else { return };
+            let learned = self.instance(instance).map(|held| &held.learned.contains);
+            let lacks = |name: Name| {
+                self.proposals.find(name).is_none() && !learned.is_some_and(|them| them.get(name))
+            };
+            let is_known = |run: &Run| self.proposals.known(*run) == run.count;
+            if names.iter().any(|run| !is_known(run) && run.names().any(lacks)) {
+                return;
+            }
+            let (names, closes) = (names.clone(), *closes);
+            for name in names.into_iter().flat_map(Run::names) {
+                self.learn(instance, name);
+                self.told[at].taken += 1;
+            }
+            let Told { taken, parts, .. } = &mut self.told[at];
+            *parts = parts.split_off(&(*taken + 1));
+            if closes {
+                self.on_closed(instance, out);
+                return;
+            }
         }
+    }
+
+    /// How much of an instance another replica has told, and need not tell again.
+    fn told_by(&self, other: NodeId, instance: u64) -> u64 {
+        let told = &self.told[usize::from(other.0)];
+        if told.instance == instance { told.taken } else { 0 }
     }
 
     /// The state of a replica that is ahead has come.

@@ -40,6 +40,9 @@ pub(super) struct Leading {
     coordinators_max: usize,
 }
 
+/// How often the patience with an instance doubles, at most.
+const ATTEMPTS_MAX: u32 = 5;
+
 impl Multicoordinated {
     /// Compares Ω's output with what it was.
     pub(super) fn look_for_leader(&mut self, out: &mut Effects<Self>) {
@@ -98,9 +101,14 @@ impl Multicoordinated {
     }
 
     fn fresh_minor(&self) -> u32 {
-        // Two above, as the one above may be where a collision leads.
+        // Three above: those between are where collisions may lead, from a fast round to an uncoordinated one and from
+        // there to a single-coordinated one. That one may have begun, and no round begins twice.
         let same_major = self.highest.major == self.major;
-        if same_major { self.highest.minor.saturating_add(2) } else { 1 }
+        if same_major {
+            self.highest.minor.saturating_add(if mutant!(RoundBegunTwice) { 2 } else { 3 })
+        } else {
+            1
+        }
     }
 
     pub(super) fn fresh_single(&self) -> Round {
@@ -135,9 +143,13 @@ impl Multicoordinated {
             return;
         }
         self.counters.standing = u64::from(round.kind as u8);
-        let below = if from == self.executing { fresh } else { from };
-        for instance in self.executing..below {
-            self.end_instance(instance, out);
+        let takes_over = from == self.executing;
+        for instance in self.executing..fresh {
+            // What was picked closed is closed in a round of its own.
+            let begun = self.instance(instance).is_some_and(|held| held.crnd() == round);
+            if takes_over || instance < from || !begun {
+                self.end_instance(instance, out);
+            }
         }
         self.return_to_chosen(out);
     }
@@ -483,6 +495,8 @@ impl Multicoordinated {
         let (now, patience) = (self.now, self.fallback() * 2);
         let mut stuck = Vec::new();
         for (instance, held) in (self.base..).zip(&self.instances) {
+            // A round that comes before the one before it could do anything would keep it from that for ever.
+            let patience = patience * (1 << held.attempts.min(ATTEMPTS_MAX));
             let waits = now.since(held.touched) >= patience && !held.learned.value.is_closed;
             let is_open = waits && instance >= self.executing;
             if is_open && (instance < self.proposing || self.has_unlearned(instance)) {
@@ -492,6 +506,7 @@ impl Multicoordinated {
         for instance in stuck {
             let Some(held) = self.instance_mut(instance) else { continue };
             held.touched = now;
+            held.attempts += 1;
             let round = self.fresh_single();
             self.counters.stuck += 1;
             self.recover_from_scratch(instance, round, out);

@@ -119,6 +119,9 @@ impl Multicoordinated {
             false => self.quorums.classic,
         };
         let Some(held) = self.instance_mut(instance) else { return };
+        if held.learned.value.is_closed {
+            return;
+        }
         if held.votes.as_ref().is_none_or(|(counted, _)| *counted < round) {
             held.votes = Some((round, Tally::new(size, quorum)));
             held.acceptors.iter_mut().for_each(|mirror| mirror.counted = 0);
@@ -194,6 +197,7 @@ impl Multicoordinated {
         }
         held.learned.value.names.push_name(name);
         held.touched = now;
+        held.attempts = 0;
         held.unlearned = held.unlearned.saturating_sub(1);
         if name.proposer == self.me {
             self.note_learned(name.number);

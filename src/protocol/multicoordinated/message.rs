@@ -194,6 +194,8 @@ pub enum MulticoordinatedMessage {
     Learned {
         /// The instance.
         instance: u64,
+        /// The sender's life: in another it may have another order.
+        life: u32,
         /// Where in that order `names` begin.
         base: u64,
         /// What follows there.

@@ -63,7 +63,7 @@
 //! behind what is executed, and `INSTANCES_AHEAD` of it; commands that wait here for their clients by
 //! [`OWN_BYTES_MAX`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -115,7 +115,19 @@ const INSTANCES_KEPT: u64 = 2;
 const INSTANCES_AHEAD: u64 = 64;
 
 /// Runs of names in one message, at most.
-const RUNS_MAX: usize = 8192;
+pub const RUNS_MAX: usize = 8192;
+
+/// What another replica has told of an instance that it has learned. Others have other orders, and it may have another
+/// in another life; what has come of one without a gap is a history.
+#[derive(Clone, Hash, Debug, Default)]
+struct Told {
+    life: u32,
+    instance: u64,
+    /// How many commands of its order are learned here.
+    taken: u64,
+    /// What has come and is not taken, by the position where it begins; and whether the checkpoint follows.
+    parts: BTreeMap<u64, (Vec<Run>, bool)>,
+}
 
 /// Commands of this replica's clients that it proposed together.
 #[derive(Clone, Hash, Debug)]
@@ -220,14 +232,16 @@ pub struct Multicoordinated {
     executed_below: Vec<u64>,
     /// When each replica was last sent the state.
     state_sent: Vec<Option<Time>>,
+    /// By replica: of which instance it was told last what is learned, and when.
+    learned_sent: Vec<Option<(u64, Time)>>,
     relaying: Relaying,
     /// When this replica last asked for what it lacks.
     lagging_asked: Option<Time>,
     /// How often it has asked for commands, for the rest of an order, and for what is learned: each replica in
     /// turn, and each of these by itself, or two that alternate would always ask the same.
     asked: [usize; 3],
-    /// How much another replica has told of an instance that it has learned.
-    told: (u64, u64),
+    /// By replica: what it has told of what it has learned.
+    told: Vec<Told>,
     counters: Counters,
 }
 
@@ -348,10 +362,11 @@ impl Multicoordinated {
             durable: WriteId(0),
             executed_below: vec![0; size],
             state_sent: vec![None; size],
+            learned_sent: vec![None; size],
             relaying: Relaying::new(cluster.size),
             lagging_asked: None,
             asked: [0; 3],
-            told: (0, 0),
+            told: vec![Told::default(); size],
             counters: Counters::default(),
         }
     }
@@ -483,8 +498,8 @@ impl Multicoordinated {
             MulticoordinatedMessage::Lagging { instance, from: position } => {
                 self.on_lagging(from, instance, position, out);
             }
-            MulticoordinatedMessage::Learned { instance, base, names, closes } => {
-                self.on_learned(instance, (base, names, closes), out);
+            MulticoordinatedMessage::Learned { instance, life, base, names, closes } => {
+                self.on_learned(from, (life, instance), (base, names, closes), out);
             }
             MulticoordinatedMessage::State { instance, names } => {
                 self.on_state(instance, names, out);
@@ -670,17 +685,19 @@ impl Multicoordinated {
                 self.learn_votes(instance, accepted, node, out);
             }
         }
+        self.start_instance(instance, out);
+        self.start_onwards(out);
     }
 }
 
 /// A value from a position on, in parts that fit a message: where each begins, its names, and whether the checkpoint
 /// follows.
-fn parts(value: &Value, from: u64) -> Vec<(u64, Vec<Run>, bool)> {
+fn parts(value: &Value, from: u64, runs_max: usize) -> Vec<(u64, Vec<Run>, bool)> {
     let length = value.names.len();
     let runs: Vec<Run> = value.names.between(from, length).collect();
     let mut base = from.min(length);
     let mut parts = Vec::new();
-    for part in runs.chunks(RUNS_MAX) {
+    for part in runs.chunks(runs_max) {
         let count: u64 = part.iter().map(|run| u64::from(run.count)).sum();
         let closes = value.is_closed && base + count == length;
         parts.push((base, part.to_vec(), closes));

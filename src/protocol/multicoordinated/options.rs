@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::RUNS_MAX;
 use crate::protocol::quorum::majority;
 
 /// What the experiment file may choose for `multicoordinated`.
@@ -38,6 +39,9 @@ pub struct MulticoordinatedOptions {
     /// What is not learned after this long is sent to all quorums, and after twice as long the leader begins
     /// another round, in ms.
     pub fallback_ms: u64,
+    /// How many runs of names a message carries at most. Fewer than usual help nobody but who checks what becomes of
+    /// values that need several.
+    pub runs_max: usize,
     /// A replica says that it is alive this often, in ms.
     pub heartbeat_ms: u64,
     /// A replica that is silent for this long is suspected, in ms, until it proves the suspicion wrong.
@@ -97,6 +101,7 @@ impl Default for MulticoordinatedOptions {
             checkpoint: 65_536,
             return_after_ms: 1000,
             fallback_ms: 500,
+            runs_max: RUNS_MAX,
             heartbeat_ms: 50,
             election_timeout_ms: 1000,
         }
@@ -130,6 +135,12 @@ impl MulticoordinatedOptions {
     /// If two quorums need not intersect, or are more than there are.
     pub fn check(&self, n: usize) -> Result<(), String> {
         let QuorumSizes { classic, fast } = self.quorums(n);
+        if !(1..=RUNS_MAX).contains(&self.runs_max) {
+            return Err(format!(
+                "a message carries 1 to {RUNS_MAX} runs of names, not {}",
+                self.runs_max
+            ));
+        }
         if classic > n || fast > n {
             let more = classic.max(fast);
             return Err(format!(

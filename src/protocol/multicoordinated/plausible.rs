@@ -393,7 +393,7 @@ mod tests {
                 MulticoordinatedMessage::Phase2b { round, instance, base, names: part, closes },
                 MulticoordinatedMessage::WantCommands { names: names.clone() },
                 MulticoordinatedMessage::State { instance, names: names.clone() },
-                MulticoordinatedMessage::Learned { instance, base, names, closes: true },
+                MulticoordinatedMessage::Learned { instance, life: 1, base, names, closes: true },
             ]
         };
         for message in &all(names()) {
@@ -420,7 +420,7 @@ mod tests {
     fn an_instance_is_no_longer_than_can_be() {
         let learned = |base| {
             let names = vec![run(0, 0, 3)];
-            MulticoordinatedMessage::Learned { instance: 3, base, names, closes: false }
+            MulticoordinatedMessage::Learned { instance: 3, life: 1, base, names, closes: false }
         };
         taken(OTHER, &learned(LAST - 3));
         refused(OTHER, &learned(LAST - 2));

@@ -13,6 +13,9 @@ use crate::mutants::mutant;
 use crate::protocol::Batch;
 use crate::protocol::quorum::NodeSet;
 
+/// Bytes that are proposed together, at most, unless a single command is longer.
+const PARCEL_BYTES_MAX: usize = 256 << 10;
+
 impl Multicoordinated {
     /// Clients ask.
     pub(super) fn on_requests(&mut self, commands: Vec<Command>) {
@@ -35,7 +38,7 @@ impl Multicoordinated {
         }
         if !self.options.balance {
             let all = NodeSet::all(self.cluster.size);
-            self.propose_together(Arc::from(requests), all, all, out);
+            self.propose_group(requests, (all, all), out);
             return;
         }
         let groups = usize::from(self.cluster.size);
@@ -45,8 +48,8 @@ impl Multicoordinated {
         }
         for (group, commands) in by_group.into_iter().enumerate() {
             if !commands.is_empty() {
-                let (coordinators, acceptors) = self.quorums_of(group);
-                self.propose_together(Arc::from(commands), coordinators, acceptors, out);
+                let quorums = self.quorums_of(group);
+                self.propose_group(commands, quorums, out);
             }
         }
     }
@@ -66,6 +69,26 @@ impl Multicoordinated {
             RType::Fast | RType::Uncoordinated | RType::Single => Some(everybody),
         };
         (coordinators.unwrap_or(everybody), acceptors.unwrap_or(everybody))
+    }
+
+    /// In parcels that fit a message.
+    fn propose_group(
+        &mut self,
+        mut commands: Vec<Command>,
+        (coordinators, acceptors): (NodeSet, NodeSet),
+        out: &mut Effects<Self>,
+    ) {
+        while !commands.is_empty() {
+            let mut bytes = 0;
+            let fits = |command: &&Command| {
+                bytes += command.bytes();
+                bytes <= PARCEL_BYTES_MAX
+            };
+            let count = commands.iter().take_while(fits).count().max(1);
+            let rest = commands.split_off(count);
+            self.propose_together(Arc::from(commands), coordinators, acceptors, out);
+            commands = rest;
+        }
     }
 
     fn propose_together(
@@ -239,7 +262,7 @@ impl Multicoordinated {
         let all = NodeSet::all(self.cluster.size);
         let mut late = Vec::new();
         for own in &mut self.own {
-            if now.since(own.sent) >= patience {
+            if own.left > 0 && now.since(own.sent) >= patience {
                 own.sent = now;
                 own.repeated = true;
                 late.push((own.first, own.instance));
@@ -269,7 +292,9 @@ impl Multicoordinated {
     pub(super) fn step_back(&mut self) {
         let (now, patience) = (self.now, self.fallback() * 2);
         let next = self.executing;
-        let is_idle = self.instance(next).is_some_and(|held| now.since(held.touched) >= patience);
+        let is_idle = self.instance(next).is_some_and(|held| {
+            now.since(held.touched) >= patience && !held.learned.value.is_closed
+        });
         let mut later = next + 1..=self.proposing;
         if is_idle && later.all(|instance| self.proposals.of(instance).next().is_none()) {
             self.proposing = next;

@@ -106,7 +106,10 @@ impl Multicoordinated {
         let (mut number, end) = (run.first, run.first + u64::from(run.count));
         while number < end {
             let name = Name { proposer: run.proposer, number };
-            let Some(parcel) = self.proposals.find(name) else { return };
+            let Some(parcel) = self.proposals.find(name) else {
+                number += 1;
+                continue;
+            };
             let (proposer, first, commands) = (run.proposer, parcel.first, parcel.commands.clone());
             out.send(to, MulticoordinatedMessage::Commands { proposer, instance, first, commands });
             number = parcel.end();

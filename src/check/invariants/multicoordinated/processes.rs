@@ -1,11 +1,12 @@
 //! What was seen of one process, beside the instances: its *MCount*, what it has promised, what it has learned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::histories::{Element, Grown, Touches};
 use crate::check::invariants::{Held, hold};
 use crate::command::NodeId;
-use crate::protocol::multicoordinated::names::Name;
+use crate::protocol::Batch;
+use crate::protocol::multicoordinated::names::{Name, Run};
 use crate::protocol::multicoordinated::round::Round;
 
 /// *learned*, of an instance that is not executed.
@@ -30,6 +31,8 @@ pub(super) struct Process {
     /// It has executed all instances below.
     pub(super) executing: u64,
     pub(super) learned: BTreeMap<u64, Learned>,
+    /// Whose commands its log has.
+    logged: BTreeSet<Name>,
 }
 
 impl Process {
@@ -50,6 +53,29 @@ impl Process {
         (self.major, self.major_durable, self.life) = (0, 0, None);
         self.executing = 0;
         self.learned.clear();
+        self.logged.clear();
+    }
+
+    /// Its log has these commands, which it has begun to write or has found there.
+    pub(super) fn log_commands(&mut self, brought: &[(NodeId, u64, Batch)]) {
+        for (proposer, first, commands) in brought {
+            let numbers = (*first..).take(commands.len());
+            self.logged.extend(numbers.map(|number| Name { proposer: *proposer, number }));
+        }
+    }
+
+    /// The state that it has taken over came with what these commands have done.
+    pub(super) fn log_effects(&mut self, names: &[Run]) {
+        self.logged.extend(names.iter().copied().flat_map(Run::names));
+    }
+
+    /// "An acceptor accepts a command": that is more than its name, which is of no use to who has to learn it.
+    pub(super) fn logs_what_it_accepts(&self, node: NodeId, names: &[Run]) -> Held {
+        let missing =
+            names.iter().copied().flat_map(Run::names).find(|name| !self.logged.contains(name));
+        hold(missing.is_none(), "accepted with its command", || {
+            format!("{node} accepts {missing:?}, of which it knows no more than the name")
+        })
     }
 
     /// What the log says of *MCount*.

@@ -56,7 +56,17 @@ impl Seen {
             seen.writes(node, &MulticoordinatedRecord::Major(1)).unwrap();
             seen.proposes(node, 0, u64::from(node.0)).unwrap();
         }
+        for node in [P0, P1, P2] {
+            seen.has_commands(node);
+        }
         seen
+    }
+
+    /// A, B and C are in its log.
+    fn has_commands(&mut self, node: NodeId) {
+        let commands =
+            [A, B, C].map(|name| (name.proposer, name.number, batch(u64::from(name.proposer.0))));
+        self.invariants.process(node).log_commands(&commands);
     }
 
     fn sends(&mut self, node: NodeId, message: &MulticoordinatedMessage) -> Held {
@@ -262,6 +272,16 @@ fn a_round_has_one_set_of_coordinators() {
     seen.tries((multi, P0), 0, &[A]).unwrap();
     let fewer = Round { coordinators: [P1].into_iter().collect(), ..multi };
     assert_eq!(broken(seen.tries((fewer, P1), 0, &[A])), "one set of coordinators");
+}
+
+/// What is chosen by its name alone is lost when its proposer is.
+#[test]
+fn what_is_accepted_is_in_the_log_with_its_command() {
+    let mut seen = Seen::new();
+    seen.invariants.process(P1).crash();
+    seen.writes(P1, &MulticoordinatedRecord::Major(2)).unwrap();
+    let at = (Round { major: 2, ..round(2, P1, RType::Uncoordinated) }, P1);
+    assert_eq!(broken(seen.accepts(at, &[A])), "accepted with its command");
 }
 
 #[test]

@@ -328,6 +328,46 @@ fn a_coordinator_of_many_says_nothing_in_an_instance_that_was_picked_closed() {
     assert!(with(Mutant::PickedTakenForFresh, forwarded_behind_a_checkpoint));
 }
 
+/// p2 has accepted in a fast round what has not arrived at p1; then both are in the uncoordinated round that follows.
+/// What p1 has accepted, before the command arrives and after.
+fn accepted_before_the_command() -> [Vec<Name>; 2] {
+    let (all, creator) = (NodeSet::all(3), NodeId(0));
+    let options = MulticoordinatedOptions { rounds: Rounds::Fast, ..Default::default() };
+    let mut one = One::new(1, 3, options);
+    let coordinators = set([0]);
+    let fast = Round { major: 1, minor: 3, creator, kind: RType::Fast, coordinators };
+    let next = fast.next(true, all);
+    assert_eq!(next.kind, RType::Uncoordinated);
+    let names = runs([name(2)]);
+    one.hear(
+        2,
+        MulticoordinatedMessage::Phase2b {
+            round: fast,
+            instance: 0,
+            base: 0,
+            names,
+            closes: false,
+        },
+    );
+    one.hear(0, begin(next, false));
+    let votes = vec![Vote { instance: 0, vrnd: fast, length: 1 }];
+    one.hear(
+        2,
+        MulticoordinatedMessage::Phase1b { round: next, instance: 0, onwards: false, votes },
+    );
+    let before = one.accepted();
+    one.hear(2, propose(2, all, all));
+    [before, one.accepted()]
+}
+
+/// Else it would be chosen by its name alone, and lost with its proposer.
+#[test]
+fn a_pick_of_an_uncoordinated_round_waits_for_its_commands() {
+    assert_eq!(accepted_before_the_command(), [vec![], vec![name(2)]]);
+    let [before, _] = with(Mutant::NamesAccepted, accepted_before_the_command);
+    assert_eq!(before, [name(2)], "the schedule leads there");
+}
+
 /// p2 is not asked to forward p0's command, which is learned; then it is asked to forward that of p1.
 fn asked_for_the_second_only() -> Vec<Name> {
     let (all, round) = (NodeSet::all(3), multi(NodeSet::all(3)));
