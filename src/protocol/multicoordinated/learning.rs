@@ -250,8 +250,8 @@ impl Multicoordinated {
             self.forget();
             // The next one exists from now on.
             let next = self.executing;
-            self.proposing = self.proposing.max(next);
             self.open(next);
+            self.propose_in(next);
         }
     }
 

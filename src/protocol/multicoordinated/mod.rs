@@ -526,7 +526,8 @@ impl Multicoordinated {
             accepted.any(|name| !held.learned.contains.get(name))
         });
         if self.unlearned() > 0 {
-            Some(format!("{} commands of its clients are not learned", self.unlearned()))
+            let (unlearned, me) = (self.unlearned(), self.me);
+            Some(format!("{unlearned} commands of {me}'s clients are not learned"))
         } else if behind {
             Some(format!("instance {} is executed elsewhere", self.executing))
         } else if self.executing < self.proposing {
@@ -614,17 +615,23 @@ impl Multicoordinated {
     /// Proposals go to later instances.
     fn note_ended(&mut self, instance: u64) {
         let next = instance + 1;
-        if next > self.proposing && self.is_open(next) {
-            self.open(next);
+        if self.is_open(next) {
             self.propose_in(next);
         }
     }
 
     /// Proposals go to this instance from now on. Those before are to be closed: where nothing else was waited for,
     /// waiting begins now.
-    fn propose_in(&mut self, instance: u64) {
+    fn propose_in(&mut self, mut instance: u64) {
+        // Later ones may have been closed before, with nothing in them.
+        while self.instance(instance).is_some_and(|held| held.learned.value.is_closed) {
+            instance += 1;
+        }
         if instance <= self.proposing {
             return;
+        }
+        if self.is_open(instance) {
+            self.open(instance);
         }
         self.proposing = instance;
         let now = self.now;
