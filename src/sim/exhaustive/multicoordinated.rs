@@ -50,6 +50,7 @@ impl Modelled for Multicoordinated {
                 solo(kind),
                 conflict(kind),
                 check(kind),
+                check_both(kind),
                 takeover(kind),
                 duel(kind),
                 repeated(kind),
@@ -138,7 +139,6 @@ fn uncoordinated() -> Configuration<Multicoordinated> {
     let about = "as `conflict-fast`, and a collision leads to an uncoordinated round";
     let mut uncoordinated = like(conflict(KINDS[2]), "uncoordinated-fast", about);
     uncoordinated.setup.options.recovery = Recovery::Uncoordinated;
-    uncoordinated.setup.lost = of_later_instances;
     uncoordinated
 }
 
@@ -150,27 +150,37 @@ fn leader() -> Configuration<Multicoordinated> {
 }
 
 fn check(kind: Kind) -> Configuration<Multicoordinated> {
-    let about = "two interfering commands, and the leader begins another round meanwhile";
+    let about = "one command, and the leader begins another round meanwhile";
     let mut check = base("check", kind, about);
-    check.asks.push((P1, command(1)));
     check.nudges = vec![checks(P0)];
     check.setup.lost = tell_p0;
+    check
+}
+
+fn check_both(kind: Kind) -> Configuration<Multicoordinated> {
+    let about = "two interfering commands, and the leader begins another round meanwhile";
+    let mut check = check(kind);
+    check.name = format!("check-both-{}", kind.1);
+    check.about = about;
+    check.asks.push((P1, command(1)));
     check
 }
 
 fn takeover(kind: Kind) -> Configuration<Multicoordinated> {
     let mut takeover = base("takeover", kind, "another comes to lead while a command is under way");
     takeover.nudges = vec![takes_over()];
-    takeover.setup.lost = of_later_instances;
+    takeover.setup.lost = tell_p1;
     takeover
 }
 
 fn duel(kind: Kind) -> Configuration<Multicoordinated> {
-    let about = "another comes to lead while a command is under way, and the leader does not know";
-    let mut duel = base("duel", kind, about);
-    duel.nudges = vec![takes_over(), checks(P0)];
-    duel.setup.lost =
-        |from, to, message| of_later_instances(from, to, message) || is_2b(message) && to == P2;
+    let about = "as `takeover`, and the leader, which does not hear of the other, begins another round, too";
+    let mut duel = takeover(kind);
+    duel.name = format!("duel-{}", kind.1);
+    duel.about = about;
+    duel.nudges.push(checks(P0));
+    duel.setup.cut = vec![(P0, P1), (P1, P0)];
+    duel.setup.lost = of_later_instances;
     duel
 }
 
