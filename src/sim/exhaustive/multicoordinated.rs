@@ -19,9 +19,9 @@
 use std::hash::Hasher;
 use std::time::Duration;
 
-use super::{Configuration, Given, Modelled, Nudge, Setup, command, none};
+use super::{Configuration, Given, KEY, Modelled, Nudge, Setup, command, command_to, none};
 use crate::check::invariants::multicoordinated::MulticoordinatedInvariants;
-use crate::command::NodeId;
+use crate::command::{NodeId, Operation};
 use crate::protocol::Cluster;
 use crate::protocol::multicoordinated::Multicoordinated;
 use crate::protocol::multicoordinated::message::{MulticoordinatedMessage, MulticoordinatedTimer};
@@ -37,27 +37,30 @@ const P2: NodeId = NodeId(2);
 const LOOKED_AT: u64 = 1;
 
 /// The rounds that stand, as the experiment file calls them.
-const KINDS: [(Rounds, &str); 3] =
-    [(Rounds::Single, "single"), (Rounds::Multi, "multi"), (Rounds::Fast, "fast")];
+type Kind = (Rounds, &'static str);
+
+const SINGLE: Kind = (Rounds::Single, "single");
+const MULTI: Kind = (Rounds::Multi, "multi");
+const FAST: Kind = (Rounds::Fast, "fast");
+
+const KINDS: [Kind; 3] = [SINGLE, MULTI, FAST];
 
 impl Modelled for Multicoordinated {
+    const NUMBERS_WRITES: bool = false;
+
     type Invariants = MulticoordinatedInvariants;
 
     fn configurations() -> Vec<Configuration<Self>> {
         let mut all = Vec::new();
         for kind in KINDS {
-            all.extend([
-                solo(kind),
-                conflict(kind),
-                check(kind),
-                check_both(kind),
-                takeover(kind),
-                duel(kind),
-                repeated(kind),
-            ]);
+            all.extend([solo(kind), conflict(kind), check(kind), takeover(kind)]);
+            all.extend([takeover_both(kind), duel(kind), anew(kind)]);
+            all.extend([repeated(kind), repeated_both(kind)]);
             all.extend([acceptor_crashes(kind), leader_crashes(kind)]);
         }
-        all.extend([collision(), collision_leader(), uncoordinated(), leader()]);
+        all.extend([collision(), collision_leader(), leader(), uncoordinated(), read()]);
+        all.extend([check_both(), replaced(), late(), silent(), balance()]);
+        all.extend([coordinator_crashes(), coordinator_crashes_both()]);
         all
     }
 
@@ -69,18 +72,16 @@ impl Modelled for Multicoordinated {
     /// Nothing depends on what is one in memory.
     fn hash_sharing(&self, _: &mut impl Hasher) {}
 
-    fn ignores_for_ever(&self, _: NodeId, _: &MulticoordinatedMessage) -> bool {
-        false
+    fn ignores_for_ever(&self, from: NodeId, message: &MulticoordinatedMessage) -> bool {
+        Multicoordinated::ignores_for_ever(self, from, message)
     }
 }
-
-type Kind = (Rounds, &'static str);
 
 /// What all configurations have in common.
 fn base(name: &str, (rounds, word): Kind, about: &'static str) -> Configuration<Multicoordinated> {
     let options = MulticoordinatedOptions {
         rounds,
-        fallback_ms: 0,
+        fallback_ms: 1,
         return_after_ms: 1_000_000,
         ..MulticoordinatedOptions::default()
     };
@@ -121,9 +122,15 @@ fn conflict(kind: Kind) -> Configuration<Multicoordinated> {
     conflict
 }
 
+fn read() -> Configuration<Multicoordinated> {
+    let mut read = like(conflict(FAST), "read-fast", "a read and a write, no failure");
+    read.asks = vec![(P0, command(0)), (P1, command_to(1, Operation::Get { key: KEY }))];
+    read
+}
+
 fn collision() -> Configuration<Multicoordinated> {
     let about = "two interfering commands, and both of two coordinators are a quorum";
-    let mut collision = like(conflict(KINDS[1]), "collision-multi", about);
+    let mut collision = like(conflict(MULTI), "collision-multi", about);
     collision.setup.options.coordinators = vec![0, 1];
     collision
 }
@@ -135,42 +142,116 @@ fn collision_leader() -> Configuration<Multicoordinated> {
     collision
 }
 
-fn uncoordinated() -> Configuration<Multicoordinated> {
-    let about = "as `conflict-fast`, and a collision leads to an uncoordinated round";
-    let mut uncoordinated = like(conflict(KINDS[2]), "uncoordinated-fast", about);
-    uncoordinated.setup.options.recovery = Recovery::Uncoordinated;
-    uncoordinated
-}
-
 fn leader() -> Configuration<Multicoordinated> {
     let about = "as `conflict-fast`, and the leader begins the round after a collision";
-    let mut leader = like(conflict(KINDS[2]), "leader-fast", about);
+    let mut leader = like(conflict(FAST), "leader-fast", about);
     leader.setup.options.recovery = Recovery::Leader;
     leader
+}
+
+/// All of it would be too large: p2 hears of no votes, so that it sees no collision.
+fn uncoordinated() -> Configuration<Multicoordinated> {
+    let about = "as `conflict-fast`, and a collision leads to an uncoordinated round of two";
+    let mut uncoordinated = like(conflict(FAST), "uncoordinated-fast", about);
+    uncoordinated.setup.options.recovery = Recovery::Uncoordinated;
+    uncoordinated.setup.lost = tell_p0_and_p1;
+    uncoordinated
 }
 
 fn check(kind: Kind) -> Configuration<Multicoordinated> {
     let about = "one command, and the leader begins another round meanwhile";
     let mut check = base("check", kind, about);
-    check.nudges = vec![checks(P0)];
+    checks(&mut check, P0);
     check.setup.lost = tell_p0;
     check
 }
 
-fn check_both(kind: Kind) -> Configuration<Multicoordinated> {
+fn check_both() -> Configuration<Multicoordinated> {
     let about = "two interfering commands, and the leader begins another round meanwhile";
-    let mut check = check(kind);
-    check.name = format!("check-both-{}", kind.1);
-    check.about = about;
+    let mut check = like(check(SINGLE), "check-both-single", about);
     check.asks.push((P1, command(1)));
     check
 }
 
 fn takeover(kind: Kind) -> Configuration<Multicoordinated> {
     let mut takeover = base("takeover", kind, "another comes to lead while a command is under way");
-    takeover.nudges = vec![takes_over()];
+    takes_over(&mut takeover);
     takeover.setup.lost = tell_p1;
     takeover
+}
+
+/// All of it would be too large: p0 and p1 do not hear each other.
+fn takeover_both(kind: Kind) -> Configuration<Multicoordinated> {
+    let about = "as `takeover`, and who comes to lead has an interfering command";
+    let mut takeover = takeover(kind);
+    takeover.name = format!("takeover-both-{}", kind.1);
+    takeover.about = about;
+    takeover.asks.push((P1, command(1)));
+    takeover.setup.cut = vec![(P0, P1), (P1, P0)];
+    takeover
+}
+
+/// It was enough if p2 had restarted.
+fn anew(kind: Kind) -> Configuration<Multicoordinated> {
+    let about = "the leader hears of a higher MCount while a command is under way, and begins anew";
+    let mut anew = base("anew", kind, about);
+    anew.asks = vec![(P1, command(1))];
+    hears_of_a_higher_mcount(&mut anew);
+    anew.setup.lost = tell_p0_of_two;
+    two_coordinate(&mut anew);
+    anew
+}
+
+/// Of the instance before nothing is said, and p2 alone hears of votes.
+fn late() -> Configuration<Multicoordinated> {
+    let about = "as `anew-multi` of three coordinators, one of which asks for promises itself";
+    let mut late = like(anew(MULTI), "late-multi", about);
+    late.asks = vec![(P0, command(0))];
+    late.setup.options.coordinators = Vec::new();
+    checks(&mut late, P2);
+    late.setup.lost = of_the_next_instance;
+    late
+}
+
+fn replaced() -> Configuration<Multicoordinated> {
+    let about = "as `takeover-both-multi`, and who comes to lead does not coordinate";
+    let mut replaced = like(takeover_both(MULTI), "replaced-multi", about);
+    replaced.setup.options.coordinators = vec![0, 2];
+    replaced
+}
+
+fn coordinator_crashes() -> Configuration<Multicoordinated> {
+    let about = "one of three coordinators crashes at any edge of its log, and the round goes on";
+    let mut crash = base("coordinator-crashes-multi", MULTI, about);
+    crash.name = "coordinator-crashes-multi".to_owned();
+    crash.crashes = vec![P2];
+    crash.setup.lost = tell_p0;
+    crash
+}
+
+fn coordinator_crashes_both() -> Configuration<Multicoordinated> {
+    let about = "as `coordinator-crashes-multi`, with two interfering commands";
+    let mut crash = like(coordinator_crashes(), "coordinator-crashes-both", about);
+    crash.asks.push((P1, command(1)));
+    crash
+}
+
+/// p2 says nothing as an acceptor.
+fn silent() -> Configuration<Multicoordinated> {
+    let about = "no fast quorum without one that is silent, until the leader comes to suspect it";
+    let mut silent = base("silent", FAST, about);
+    silent.asks = vec![(P1, command(1))];
+    silent.setup.lost = of_p2;
+    silent.completes = true;
+    suspects_p2(&mut silent);
+    silent
+}
+
+fn balance() -> Configuration<Multicoordinated> {
+    let about = "a command goes to a quorum, later to all, and the leader begins another round";
+    let mut balance = like(check(MULTI), "balance-multi", about);
+    balance.setup.options.balance = true;
+    balance
 }
 
 fn duel(kind: Kind) -> Configuration<Multicoordinated> {
@@ -178,7 +259,7 @@ fn duel(kind: Kind) -> Configuration<Multicoordinated> {
     let mut duel = takeover(kind);
     duel.name = format!("duel-{}", kind.1);
     duel.about = about;
-    duel.nudges.push(checks(P0));
+    checks(&mut duel, P0);
     duel.setup.cut = vec![(P0, P1), (P1, P0)];
     duel.setup.lost = of_later_instances;
     duel
@@ -191,23 +272,44 @@ fn repeated(kind: Kind) -> Configuration<Multicoordinated> {
     repeated
 }
 
+fn repeated_both(kind: Kind) -> Configuration<Multicoordinated> {
+    let about = "two interfering commands, and the network delivers any one message twice";
+    let mut repeated = conflict(kind);
+    repeated.name = format!("repeated-both-{}", kind.1);
+    repeated.about = about;
+    repeated.repetitions = 1;
+    two_coordinate(&mut repeated);
+    repeated
+}
+
+/// Three would make it too large.
+fn two_coordinate(model: &mut Configuration<Multicoordinated>) {
+    model.setup.options.coordinators = vec![0, 1];
+}
+
 fn acceptor_crashes(kind: Kind) -> Configuration<Multicoordinated> {
     let about = "one that does not lead crashes at any edge of its log, and the leader begins another round";
     let mut crash = base("acceptor-crashes", kind, about);
     crash.crashes = vec![P2];
     crash.setup.slow_disks = vec![P2];
-    crash.nudges = vec![checks(P0)];
+    checks(&mut crash, P0);
     crash.setup.lost = tell_p0;
+    two_coordinate(&mut crash);
     crash
 }
 
+/// p1 does not coordinate, and does not hear p0: else it would be too large.
 fn leader_crashes(kind: Kind) -> Configuration<Multicoordinated> {
     let about = "the leader crashes at any edge of its log, and another comes to lead";
     let mut crash = base("leader-crashes", kind, about);
     crash.crashes = vec![P0];
     crash.setup.slow_disks = vec![P0];
-    crash.nudges = vec![takes_over()];
+    takes_over(&mut crash);
     crash.setup.lost = tell_p1;
+    if kind == MULTI {
+        crash.setup.options.coordinators = vec![0, 2];
+        crash.setup.cut = vec![(P0, P1)];
+    }
     crash
 }
 
@@ -225,7 +327,38 @@ fn is_2b(message: &MulticoordinatedMessage) -> bool {
     is_prefix || matches!(message, MulticoordinatedMessage::Phase2b { .. })
 }
 
+fn tell_p0_of_two(from: NodeId, to: NodeId, message: &MulticoordinatedMessage) -> bool {
+    is_2b(message) && to != P0 || of_instances_after_two(from, to, message)
+}
+
+fn tell_p0_and_p1(from: NodeId, to: NodeId, message: &MulticoordinatedMessage) -> bool {
+    let is_of_p2 = to == P2 && (is_2b(message) || is_1b(message));
+    is_of_p2 || of_later_instances(from, to, message)
+}
+
+fn of_the_next_instance(from: NodeId, to: NodeId, message: &MulticoordinatedMessage) -> bool {
+    is_2b(message) && to != P2
+        || of_instances_after_two(from, to, message)
+        || !of_later_instances(from, to, message)
+}
+
+fn of_p2(from: NodeId, _: NodeId, message: &MulticoordinatedMessage) -> bool {
+    from == P2 && (is_2b(message) || is_1b(message))
+}
+
+fn is_1b(message: &MulticoordinatedMessage) -> bool {
+    matches!(message, MulticoordinatedMessage::Phase1b { .. })
+}
+
 fn of_later_instances(_: NodeId, _: NodeId, message: &MulticoordinatedMessage) -> bool {
+    is_after(LOOKED_AT, message)
+}
+
+fn of_instances_after_two(_: NodeId, _: NodeId, message: &MulticoordinatedMessage) -> bool {
+    is_after(LOOKED_AT + 1, message)
+}
+
+fn is_after(last: u64, message: &MulticoordinatedMessage) -> bool {
     match message {
         MulticoordinatedMessage::Propose { instance, .. }
         | MulticoordinatedMessage::Phase1a { instance, .. }
@@ -233,24 +366,26 @@ fn of_later_instances(_: NodeId, _: NodeId, message: &MulticoordinatedMessage) -
         | MulticoordinatedMessage::Phase2a { instance, .. }
         | MulticoordinatedMessage::Phase2aAny { instance, .. }
         | MulticoordinatedMessage::Phase2bPrefix { instance, .. }
-        | MulticoordinatedMessage::Phase2b { instance, .. } => *instance > LOOKED_AT,
+        | MulticoordinatedMessage::Phase2b { instance, .. } => *instance > last,
         _ => false,
     }
 }
 
-fn checks(node: NodeId) -> Nudge<Multicoordinated> {
-    Nudge {
+/// The check timer runs out, and nobody has any patience.
+fn checks(model: &mut Configuration<Multicoordinated>, node: NodeId) {
+    model.setup.options.fallback_ms = 0;
+    model.nudges.push(Nudge {
         name: "looks for what is late",
         node,
         after: Duration::ZERO,
         inputs: vec![Given::Timer(MulticoordinatedTimer::Check)],
         times: 1,
-    }
+    });
 }
 
 /// p1 hears nothing of p0 for longer than its patience, but a heartbeat of p2: the first that p2 ever sent, late. Then
 /// it looks for what is late, if only because another has led so far.
-fn takes_over() -> Nudge<Multicoordinated> {
+fn takes_over(model: &mut Configuration<Multicoordinated>) {
     let message = MulticoordinatedMessage::Heartbeat {
         life: 1,
         major: 1,
@@ -259,8 +394,9 @@ fn takes_over() -> Nudge<Multicoordinated> {
         standing: (Round::first_of(1), 0),
         open: Vec::new(),
     };
-    let timeout_ms = MulticoordinatedOptions::default().election_timeout_ms;
-    Nudge {
+    let timeout_ms = model.setup.options.election_timeout_ms;
+    model.setup.options.fallback_ms = 0;
+    model.nudges.push(Nudge {
         name: "suspects p0, and leads",
         node: P1,
         after: Duration::from_millis(timeout_ms + 1),
@@ -270,5 +406,46 @@ fn takes_over() -> Nudge<Multicoordinated> {
             Given::Timer(MulticoordinatedTimer::Check),
         ],
         times: 1,
-    }
+    });
+}
+
+/// p0 hears that p2 is at a higher *MCount*.
+fn hears_of_a_higher_mcount(model: &mut Configuration<Multicoordinated>) {
+    let message = MulticoordinatedMessage::TooLow {
+        round: Round::single(1, 1, P0),
+        instance: 0,
+        rnd: Round::first_of(2),
+    };
+    model.nudges.push(Nudge {
+        name: "hears of a higher MCount",
+        node: P0,
+        after: Duration::ZERO,
+        inputs: vec![Given::Message { from: P2, message }],
+        times: 1,
+    });
+}
+
+/// p0 hears nothing of p2 for longer than its patience, but a heartbeat of p1: the first that p1 ever sent, late.
+fn suspects_p2(model: &mut Configuration<Multicoordinated>) {
+    let message = MulticoordinatedMessage::Heartbeat {
+        life: 1,
+        major: 1,
+        hears_majority: true,
+        executed_below: 0,
+        standing: (Round::first_of(1), 0),
+        open: Vec::new(),
+    };
+    let timeout_ms = model.setup.options.election_timeout_ms;
+    model.setup.options.fallback_ms = 0;
+    model.nudges.push(Nudge {
+        name: "suspects p2",
+        node: P0,
+        after: Duration::from_millis(timeout_ms + 1),
+        inputs: vec![
+            Given::Message { from: P1, message },
+            Given::Timer(MulticoordinatedTimer::Heartbeat),
+            Given::Timer(MulticoordinatedTimer::Check),
+        ],
+        times: 1,
+    });
 }
