@@ -23,7 +23,7 @@
 //! | clients | each command is asked for once, at its process, at any time |
 //! | time | stands still, but for the nudges of the configuration: time passes at one process, and it is given timers that run out, and messages that come late. That is how a process comes to suspect another |
 //! | messages | go through the codec, and so share no memory with what the sender keeps |
-//! | links | all work, but for those that the configuration cuts to make the model smaller |
+//! | links | all work, but for those that the configuration cuts, and messages that it loses, to make the model smaller |
 //!
 //! # What is not
 //!

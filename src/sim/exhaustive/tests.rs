@@ -184,9 +184,8 @@ const CASPAXOS: [Size; 28] = [
 ];
 
 /// All but `leader-crashes-single`, `conflict-multi`, `check-multi`, `takeover-multi`, `anew-multi`,
-/// `acceptor-crashes-multi`, `leader-crashes-fast`, `silent-fast`, `balance-multi` and `coordinator-crashes-both`, which
-/// take too long for a test.
-const MULTICOORDINATED: [Size; 35] = [
+/// `acceptor-crashes-multi`, `leader-crashes-fast`, `silent-fast` and `balance-multi`, which take too long for a test.
+const MULTICOORDINATED: [Size; 36] = [
     ("solo-single", 197, 645, 11),
     ("conflict-single", 1_079, 3_331, 13),
     ("check-single", 3_278, 12_389, 14),
@@ -222,6 +221,7 @@ const MULTICOORDINATED: [Size; 35] = [
     ("replaced-multi", 36_707, 142_362, 23),
     ("late-multi", 72_944, 418_804, 22),
     ("coordinator-crashes-multi", 1_142, 4_019, 13),
+    ("coordinator-crashes-both", 28_960, 112_891, 18),
 ];
 
 #[test]
@@ -433,6 +433,17 @@ const BROKEN_RULES_OF_ROUNDS: [(Mutant, &str, &str); 23] = [
 #[test]
 fn a_rule_of_multicoordinated_that_is_broken_is_noticed() {
     are_noticed::<Multicoordinated>(&BROKEN_RULES_OF_ROUNDS);
+}
+
+/// A collision that is ignored is got over by a timer. Nothing wrong is decided; but no steps are taken from there.
+#[test]
+fn a_collision_that_is_ignored_takes_fewer_steps() {
+    let (name, states, ..) =
+        MULTICOORDINATED.iter().find(|(name, ..)| *name == "collision-multi").unwrap();
+    let collision = configuration::<Multicoordinated>(name);
+    let outcome = with(Mutant::CollisionIgnored, || exhaust(&collision, LIMITS));
+    assert_eq!(outcome.verdict, Verdict::Exhausted);
+    assert!(outcome.states < *states, "{outcome:?}");
 }
 
 /// The alarm of [`Configuration::completes`], where processes execute nothing.
