@@ -29,7 +29,7 @@ use crate::protocol::Cluster;
 use crate::protocol::multicoordinated::Multicoordinated;
 use crate::protocol::multicoordinated::message::{MulticoordinatedMessage, MulticoordinatedTimer};
 use crate::protocol::multicoordinated::options::{MulticoordinatedOptions, Recovery, Rounds};
-use crate::protocol::multicoordinated::round::Round;
+use crate::protocol::multicoordinated::round::{RType, Round};
 
 const SIZE: u8 = 3;
 const P0: NodeId = NodeId(0);
@@ -61,7 +61,14 @@ impl Modelled for Multicoordinated {
             all.extend([repeated(kind), repeated_both(kind)]);
             all.extend([acceptor_crashes(kind), leader_crashes(kind)]);
         }
-        all.extend([collision(), collision_leader(), leader(), uncoordinated(), read()]);
+        all.extend([
+            collision(),
+            collision_of_three(),
+            collision_leader(),
+            leader(),
+            uncoordinated(),
+            read(),
+        ]);
         all.extend([check_both(), replaced(), late(), silent(), balance()]);
         all.extend([coordinator_crashes(), coordinator_crashes_both()]);
         all
@@ -135,6 +142,16 @@ fn collision() -> Configuration<Multicoordinated> {
     let about = "two interfering commands, and both of two coordinators are a quorum";
     let mut collision = like(conflict(MULTI), "collision-multi", about);
     collision.setup.options.coordinators = vec![0, 1];
+    collision
+}
+
+/// With two commands two of three always agree. All of it would be too large: p2 accepts nothing in multicoordinated
+/// rounds, and does not hear of p1's command.
+fn collision_of_three() -> Configuration<Multicoordinated> {
+    let about = "three interfering commands, and two of three coordinators are a quorum";
+    let mut collision = like(conflict(MULTI), "collision-of-three", about);
+    collision.asks.push((P2, command(2)));
+    collision.setup.lost = tell_p0_of_a_collision;
     collision
 }
 
@@ -225,7 +242,7 @@ fn replaced() -> Configuration<Multicoordinated> {
 
 fn coordinator_crashes() -> Configuration<Multicoordinated> {
     let about = "one of three coordinators crashes at any edge of its log, and the round goes on";
-    let mut crash = base("coordinator-crashes-multi", MULTI, about);
+    let mut crash = like(base("", MULTI, about), "coordinator-crashes", about);
     crash.crashes = vec![P2];
     crash.setup.lost = tell_p0;
     crash
@@ -233,7 +250,7 @@ fn coordinator_crashes() -> Configuration<Multicoordinated> {
 
 /// All of it would be too large: p2 does not hear p1.
 fn coordinator_crashes_both() -> Configuration<Multicoordinated> {
-    let about = "as `coordinator-crashes-multi`, with two interfering commands";
+    let about = "as `coordinator-crashes`, with two interfering commands";
     let mut crash = like(coordinator_crashes(), "coordinator-crashes-both", about);
     crash.asks.push((P1, command(1)));
     crash.setup.cut = vec![(P1, P2)];
@@ -338,6 +355,13 @@ fn tell_p0_of_two(from: NodeId, to: NodeId, message: &MulticoordinatedMessage) -
 fn tell_p0_and_p1(from: NodeId, to: NodeId, message: &MulticoordinatedMessage) -> bool {
     let is_of_p2 = to == P2 && (is_2b(message) || is_1b(message));
     is_of_p2 || of_later_instances(from, to, message)
+}
+
+fn tell_p0_of_a_collision(from: NodeId, to: NodeId, message: &MulticoordinatedMessage) -> bool {
+    let is_of_p1 = from == P1 && matches!(message, MulticoordinatedMessage::Propose { .. });
+    let is_multi = matches!(message, MulticoordinatedMessage::Phase2a { round, .. } if round.kind == RType::Multi);
+    let is_too_low = matches!(message, MulticoordinatedMessage::TooLow { .. });
+    to == P2 && (is_of_p1 || is_multi) || is_too_low || tell_p0(from, to, message)
 }
 
 fn of_the_next_instance(from: NodeId, to: NodeId, message: &MulticoordinatedMessage) -> bool {

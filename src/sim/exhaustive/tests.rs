@@ -185,7 +185,7 @@ const CASPAXOS: [Size; 28] = [
 
 /// All but `leader-crashes-single`, `conflict-multi`, `check-multi`, `takeover-multi`, `anew-multi`,
 /// `acceptor-crashes-multi`, `leader-crashes-fast`, `silent-fast` and `balance-multi`, which take too long for a test.
-const MULTICOORDINATED: [Size; 36] = [
+const MULTICOORDINATED: [Size; 37] = [
     ("solo-single", 197, 645, 11),
     ("conflict-single", 1_079, 3_331, 13),
     ("check-single", 3_278, 12_389, 14),
@@ -213,6 +213,7 @@ const MULTICOORDINATED: [Size; 36] = [
     ("repeated-both-fast", 2_959, 7_440, 11),
     ("acceptor-crashes-fast", 94_291, 366_821, 30),
     ("collision-multi", 38_374, 160_980, 20),
+    ("collision-of-three", 443_274, 1_784_766, 24),
     ("collision-leader", 181_514, 950_360, 21),
     ("leader-fast", 33_176, 114_056, 22),
     ("uncoordinated-fast", 70_529, 285_812, 22),
@@ -220,7 +221,7 @@ const MULTICOORDINATED: [Size; 36] = [
     ("check-both-single", 291_915, 1_472_101, 21),
     ("replaced-multi", 36_707, 142_362, 23),
     ("late-multi", 72_944, 418_804, 22),
-    ("coordinator-crashes-multi", 1_142, 4_019, 13),
+    ("coordinator-crashes", 1_142, 4_019, 13),
     ("coordinator-crashes-both", 28_960, 112_891, 18),
 ];
 
@@ -435,15 +436,21 @@ fn a_rule_of_multicoordinated_that_is_broken_is_noticed() {
     are_noticed::<Multicoordinated>(&BROKEN_RULES_OF_ROUNDS);
 }
 
-/// A collision that is ignored is got over by a timer. Nothing wrong is decided; but no steps are taken from there.
+/// Without these rules nothing wrong is decided here; a collision that is ignored is got over by a timer. But other steps
+/// are taken, and that tells.
 #[test]
-fn a_collision_that_is_ignored_takes_fewer_steps() {
-    let (name, states, ..) =
-        MULTICOORDINATED.iter().find(|(name, ..)| *name == "collision-multi").unwrap();
-    let collision = configuration::<Multicoordinated>(name);
-    let outcome = with(Mutant::CollisionIgnored, || exhaust(&collision, LIMITS));
-    assert_eq!(outcome.verdict, Verdict::Exhausted);
-    assert!(outcome.states < *states, "{outcome:?}");
+fn a_rule_of_multicoordinated_that_only_saves_time_is_noticed_by_other_steps() {
+    for (mutant, name) in [
+        (Mutant::CollisionIgnored, "collision-multi"),
+        (Mutant::CollisionIgnored, "collision-of-three"),
+        (Mutant::VotesOfThisRoundPicked, "late-multi"),
+    ] {
+        let (_, states, ..) = MULTICOORDINATED.iter().find(|size| size.0 == name).unwrap();
+        let configuration = configuration::<Multicoordinated>(name);
+        let outcome = with(mutant, || exhaust(&configuration, LIMITS));
+        assert_eq!(outcome.verdict, Verdict::Exhausted, "{name}");
+        assert_ne!(outcome.states, *states, "{name}");
+    }
 }
 
 /// The alarm of [`Configuration::completes`], where processes execute nothing.
