@@ -22,7 +22,7 @@ pub struct Classes {
 /// The classes of one instance.
 #[derive(Clone, Debug, Default)]
 pub struct ClassIndex {
-    /// Never iterated but to be sorted, so that its order shows nowhere.
+    /// Never iterated, so that its order shows nowhere.
     places: FxHashMap<Key, u32>,
 }
 
@@ -40,13 +40,6 @@ impl ClassIndex {
         let (first, second) = command.operation.keys();
         let classes = [self.place(first), second.map_or(NONE, |key| self.place(key))];
         Classes { classes, is_read: command.operation.is_read() }
-    }
-
-    /// All keys and their classes, in an order that says nothing of how they came.
-    pub fn by_key(&self) -> Vec<(Key, u32)> {
-        let mut all: Vec<_> = self.places.iter().map(|(key, class)| (*key, *class)).collect();
-        all.sort_unstable();
-        all
     }
 
     fn place(&mut self, key: Key) -> u32 {

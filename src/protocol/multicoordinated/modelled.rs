@@ -76,7 +76,7 @@ impl Multicoordinated {
 
     fn hash_instance(&self, number: u64, held: &Instance, state: &mut impl Hasher) {
         let Instance {
-            classes,
+            classes: _,
             last,
             coordinated,
             phase1,
@@ -91,9 +91,11 @@ impl Multicoordinated {
             is_blocked,
             is_ending,
         } = held;
-        if !last.is_empty() {
-            // It goes by the numbers of classes.
-            (last, classes.by_key()).hash(state);
+        last.hash(state);
+        if last.len() > 1 {
+            // It goes by the numbers of classes, which the commands know.
+            let asked = self.proposals.of(number).map(|(_, parcel)| &parcel.classes);
+            asked.for_each(|classes| classes.hash(state));
         }
         (coordinated, phase1, learned, coordinators, acceptors, votes).hash(state);
         (accepted.rnd, accepted.vrnd, &accepted.vval, &accepted.contains).hash(state);
