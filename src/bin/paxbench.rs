@@ -69,10 +69,7 @@ fn main() -> std::process::ExitCode {
             ModeName::Paxos => model::<Paxos>(&args),
             ModeName::Epaxos => model::<Epaxos>(&args),
             ModeName::Caspaxos => model::<Caspaxos>(&args),
-            ModeName::Multicoordinated => Err(Failure(
-                vec!["mode multicoordinated has no models yet; write `explore --mode multicoordinated --seeds 0..1000`, which runs it on random schedules".to_owned()],
-                ExitCode::BadUsage,
-            )),
+            ModeName::Multicoordinated => model::<Multicoordinated>(&args),
         },
         Action::Report(args) => redraw(&args.directories),
         Action::Explore(args) => match args.mode {

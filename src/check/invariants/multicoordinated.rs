@@ -90,17 +90,27 @@ impl MulticoordinatedInvariants {
         Ok((base, elements))
     }
 
-    /// "No two rounds differ in *S* alone" (§4.4): a round's coordinator quorums intersect only if all mean the same.
-    fn one_set_of_coordinators(&mut self, round: Round) -> Held {
-        let known = *self.coordinators.entry(round).or_insert(round.coordinators);
-        hold(known == round.coordinators, "one set of coordinators", || {
-            format!("{round} has {known:?} and {:?}", round.coordinators)
-        })
+    /// Nobody but who creates a round is the first to speak in it, unless it follows a collision in the one before
+    /// (§4.2). And "no two rounds differ in *S* alone" (§4.4): its coordinator quorums intersect only if all mean the
+    /// same.
+    fn rounds_are_their_creators(&mut self, node: NodeId, round: Round) -> Held {
+        if let Some(known) = self.coordinators.get(&round) {
+            return hold(*known == round.coordinators, "one set of coordinators", || {
+                format!("{round} has {known:?} and {:?}", round.coordinators)
+            });
+        }
+        let follows = |before: &Round| {
+            let (creator, minor) = (before.creator, before.minor.saturating_add(1));
+            (before.major, minor, creator) == (round.major, round.minor, round.creator)
+        };
+        let is_due = node == round.creator || self.coordinators.keys().any(follows);
+        self.coordinators.insert(round, round.coordinators);
+        hold(is_due, "rounds are their creators'", || format!("{node} begins {round}"))
     }
 
     /// *Phase2Start*, *Phase2aClassic*: only a coordinator of the round sends 2a messages.
     fn coordinates(&mut self, node: NodeId, round: Round) -> Held {
-        self.one_set_of_coordinators(round)?;
+        self.rounds_are_their_creators(node, round)?;
         let process = self.process(node);
         process.mcount_is_durable(node, round)?;
         process.acts_in_rounds_of_its_life(node, round)?;
@@ -139,7 +149,7 @@ impl MulticoordinatedInvariants {
         (first, onwards): (u64, bool),
         votes: &[Vote],
     ) -> Held {
-        self.one_set_of_coordinators(round)?;
+        self.rounds_are_their_creators(node, round)?;
         let process = self.process(node);
         process.mcount_is_durable(node, round)?;
         process.acts_in_rounds_of_its_life(node, round)?;
@@ -179,7 +189,7 @@ impl MulticoordinatedInvariants {
         (round, instance): (Round, u64),
         said: Said<'_>,
     ) -> Held {
-        self.one_set_of_coordinators(round)?;
+        self.rounds_are_their_creators(node, round)?;
         let part = self.part(instance, said)?;
         let process = self.process(node);
         process.acts_in_rounds_of_its_life(node, round)?;
@@ -386,7 +396,7 @@ impl Invariants<Multicoordinated> for MulticoordinatedInvariants {
                 self.proposed.are_as_proposed(first, *instance, commands)
             }
             MulticoordinatedMessage::Phase1a { round, .. } => {
-                self.one_set_of_coordinators(*round)?;
+                self.rounds_are_their_creators(node, *round)?;
                 self.process(node).mcount_is_durable(node, *round)
             }
             MulticoordinatedMessage::Phase1b { round, instance, onwards, votes } => {

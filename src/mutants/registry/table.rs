@@ -522,6 +522,9 @@ mutants! {
     LowestVoteCounts "lowest-vote-counts" Multicoordinated
         "ProvedSafe looks at the votes of the highest round."
         "§3.3.2";
+    RoundOfAnotherCreated "round-of-another-created" Multicoordinated
+        "Rounds are created by who they are named after."
+        "§4.4";
     RoundBegunTwice "round-begun-twice" Multicoordinated
         "A coordinator begins a round once in an instance."
         "§3.2, Phase2Start";

@@ -72,7 +72,7 @@ impl Multicoordinated {
     }
 
     /// Whether this replica has something to do in a round: as one of its coordinators, or as its creator.
-    fn coordinates(&self, round: Round) -> bool {
+    pub(super) fn coordinates(&self, round: Round) -> bool {
         round.coordinators.contains(self.me) || round.creator == self.me
     }
 

@@ -347,7 +347,7 @@ impl Multicoordinated {
         if self.leading.is_none() {
             return;
         }
-        let is_opening = self.opening.as_ref().is_some_and(|(phase1, _)| phase1.round == round);
+        let is_opening = self.own_opening().is_some_and(|opening| opening == round);
         let stands = self.leading.as_ref().map_or(Round::ZERO, |leading| leading.round);
         if is_opening && rnd > round {
             self.open_again(out);
@@ -361,6 +361,13 @@ impl Multicoordinated {
         }
     }
 
+    /// The round for all instances from one on that this replica has created and not begun. It may be a coordinator of one
+    /// that another has created, too, and creates none in that one's name.
+    fn own_opening(&self) -> Option<Round> {
+        let opening = self.opening.as_ref().map(|(phase1, _)| phase1.round);
+        opening.filter(|round| round.creator == self.me || mutant!(RoundOfAnotherCreated))
+    }
+
     /// The round that is being opened is too low: the same once more, above all others.
     fn open_again(&mut self, out: &mut Effects<Self>) {
         let Some((phase1, from)) = &self.opening else { return };
@@ -371,7 +378,7 @@ impl Multicoordinated {
 
     /// Somebody has restarted, and takes part in rounds of a higher *MCount* only (§4.4).
     fn begin_anew(&mut self, out: &mut Effects<Self>) {
-        if self.opening.is_some() {
+        if self.own_opening().is_some() {
             self.open_again(out);
         } else {
             let single = self.fresh_single();

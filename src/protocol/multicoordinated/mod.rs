@@ -89,6 +89,7 @@ mod keeping;
 mod leading;
 mod learning;
 pub mod message;
+mod modelled;
 pub mod names;
 pub mod options;
 mod plausible;
@@ -179,7 +180,7 @@ impl Hash for Counters {
 }
 
 /// One replica.
-#[derive(Clone, Hash, Debug)]
+#[derive(Clone, Debug)]
 pub struct Multicoordinated {
     me: NodeId,
     cluster: Cluster,
@@ -692,6 +693,7 @@ impl Multicoordinated {
                 self.learn_votes(instance, accepted, node, out);
             }
         }
+        // So does a round that could not tell what was voted for.
         self.start_instance(instance, out);
         self.start_onwards(out);
     }

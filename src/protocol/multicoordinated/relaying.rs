@@ -89,6 +89,11 @@ impl Multicoordinated {
         *asked = asked.or(proposers);
     }
 
+    /// Whose commands a replica is sent along with 2a messages.
+    pub(super) fn relays_to(&self, node: NodeId) -> NodeSet {
+        self.relaying.asked[usize::from(node.0)]
+    }
+
     /// Sends the commands of these names to those who have asked for them.
     pub(super) fn send_along(&mut self, instance: u64, names: &[Run], out: &mut Effects<Self>) {
         for node in self.cluster.others(self.me) {

@@ -28,6 +28,8 @@
 //! if all in its history that interferes with the command comes before that node. So ⟨C⟩ and ⟨D⟩ of two
 //! sources of which both are needed are a collision at once, before either has the other's command.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use smallvec::SmallVec;
 
 use super::classes::{Classes, NONE};
@@ -75,7 +77,7 @@ pub struct Voted {
 const WAY_MAX: usize = 64;
 
 /// Several growing histories, and what quorums of them have in common.
-#[derive(Clone, Hash, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tally {
     quorum: usize,
     sources: usize,
@@ -86,6 +88,25 @@ pub struct Tally {
     ends: Vec<End>,
     /// Reads, each with the one before it in its history and class.
     reads: Vec<(u32, u32)>,
+}
+
+/// Which numbers nodes have changes nothing: who has voted for which commands, after which, is all.
+impl Hash for Tally {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut names: Vec<u64> = Vec::new();
+        for node in &self.nodes {
+            let mut before: Vec<u64> =
+                node.predecessors.iter().map(|before| names[*before as usize]).collect();
+            before.sort_unstable();
+            let mut hasher = DefaultHasher::new();
+            (node.name, before).hash(&mut hasher);
+            names.push(hasher.finish());
+        }
+        let votes = names.into_iter().zip(self.nodes.iter().map(|node| node.votes.bits()));
+        let mut all: Vec<(u64, u64)> = votes.collect();
+        all.sort_unstable();
+        all.hash(state);
+    }
 }
 
 impl Tally {

@@ -11,7 +11,7 @@
 use std::hash::Hasher;
 use std::time::Duration;
 
-use super::{Configuration, Given, KEY, Modelled, Nudge, Setup, command, command_to};
+use super::{Configuration, Given, KEY, Modelled, Nudge, Setup, command, command_to, none};
 use crate::check::invariants::caspaxos::CaspaxosInvariants;
 use crate::command::{Command, NodeId, Operation};
 use crate::protocol::Cluster;
@@ -60,7 +60,13 @@ fn base(name: &str, about: &'static str) -> Configuration<Caspaxos> {
     Configuration {
         name: name.to_owned(),
         about,
-        setup: Setup { cluster: Cluster::of(3), options, slow_disks: Vec::new(), cut: Vec::new() },
+        setup: Setup {
+            cluster: Cluster::of(3),
+            options,
+            slow_disks: Vec::new(),
+            cut: Vec::new(),
+            lost: none,
+        },
         settled: true,
         before: Vec::new(),
         asks: Vec::new(),

@@ -16,7 +16,7 @@
 use std::hash::Hasher;
 use std::time::Duration;
 
-use super::{Configuration, Given, Modelled, Nudge, Setup, command};
+use super::{Configuration, Given, Modelled, Nudge, Setup, command, none};
 use crate::check::invariants::epaxos::EpaxosInvariants;
 use crate::command::NodeId;
 use crate::protocol::Cluster;
@@ -99,7 +99,7 @@ fn base(kind: &str, (fast_path, word): Path, about: &'static str) -> Configurati
     Configuration {
         name: format!("{kind}-{word}"),
         about,
-        setup: Setup { cluster, options, slow_disks: Vec::new(), cut: Vec::new() },
+        setup: Setup { cluster, options, slow_disks: Vec::new(), cut: Vec::new(), lost: none },
         settled: true,
         before: Vec::new(),
         asks: vec![(P0, command(0))],

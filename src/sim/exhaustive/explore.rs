@@ -355,10 +355,13 @@ impl<'a, P: Modelled> Explorer<'a, P> {
     fn drop_spent(&mut self, state: &mut State<P>) {
         let mut kept = SmallVec::new();
         for number in &state.network {
-            let Flight { from, to, .. } = self.flights[*number as usize];
+            let Flight { from, to, ref message, .. } = self.flights[*number as usize];
+            let setup = &self.configuration.setup;
+            if setup.cut.contains(&(from, to)) || (setup.lost)(from, to, message) {
+                continue;
+            }
             let turn = self.turn(state.nodes[usize::from(to.0)], Cause::Flight(*number));
-            let spent = turn.is_ok_and(|turn| self.turns[turn as usize].spent);
-            if !spent && !self.configuration.setup.cut.contains(&(from, to)) {
+            if !turn.is_ok_and(|turn| self.turns[turn as usize].spent) {
                 kept.push(*number);
             }
         }

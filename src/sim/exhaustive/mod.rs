@@ -23,7 +23,7 @@
 //! | clients | each command is asked for once, at its process, at any time |
 //! | time | stands still, but for the nudges of the configuration: time passes at one process, and it is given timers that run out, and messages that come late. That is how a process comes to suspect another |
 //! | messages | go through the codec, and so share no memory with what the sender keeps |
-//! | links | all work, but for those that the configuration cuts to make the model smaller |
+//! | links | all work, but for those that the configuration cuts, and messages that it loses, to make the model smaller |
 //!
 //! # What is not
 //!
@@ -61,7 +61,7 @@
 //! | `judge.rs` | the invariants, told what was seen |
 //! | `explore.rs` | the states of the cluster, breadth-first |
 //! | `fingerprint.rs` | 128-bit fingerprints |
-//! | `paxos.rs`, `epaxos.rs`, `caspaxos.rs` | the configurations of each protocol |
+//! | `paxos.rs`, `epaxos.rs`, `caspaxos.rs`, `multicoordinated.rs` | the configurations of each protocol |
 //! | `report.rs` | the table of `paxbench model` |
 
 use std::fmt::Display;
@@ -79,6 +79,7 @@ mod epaxos;
 mod explore;
 mod fingerprint;
 mod judge;
+mod multicoordinated;
 mod node;
 mod paxos;
 pub mod report;
@@ -128,6 +129,8 @@ pub struct Setup<P: Protocol> {
     /// Links, from one process to another, on which every message is lost once the start is over. That
     /// makes a model smaller, and says nothing of what would have happened otherwise.
     pub cut: Vec<(NodeId, NodeId)>,
+    /// Messages, from one process to another, that are lost in the same way, for the same reason.
+    pub lost: fn(NodeId, NodeId, &P::Message) -> bool,
     /// Processes whose writes become durable at any time after they were made. With the others they
     /// are durable at once: a late write only makes what waits for it late, which the network does
     /// too, and a crash worse.
@@ -228,6 +231,11 @@ pub enum Verdict {
         /// A shortest way there, a line a step.
         path: Vec<String>,
     },
+}
+
+/// What [`Setup::lost`] is where all messages of all links may arrive.
+fn none<M>(_: NodeId, _: NodeId, _: &M) -> bool {
+    false
 }
 
 /// The register that all commands are about.

@@ -11,7 +11,7 @@
 use std::hash::Hasher;
 use std::time::Duration;
 
-use super::{Configuration, Given, Modelled, Nudge, Setup, command};
+use super::{Configuration, Given, Modelled, Nudge, Setup, command, none};
 use crate::check::invariants::paxos::PaxosInvariants;
 use crate::command::NodeId;
 use crate::protocol::Cluster;
@@ -64,7 +64,7 @@ fn base(kind: &str, variant: Variant, about: &'static str) -> Configuration<Paxo
     Configuration {
         name: format!("{kind}-{word}"),
         about,
-        setup: Setup { cluster, options, slow_disks: Vec::new(), cut: Vec::new() },
+        setup: Setup { cluster, options, slow_disks: Vec::new(), cut: Vec::new(), lost: none },
         settled: true,
         before: Vec::new(),
         asks: Vec::new(),

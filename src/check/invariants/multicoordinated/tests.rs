@@ -46,12 +46,20 @@ struct Seen {
 }
 
 impl Seen {
-    /// Three processes have begun to live, and proposed a command each: A, B and C.
+    /// Three processes have begun to live, and proposed a command each: A, B and C. Their rounds are known.
     fn new() -> Seen {
         let mut invariants = MulticoordinatedInvariants::new(Cluster::of(3));
         let quorums = QuorumSizes { classic: 2, fast: 3 };
         invariants.chosen = Some(Chosen { quorums, structure: Structure::History });
         let mut seen = Seen { invariants, lengths: BTreeMap::new() };
+        for (minor, creator) in (2..=6).flat_map(|minor| [P0, P1].map(|node| (minor, node))) {
+            for kind in [RType::Single, RType::Multi, RType::Fast, RType::Uncoordinated] {
+                for major in [1, 2] {
+                    let round = Round { major, ..round(minor, creator, kind) };
+                    seen.invariants.rounds_are_their_creators(creator, round).unwrap();
+                }
+            }
+        }
         for node in [P0, P1, P2] {
             seen.writes(node, &MulticoordinatedRecord::Major(1)).unwrap();
             seen.proposes(node, 0, u64::from(node.0)).unwrap();
@@ -282,6 +290,22 @@ fn what_is_accepted_is_in_the_log_with_its_command() {
     seen.writes(P1, &MulticoordinatedRecord::Major(2)).unwrap();
     let at = (Round { major: 2, ..round(2, P1, RType::Uncoordinated) }, P1);
     assert_eq!(broken(seen.accepts(at, &[A])), "accepted with its command");
+}
+
+/// Whoever sees a collision speaks in the round that follows it.
+#[test]
+fn a_rounds_creator_is_the_first_to_speak_in_it() {
+    let mut seen = Seen::new();
+    let another = round(9, P0, RType::Multi);
+    assert_eq!(broken(seen.sends(P1, &b1(another, &[]))), "rounds are their creators'");
+    let mut seen = Seen::new();
+    seen.tries((another, P0), 0, &[A]).unwrap();
+    let next = another.next(false, NodeSet::all(3));
+    seen.sends(P1, &b1(next, &[])).unwrap();
+    let beyond = Round { minor: next.minor + 1, ..next };
+    seen.sends(P0, &b1(beyond, &[])).unwrap();
+    let strange = Round { creator: P2, ..next };
+    assert_eq!(broken(seen.sends(P1, &b1(strange, &[]))), "rounds are their creators'");
 }
 
 #[test]

@@ -368,6 +368,37 @@ fn a_pick_of_an_uncoordinated_round_waits_for_its_commands() {
     assert_eq!(before, [name(2)], "the schedule leads there");
 }
 
+/// A command may come later than the promises of those who have accepted it. Nothing else would remind of the round but
+/// the check timer; found by the models.
+#[test]
+fn a_round_begins_once_the_commands_that_were_voted_for_are_here() {
+    let (all, before) = (NodeSet::all(3), multi(NodeSet::all(3)));
+    let round = Round::single(1, 5, NodeId(1));
+    let mut one = One::new(1, 3, MulticoordinatedOptions::default());
+    for acceptor in [0, 2] {
+        let names = runs([name(0)]);
+        one.hear(
+            acceptor,
+            MulticoordinatedMessage::Phase2b {
+                round: before,
+                instance: 0,
+                base: 0,
+                names,
+                closes: false,
+            },
+        );
+        let votes = vec![Vote { instance: 0, vrnd: before, length: 1 }];
+        one.hear(
+            acceptor,
+            MulticoordinatedMessage::Phase1b { round, instance: 0, onwards: false, votes },
+        );
+    }
+    assert!(one.held().coordinated.is_none());
+    one.hear(0, propose(0, all, all));
+    let begun = one.held().coordinated.as_ref().expect("two promises are a quorum");
+    assert_eq!((begun.crnd, begun.start), (round, 1));
+}
+
 /// p2 is not asked to forward p0's command, which is learned; then it is asked to forward that of p1.
 fn asked_for_the_second_only() -> Vec<Name> {
     let (all, round) = (NodeSet::all(3), multi(NodeSet::all(3)));

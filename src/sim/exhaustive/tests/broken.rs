@@ -185,7 +185,7 @@ impl<const HOW: How> Modelled for Broken<HOW> {
 
 /// The same configuration.
 fn with_fault<const HOW: How>(right: Configuration<Paxos>) -> Configuration<Broken<HOW>> {
-    let Setup { cluster, options, cut, slow_disks } = right.setup;
+    let Setup { cluster, options, cut, lost, slow_disks } = right.setup;
     let nudges = right.nudges.into_iter().map(|Nudge { name, node, after, inputs, times }| {
         let inputs = inputs.into_iter().map(|given| match given {
             Given::Message { from, message } => Given::Message { from, message },
@@ -198,7 +198,7 @@ fn with_fault<const HOW: How>(right: Configuration<Paxos>) -> Configuration<Brok
     Configuration {
         name: right.name,
         about: right.about,
-        setup: Setup { cluster, options, cut, slow_disks },
+        setup: Setup { cluster, options, cut, lost, slow_disks },
         settled: right.settled,
         before: Vec::new(),
         asks: right.asks,
