@@ -206,11 +206,14 @@ fn what_schedules_rarely_show_has_a_schedule_of_its_own() {
     assert_eq!(without_a_schedule("multicoordinated", &RARE_OF_MULTICOORDINATED), []);
 }
 
-/// Those of `multicoordinated` that no seed below 2,000 shows. The first two take a rare meeting of rounds; the last three cost time and nothing else, as the
+/// Those of `multicoordinated` that no seed below 2,000 shows. The first five take a rare meeting of rounds; the last three cost time and nothing else, as the
 /// leader begins a new round wherever nothing is learned for long. Each has a schedule of its own among the tests of the
 /// core.
-const RARE_OF_MULTICOORDINATED: [Mutant; 5] = [
+const RARE_OF_MULTICOORDINATED: [Mutant; 8] = [
     Mutant::PickedTakenForFresh,
+    Mutant::RoundBegunTwice,
+    Mutant::PickLeftForACollision,
+    Mutant::NamesAccepted,
     Mutant::VotesOfThisRoundPicked,
     Mutant::CollisionIgnored,
     Mutant::PredecessorsNotForwarded,

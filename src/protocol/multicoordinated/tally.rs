@@ -42,9 +42,6 @@ use crate::protocol::quorum::NodeSet;
 #[derive(Clone, Hash, Debug)]
 struct Node {
     name: Name,
-    touches: Classes,
-    /// How many nodes are on the longest way back from it.
-    height: u32,
     /// Direct predecessors, ascending.
     predecessors: SmallVec<[u32; 2]>,
     /// Whose histories have it.
@@ -73,9 +70,6 @@ pub struct Voted {
     pub is_disputed: bool,
 }
 
-/// Nodes on the way back from one to another, at most; beyond that it is not known whether there is a way.
-const WAY_MAX: usize = 64;
-
 /// Several growing histories, and what quorums of them have in common.
 #[derive(Clone, Debug)]
 pub struct Tally {
@@ -84,6 +78,8 @@ pub struct Tally {
     /// By command: its first node, plus one.
     first: NameMap<u32>,
     nodes: Vec<Node>,
+    /// By node: what its command touches.
+    touches: Vec<Classes>,
     /// By class and source.
     ends: Vec<End>,
     /// Reads, each with the one before it in its history and class.
@@ -117,6 +113,7 @@ impl Tally {
             sources: usize::from(size),
             first: NameMap::new(size),
             nodes: Vec::new(),
+            touches: Vec::new(),
             ends: Vec::new(),
             reads: Vec::new(),
         }
@@ -151,53 +148,39 @@ impl Tally {
         let have = self.variants(self.first.get(name)).map(|(_, node)| node.votes);
         let lack = awaited.minus(have.fold(NodeSet::default(), NodeSet::or));
         let may_agree = |(index, node): (u32, &Node)| {
-            let can_still =
-                |source: &NodeId| self.ends_beside(*source, index).all(|(_, before)| before);
+            // Whoever has it has all that comes before it.
+            let has_it = node.votes.iter().next();
+            let is_before = |end: u32| {
+                has_it.is_some_and(|source| self.nodes[end as usize].votes.contains(source))
+            };
+            let can_still = |source: &NodeId| self.ends_beside(*source, index).all(is_before);
             node.votes.len() + lack.iter().filter(can_still).count() >= self.quorum
         };
         lack.len() < self.quorum && !self.variants(self.first.get(name)).any(may_agree)
     }
 
-    /// The last nodes of other histories that interfere with a node and are neither before nor after it.
+    /// The last nodes of other histories that interfere with a node and are neither before nor after it: those of
+    /// sources that do not have the node, if the source that has it does not have them.
     fn rivals(&self, source: NodeId, node: u32) -> impl Iterator<Item = u32> {
-        let others = (0..self.sources as u8).map(NodeId).filter(move |other| *other != source);
+        let have = self.nodes[node as usize].votes;
+        let others =
+            (0..self.sources as u8).map(NodeId).filter(move |other| !have.contains(*other));
         let ends = others.flat_map(move |other| self.ends_beside(other, node));
-        ends.filter(move |(end, is_before)| !is_before && !self.may_be_before(node, *end))
-            .map(|(end, _)| end)
+        ends.filter(move |end| !self.nodes[*end as usize].votes.contains(source))
     }
 
-    /// The last nodes of a source's history that interfere with a node and are not it; and whether each may come
-    /// before it.
-    fn ends_beside(&self, source: NodeId, node: u32) -> impl Iterator<Item = (u32, bool)> {
-        let touches = self.nodes[node as usize].touches;
+    /// The last nodes of a source's history that interfere with a node.
+    fn ends_beside(&self, source: NodeId, node: u32) -> impl Iterator<Item = u32> {
+        let touches = self.touches[node as usize];
         let classes = touches.classes.into_iter().filter(|class| *class != NONE);
-        let ends = classes.flat_map(move |class| {
+        classes.flat_map(move |class| {
             let at = class as usize * self.sources + usize::from(source.0);
             let end = self.ends.get(at).copied().unwrap_or_default();
             let first_read = if touches.is_read { 0 } else { end.read };
             let read = |read: u32| Some(self.reads[read.checked_sub(1)? as usize]);
             let reads = std::iter::successors(read(first_read), move |(_, before)| read(*before));
             end.write.checked_sub(1).into_iter().chain(reads.map(|(read, _)| read))
-        });
-        ends.filter(move |end| *end != node).map(move |end| (end, self.may_be_before(end, node)))
-    }
-
-    /// Whether a node is among those that come before another; yes, if the way back is too long to tell.
-    fn may_be_before(&self, node: u32, other: u32) -> bool {
-        let height = self.nodes[node as usize].height;
-        let mut open: SmallVec<[u32; 8]> = SmallVec::from_slice(&[other]);
-        for _ in 0..WAY_MAX {
-            let Some(next) = open.pop() else { return false };
-            for before in &self.nodes[next as usize].predecessors {
-                if *before == node {
-                    return true;
-                }
-                if self.nodes[*before as usize].height > height && !open.contains(before) {
-                    open.push(*before);
-                }
-            }
-        }
-        true
+        })
     }
 
     /// The direct predecessors of a node.
@@ -253,10 +236,8 @@ impl Tally {
             last = Some(index);
         }
         let index = self.nodes.len() as u32;
-        let heights = predecessors.iter().map(|before| self.nodes[*before as usize].height);
-        let height = 1 + heights.max().unwrap_or(0);
-        let votes = NodeSet::default();
-        self.nodes.push(Node { name, touches, height, predecessors, votes, next: 0 });
+        self.nodes.push(Node { name, predecessors, votes: NodeSet::default(), next: 0 });
+        self.touches.push(touches);
         match last {
             Some(last) => self.nodes[last as usize].next = index + 1,
             None => {

@@ -83,8 +83,18 @@ fn runs(names: impl IntoIterator<Item = Name>) -> Vec<Run> {
 
 /// An addition to the one register, in instance 0.
 fn propose(proposer: u8, coordinators: NodeSet, acceptors: NodeSet) -> MulticoordinatedMessage {
+    propose_to(0, proposer, coordinators, acceptors)
+}
+
+/// An addition to a register.
+fn propose_to(
+    register: u64,
+    proposer: u8,
+    coordinators: NodeSet,
+    acceptors: NodeSet,
+) -> MulticoordinatedMessage {
     let id = CommandId { client: ClientId(u64::from(proposer)), sequence: 0 };
-    let operation = Operation::Add { key: Key::register(0), amount: 1 };
+    let operation = Operation::Add { key: Key::register(register), amount: 1 };
     MulticoordinatedMessage::Propose {
         instance: 0,
         first: name(proposer).number,
@@ -289,6 +299,70 @@ fn a_coordinator_that_comes_late_begins_behind_what_was_accepted_in_its_round() 
     assert!(one.held().coordinated.is_none());
     let breaks = with(Mutant::VotesOfThisRoundPicked, begun_late);
     assert_eq!(breaks.core.coordinating, Some((round, 0)), "the schedule leads there");
+}
+
+/// Both of two coordinators are needed. What they picked has p0's command and p1's in common, and p1's comes behind one of
+/// p2 at one of them, on which they cannot agree. What p4 has accepted of that.
+fn accepted_of_a_pick_that_collides() -> Vec<Name> {
+    let (all, round) = (NodeSet::all(5), multi(set([0, 1])));
+    let mut one = One::new(4, 5, MulticoordinatedOptions::default());
+    one.hear(0, begin(round, true));
+    for (proposer, register) in [(0, 0), (1, 1), (2, 2), (3, 2)] {
+        one.hear(proposer, propose_to(register, proposer, all, all));
+    }
+    let value = |start, names: [u8; 4]| {
+        let names = runs(names.map(name));
+        MulticoordinatedMessage::Phase2a {
+            round,
+            instance: 0,
+            start,
+            base: 0,
+            names,
+            closes: false,
+        }
+    };
+    one.hear(0, value(2, [0, 1, 3, 2]));
+    one.hear(1, value(3, [0, 2, 1, 3]));
+    let next = round.next(false, all);
+    assert!(one.has_promised(next));
+    one.accepted()
+}
+
+/// Else the next round would be told of the first alone, and what was chosen of the second would be lost.
+#[test]
+fn a_collision_does_not_cut_a_pick_short() {
+    assert_eq!(accepted_of_a_pick_that_collides(), [name(0), name(1)]);
+    let cut = with(Mutant::PickLeftForACollision, accepted_of_a_pick_that_collides);
+    assert_eq!(cut, [name(0)], "the schedule leads there");
+}
+
+/// p0 has asked for promises for all instances; then a collision leads to the same round in the first one. What p0's
+/// value in it is at the end.
+fn begun_for_one_and_for_all() -> Vec<Name> {
+    let (all, round) = (NodeSet::all(3), Round::single(1, 6, NodeId(0)));
+    let before = Round { kind: RType::Uncoordinated, ..multi(all) };
+    let mut one = One::new(0, 3, MulticoordinatedOptions::default());
+    one.hear(0, begin(round, true));
+    one.hear(1, propose(1, all, all));
+    one.hear(0, begin(round, false));
+    let promise =
+        |onwards, votes| MulticoordinatedMessage::Phase1b { round, instance: 0, onwards, votes };
+    one.hear(1, promise(false, Vec::new()));
+    let begun =
+        |one: &One| one.held().coordinated.as_ref().map(|held| held.cval.names.iter().collect());
+    assert_eq!(begun(&one), Some(vec![name(1)]));
+    one.hear(2, propose(2, all, all));
+    one.hear(2, promise(true, vec![Vote { instance: 0, vrnd: before, length: 0 }]));
+    assert_eq!(one.core.coordinating, Some((round, 0)));
+    begun(&one).unwrap_or_default()
+}
+
+/// Else some acceptors would go on with one value of the round, and others with another.
+#[test]
+fn a_round_begins_once_in_an_instance() {
+    assert_eq!(begun_for_one_and_for_all(), [name(1)]);
+    let twice = with(Mutant::RoundBegunTwice, begun_for_one_and_for_all);
+    assert_eq!(twice, [name(1), name(2)], "the schedule leads there");
 }
 
 /// p2 has accepted a value that is closed, in its own round, and maybe others have; what p1 forwards in the
